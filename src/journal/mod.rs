@@ -1,0 +1,5 @@
+//! (room to be built)
+
+pub mod record;
+
+pub use record::Record;

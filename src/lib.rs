@@ -1,0 +1,50 @@
+//! mailbell: the mail server that tells your programs.
+//!
+//! This file is the map of the house. A room imports only from lower floors, or from a sibling that is named here;
+//! `tests/house.rs` reads the imports and holds the table. The library promises no API: it exists for the binary and
+//! for the tests.
+//!
+//! ```text
+//! floor 4   main                                        a match on run()
+//! floor 3   cli  server                                 what a person types; what the event loop does
+//! floor 2   smtpd  pop3d  delivery  arrivals  pool  conn  tls    sockets and threads
+//! floor 1   maildir  journal  notify  accounts  config  sys      files and the operating system
+//! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  limits    pure: no I/O, no clock
+//! ```
+//!
+//! A message flows one way: accept -> `conn` -> `smtp::Session` -> `dot` -> `maildir` (fsync) -> `journal` -> 250, and
+//! from the journal to each subscriber in `notify`. Nothing below knows who reads it.
+
+// Floor 0.
+pub mod address;
+pub mod date;
+pub mod dot;
+pub mod header;
+pub mod limits;
+pub mod line;
+pub mod pop3;
+pub mod proxy;
+pub mod sasl;
+pub mod smtp;
+pub mod trace;
+
+// Floor 1. Siblings: notify -> journal; all -> sys.
+pub mod accounts;
+pub mod config;
+pub mod journal;
+pub mod maildir;
+pub mod notify;
+pub mod sys;
+
+// Floor 2. Siblings: smtpd, pop3d -> conn, delivery; conn -> tls; arrivals -> delivery.
+pub mod arrivals;
+pub mod conn;
+pub mod delivery;
+pub mod pool;
+pub mod pop3d;
+pub mod smtpd;
+pub mod tls;
+
+// Floor 3. Siblings: cli -> server.
+pub mod cli;
+pub mod server;

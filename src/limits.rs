@@ -1,0 +1,39 @@
+//! Every bound on what a peer or a file may make us do, each with its reason.
+//!
+//! What an administrator may change is in the configuration; these are the ones that nobody should have to.
+
+use std::time::Duration;
+
+/// Longest SMTP command line, octets with its line end. RFC 5321 section 4.5.3.1.4 asks for 512, extensions add to it
+/// (SMTPUTF8, SIZE, AUTH=); 2,048 is what Postfix takes.
+pub const SMTP_COMMAND_LINE: usize = 2_048;
+
+/// Longest line of a SASL exchange, octets with its line end (RFC 4954 section 4: 12,288).
+pub const SASL_LINE: usize = 12_288;
+
+/// Longest POP3 command line, octets with its line end (RFC 2449 section 4: 255; room for UTF-8 names, RFC 6856).
+pub const POP3_COMMAND_LINE: usize = 1_024;
+
+/// More `Received:` fields than this are a loop (RFC 5321 section 6.3 wants at least 100).
+pub const RECEIVED_FIELDS: usize = 100;
+
+/// Errors that one session may make before it is closed with 421.
+pub const SESSION_ERRORS: u32 = 20;
+
+/// How much of a message's header is read for its event, octets.
+pub const HEADER_OCTETS: usize = 64 * 1024;
+
+/// Longest line on a pipe, octets with its newline: PIPE_BUF, so that one write(2) is never torn (pipe(7)).
+pub const PIPE_LINE: usize = 4_096;
+
+/// Longest id of a message, octets (RFC 1939 section 7: a unique-id has 1 to 70 characters in 0x21 to 0x7E).
+pub const UNIQUE_ID: usize = 70;
+
+/// How long an idle worker thread waits for the next connection before it leaves.
+pub const IDLE_THREAD: Duration = Duration::from_secs(10);
+
+/// Stack of a worker thread, octets. Message data lives on the heap; the deepest path is a TLS handshake.
+pub const WORKER_STACK: usize = 256 * 1024;
+
+/// Pending connections that the kernel holds for a listener. 128 hung 67 of 500 clients in a measurement.
+pub const LISTEN_BACKLOG: i32 = 1_024;
