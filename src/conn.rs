@@ -1,1 +1,427 @@
-//! (room to be built)
+//! One connection as its worker sees it: bounded lines in, blocks out, deadlines on both, TLS under both or not.
+//!
+//! Replies are queued and leave only when the worker is about to block on input, so PIPELINING needs no code (as in
+//! qmail). What the octets mean is the sessions' affair, above.
+
+use crate::line::{Buffer, Line};
+use crate::tls;
+use rustix::net::{Shutdown, sockopt};
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+/// Queued output leaves at this size at the latest, octets: one write(2) a block.
+pub const OUTPUT_BLOCK: usize = 128 * 1024;
+
+/// One read of message data, octets.
+const DATA_BLOCK: usize = 64 * 1024;
+
+/// Slowest sender of message data that is waited for, octets a second, after its first timeout's worth of patience.
+/// Postfix's `smtpd_min_data_rate` is the same.
+const MIN_DATA_RATE: u64 = 500;
+
+/// Why a connection can go on no longer.
+#[derive(Debug)]
+pub enum Error {
+    /// The peer left.
+    Closed,
+    /// The peer was silent, or too slow, past its deadline.
+    Timeout,
+    /// The server stops, or needs the place for somebody else.
+    Stopping,
+    /// The system or the TLS layer gave up.
+    Io(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Closed => f.write_str("the peer closed the connection"),
+            Error::Timeout => f.write_str("timed out"),
+            Error::Stopping => f.write_str("the server is stopping"),
+            Error::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Timeout,
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Error::Closed,
+            _ => Error::Io(error),
+        }
+    }
+}
+
+/// A blocking stream socket, TCP or unix.
+#[derive(Debug)]
+struct Socket(OwnedFd);
+
+impl Read for &Socket {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut *into))?)
+    }
+}
+
+impl Write for &Socket {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::retry_on_intr(|| rustix::io::write(&self.0, octets))?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What others may know of a connection, and do to it: the event loop keeps one for every session.
+#[derive(Debug)]
+pub struct Peer {
+    socket: Socket,
+    /// Milliseconds after `epoch` since when the worker waits for a command; [`BUSY`] while it does something.
+    waiting: AtomicU64,
+    stop: AtomicBool,
+    epoch: Instant,
+}
+
+const BUSY: u64 = u64::MAX;
+
+impl Peer {
+    /// Takes over an accepted, blocking socket.
+    pub fn new(socket: OwnedFd) -> Peer {
+        Peer {
+            socket: Socket(socket),
+            waiting: AtomicU64::new(BUSY),
+            stop: AtomicBool::new(false),
+            epoch: Instant::now(),
+        }
+    }
+
+    /// Ends the session at its next command: at once when it waits for one, else when what it does is done.
+    pub fn stop(&self) {
+        self.stop.store(true, SeqCst);
+        if self.waiting.load(SeqCst) != BUSY {
+            let _ = rustix::net::shutdown(&self.socket.0, Shutdown::Read);
+        }
+    }
+
+    /// Cuts the connection now, whatever it is doing.
+    pub fn cut(&self) {
+        self.stop.store(true, SeqCst);
+        let _ = rustix::net::shutdown(&self.socket.0, Shutdown::Both);
+    }
+
+    /// How long the peer has let the server wait for a command; `None` while a command is being served.
+    pub fn idle(&self) -> Option<Duration> {
+        match self.waiting.load(SeqCst) {
+            BUSY => None,
+            since => Some(self.epoch.elapsed().saturating_sub(Duration::from_millis(since))),
+        }
+    }
+
+    /// Writes a last line past all queues, as far as it goes without waiting; for a session whose worker failed.
+    pub fn last_words(&self, line: &str) {
+        let _ = rustix::net::send(&self.socket.0, line.as_bytes(), rustix::net::SendFlags::DONTWAIT);
+    }
+}
+
+/// How long a session waits for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For one whole command line, or for progress in message data (RFC 5321 section 4.5.3.2, RFC 1939 section 3).
+    pub command: Duration,
+    /// For the whole session.
+    pub session: Duration,
+}
+
+/// The worker's end of a connection.
+pub struct Conn {
+    peer: Arc<Peer>,
+    tls: Option<Box<tls::Session>>,
+    input: Buffer,
+    output: Vec<u8>,
+    command_timeout: Duration,
+    session_end: Instant,
+    /// What SO_RCVTIMEO is now. The listener sets it to the command timeout, and accepted sockets inherit that.
+    receive_timeout: Duration,
+}
+
+/// A command line, without its end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// As the peer sent it.
+    Line(&'a [u8]),
+    /// It was longer than the limit; what follows up to its end is dropped.
+    TooLong,
+}
+
+impl Conn {
+    /// A connection over an accepted socket whose SO_RCVTIMEO and SO_SNDTIMEO are `timeouts.command` already.
+    pub fn new(peer: Arc<Peer>, timeouts: Timeouts) -> Conn {
+        Conn {
+            peer,
+            tls: None,
+            input: Buffer::default(),
+            output: Vec::new(),
+            command_timeout: timeouts.command,
+            session_end: Instant::now() + timeouts.session,
+            receive_timeout: timeouts.command,
+        }
+    }
+
+    /// Makes TLS out of the connection, as the server: implicit TLS, STARTTLS and STLS alike.
+    ///
+    /// What the peer sent in clear before the handshake is dropped (RFC 3207 section 4.2, CVE-2011-0411).
+    ///
+    /// # Errors
+    ///
+    /// When the handshake fails or takes longer than a command may.
+    pub fn start_tls(&mut self, config: &tls::Config) -> Result<(), Error> {
+        self.flush()?;
+        let injected = self.input.clear();
+        if injected > 0 {
+            log::warn!("dropped {injected} octets sent in clear after STARTTLS and before the handshake");
+        }
+        let mut session = Box::new(tls::Session::new(config)?);
+        let deadline = self.deadline(Instant::now());
+        while session.is_handshaking() {
+            self.arm(deadline)?;
+            session.exchange(&mut &self.peer.socket)?;
+        }
+        self.tls = Some(session);
+        Ok(())
+    }
+
+    /// Protocol version and cipher, for `Received:` and the event; `None` in clear.
+    pub fn tls_description(&self) -> Option<String> {
+        self.tls.as_ref().map(|session| session.description())
+    }
+
+    /// The next command line of at most `limit` octets with its end; sends what is queued before it waits.
+    ///
+    /// # Errors
+    ///
+    /// When the peer left or let the deadline of the line pass, or when the server stops.
+    pub fn command(&mut self, limit: usize) -> Result<Command<'_>, Error> {
+        let mut deadline = None;
+        let place = loop {
+            match self.input.line(limit) {
+                Line::Whole(place) => break Some(place),
+                Line::TooLong => break None,
+                Line::Partial => {
+                    let deadline = *deadline.get_or_insert_with(|| self.deadline(Instant::now()));
+                    self.input.shrink();
+                    self.receive_command(deadline)?;
+                }
+            }
+        };
+        Ok(place.map_or(Command::TooLong, |place| Command::Line(self.input.at(place))))
+    }
+
+    /// True when the peer sent more than the line just taken (RFC 2920: only some commands may be followed so).
+    pub fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    /// True when the peer has sent something already, without waiting for it or for `patience` at the most.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be asked.
+    pub fn talks_early(&mut self, patience: Duration) -> Result<bool, Error> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        if self.has_input() {
+            return Ok(true);
+        }
+        let patience = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
+        let mut fds = [PollFd::new(&self.peer.socket.0, PollFlags::IN)];
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience))).map_err(io::Error::from)?;
+        Ok(ready > 0)
+    }
+
+    /// Message data: whatever is there, at least one octet, to be taken with [`Conn::consume`].
+    ///
+    /// `received` is how much of this message has come so far and `began` when it began: a sender slower than
+    /// [`MIN_DATA_RATE`] past its first timeout's patience is not waited for.
+    ///
+    /// # Errors
+    ///
+    /// When the peer left or is too slow, or when the server stops for good.
+    pub fn data(&mut self, began: Instant, received: u64) -> Result<&[u8], Error> {
+        if self.input.is_empty() {
+            let patience = self.command_timeout + Duration::from_secs(received / MIN_DATA_RATE);
+            let now = Instant::now();
+            let deadline = (began + patience).min(now + self.command_timeout).min(self.session_end);
+            self.flush()?;
+            self.arm(deadline)?;
+            self.receive(if received == 0 { 4 * Buffer::BLOCK } else { DATA_BLOCK })?;
+        }
+        Ok(self.input.bytes())
+    }
+
+    /// Takes `count` octets of what [`Conn::data`] showed.
+    pub fn consume(&mut self, count: usize) {
+        self.input.consume(count);
+    }
+
+    /// Sends `octets` soon: when the next input is waited for, or when a block is full.
+    ///
+    /// # Errors
+    ///
+    /// When a full block could not be sent.
+    pub fn queue(&mut self, octets: &[u8]) -> Result<(), Error> {
+        self.output.extend_from_slice(octets);
+        self.flush_blocks()
+    }
+
+    /// The queue itself, to be written to in place and followed by [`Conn::flush_blocks`].
+    pub fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// Sends what is queued when it is a block or more.
+    ///
+    /// # Errors
+    ///
+    /// When the peer left or does not read.
+    pub fn flush_blocks(&mut self) -> Result<(), Error> {
+        if self.output.len() >= OUTPUT_BLOCK { self.flush() } else { Ok(()) }
+    }
+
+    /// Sends what is queued.
+    ///
+    /// # Errors
+    ///
+    /// When the peer left or does not read within the timeout.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let mut socket = &self.peer.socket;
+        match &mut self.tls {
+            None => {
+                let mut rest = &self.output[..];
+                while !rest.is_empty() {
+                    if Instant::now() >= self.session_end {
+                        return Err(Error::Timeout);
+                    }
+                    match socket.write(rest)? {
+                        0 => return Err(Error::Closed),
+                        count => rest = &rest[count..],
+                    }
+                }
+            }
+            Some(session) => session.write_all(&mut socket, &self.output)?,
+        }
+        self.output.clear();
+        if self.output.capacity() > 2 * OUTPUT_BLOCK {
+            self.output = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Gives buffers back that an idle session does not need.
+    pub fn rest(&mut self) {
+        if self.output.is_empty() {
+            self.output = Vec::new();
+        }
+        self.input.shrink();
+    }
+
+    /// Says goodbye on every layer. What is still queued is sent as far as it goes.
+    pub fn close(&mut self) {
+        let _ = self.flush();
+        if let Some(session) = &mut self.tls {
+            session.close(&mut &self.peer.socket);
+        }
+        let _ = rustix::net::shutdown(&self.peer.socket.0, Shutdown::Write);
+    }
+
+    /// Reads into the input for a command, interruptible by [`Peer::stop`].
+    fn receive_command(&mut self, deadline: Instant) -> Result<(), Error> {
+        self.flush()?;
+        if self.output.capacity() > Buffer::BLOCK {
+            self.output = Vec::new();
+        }
+        self.arm(deadline)?;
+        let since = self.peer.epoch.elapsed().as_millis() as u64;
+        self.peer.waiting.store(since, SeqCst);
+        // The order matters: `Peer::stop` sets its flag first and looks at `waiting` second.
+        let received = if self.peer.stop.load(SeqCst) { Err(Error::Stopping) } else { self.receive(Buffer::BLOCK) };
+        self.peer.waiting.store(BUSY, SeqCst);
+        match received {
+            Err(Error::Closed) if self.peer.stop.load(SeqCst) => Err(Error::Stopping),
+            other => other,
+        }
+    }
+
+    /// One read of up to `block` octets or more into the input.
+    fn receive(&mut self, block: usize) -> Result<(), Error> {
+        let mut socket = &self.peer.socket;
+        let space = self.input.space(block);
+        let count = match &mut self.tls {
+            None => socket.read(space)?,
+            Some(session) => session.read(&mut socket, space)?,
+        };
+        self.input.filled(count);
+        if count == 0 { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    fn deadline(&self, now: Instant) -> Instant {
+        (now + self.command_timeout).min(self.session_end)
+    }
+
+    /// Makes the next read end at `deadline`, with a setsockopt(2) only where the timeout in force would not do.
+    fn arm(&mut self, deadline: Instant) -> Result<(), Error> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::Timeout);
+        }
+        let late = self.receive_timeout > left + Duration::from_millis(100);
+        let early = self.receive_timeout + Duration::from_secs(1) < left.min(self.command_timeout);
+        if late || early {
+            let left = left.max(Duration::from_millis(1));
+            sockopt::set_socket_timeout(&self.peer.socket.0, sockopt::Timeout::Recv, Some(left))
+                .map_err(io::Error::from)?;
+            self.receive_timeout = left;
+        }
+        Ok(())
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// Over TCP, from this address (IPv4-mapped addresses are IPv4).
+    Net(IpAddr),
+    /// Over a unix socket.
+    Local,
+}
+
+impl Client {
+    /// The IP address, where there is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Client::Net(ip) => Some(*ip),
+            Client::Local => None,
+        }
+    }
+
+    /// True for the machine itself: loopback, or a unix socket.
+    pub fn is_local(&self) -> bool {
+        self.ip().is_none_or(|ip| ip.is_loopback())
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Client::Net(ip) => write!(f, "{ip}"),
+            Client::Local => f.write_str("local"),
+        }
+    }
+}

@@ -7,7 +7,7 @@
 //! ```text
 //! floor 4   main                                        a match on run()
 //! floor 3   cli  server                                 what a person types; what the event loop does
-//! floor 2   smtpd  pop3d  delivery  arrivals  pool  conn  tls    sockets and threads
+//! floor 2   smtpd  pop3d  delivery  arrivals  admission  pool  conn  tls    sockets and threads
 //! floor 1   maildir  journal  notify  accounts  config  sys      files and the operating system
 //! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  limits    pure: no I/O, no clock
 //! ```
@@ -37,6 +37,7 @@ pub mod notify;
 pub mod sys;
 
 // Floor 2. Siblings: smtpd, pop3d -> conn, delivery; conn -> tls; arrivals -> delivery.
+pub mod admission;
 pub mod arrivals;
 pub mod conn;
 pub mod delivery;
