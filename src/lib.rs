@@ -7,7 +7,7 @@
 //! ```text
 //! floor 4   main                                        a match on run()
 //! floor 3   cli  server                                 what a person types; what the event loop does
-//! floor 2   smtpd  pop3d  delivery  arrivals  admission  pool  conn  tls    sockets and threads
+//! floor 2   smtpd  pop3d  delivery  arrivals  admission  listener  pool  conn  tls    sockets and threads
 //! floor 1   maildir  journal  notify  accounts  config  sys      files and the operating system
 //! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  limits    pure: no I/O, no clock
 //! ```
@@ -41,6 +41,7 @@ pub mod admission;
 pub mod arrivals;
 pub mod conn;
 pub mod delivery;
+pub mod listener;
 pub mod pool;
 pub mod pop3d;
 pub mod smtpd;

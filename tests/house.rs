@@ -29,6 +29,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("config", "notify"),
     // Floor 2.
     ("conn", "tls"),
+    ("listener", "conn"),
     ("smtpd", "conn"),
     ("smtpd", "delivery"),
     ("smtpd", "tls"),
