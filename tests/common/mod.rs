@@ -78,7 +78,8 @@ impl Server {
     pub fn with(name: &str, configuration: &str) -> Server {
         let scratch = Scratch::new(name);
         fs::write(scratch.path("mailbell.toml"), configuration).unwrap();
-        fs::write(scratch.path("users"), "alice:{PLAIN}secret-a\nbob:{PLAIN}secret-b\ncarol:{PLAIN}secret-c\n").unwrap();
+        fs::write(scratch.path("users"), "alice:{PLAIN}secret-a\nbob:{PLAIN}secret-b\ncarol:{PLAIN}secret-c\n")
+            .unwrap();
         fs::write(scratch.path("aliases"), "team: alice, bob\n").unwrap();
         Server::start_in(scratch, &[])
     }
@@ -169,6 +170,13 @@ impl Server {
         self.take_scratch()
     }
 
+    /// Waits for the clean end of a server that was told to stop before.
+    pub fn stop_already(mut self) -> Scratch {
+        let status = wait_for("the clean stop", || self.child.try_wait().unwrap());
+        assert!(status.success(), "stopped with {status}:\n{}", self.log());
+        self.take_scratch()
+    }
+
     /// `kill -9`.
     pub fn kill(mut self) -> Scratch {
         let _ = self.child.kill();
@@ -231,7 +239,8 @@ pub fn run(configuration: &Path, arguments: &[&str], stdin: &str) -> Output {
 }
 
 pub fn records(journal: &Path) -> Vec<serde_json::Value> {
-    let mut segments: Vec<_> = files(journal).into_iter().filter(|path| path.extension().is_some_and(|e| e == "jsonl")).collect();
+    let mut segments: Vec<_> =
+        files(journal).into_iter().filter(|path| path.extension().is_some_and(|e| e == "jsonl")).collect();
     segments.sort();
     segments
         .iter()
@@ -299,7 +308,8 @@ impl Talk {
         let mut lines = Vec::new();
         loop {
             let line = self.line().expect("the server closed the connection");
-            let more = line.len() > 3 && line.as_bytes()[..3].iter().all(u8::is_ascii_digit) && line.as_bytes()[3] == b'-';
+            let more =
+                line.len() > 3 && line.as_bytes()[..3].iter().all(u8::is_ascii_digit) && line.as_bytes()[3] == b'-';
             lines.push(line);
             if !more {
                 return lines;

@@ -1,0 +1,147 @@
+//! Plays every dialogue script in `tests/dialogues/` against the real binary: one file a rule of the protocol.
+//!
+//! `C: text` is sent with CRLF, `C-: text` without; `\r \n \t \xHH \\` are escapes. `S: pattern` is one line that must come,
+//! with `*` for anything; after the last line the server must have sent nothing more. `S-EOF` is the end of the
+//! connection. `@ message TEXT` puts a message into alice's Maildir before a POP3 dialogue; `@ door=KIND` chooses the
+//! listener. `# text` says which rule it is.
+
+mod common;
+
+use common::{BASIC, Server, Talk};
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+use std::time::Duration;
+
+const CONFIGURATION: &str = r#"
+[lmtp]
+listen = ["127.0.0.1:0"]
+[submission]
+listen = ["127.0.0.1:0"]
+"#;
+
+fn unescape(text: &str) -> Vec<u8> {
+    let mut octets = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'\\' {
+            octets.push(*first);
+            continue;
+        }
+        let (octet, used) = match tail {
+            [b'r', ..] => (b'\r', 1),
+            [b'n', ..] => (b'\n', 1),
+            [b't', ..] => (b'\t', 1),
+            [b'\\', ..] => (b'\\', 1),
+            [b'x', high, low, ..] => {
+                let digits = [*high, *low];
+                (u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap(), 3)
+            }
+            _ => panic!("unknown escape in {text:?}"),
+        };
+        octets.push(octet);
+        rest = &tail[used..];
+    }
+    octets
+}
+
+/// `*` stands for anything; written the slow and obvious way.
+fn matches(pattern: &str, line: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == line,
+        Some((head, tail)) => {
+            line.starts_with(head)
+                && (head.len()..=line.len())
+                    .filter(|&at| line.is_char_boundary(at))
+                    .any(|at| matches(tail, &line[at..]))
+        }
+    }
+}
+
+fn play(server: &Server, file: &Path, default_door: &str) -> Result<(), String> {
+    let script = fs::read_to_string(file).unwrap();
+    let mut door = default_door;
+    for line in script.lines() {
+        if let Some(kind) = line.strip_prefix("@ door=") {
+            door = kind.trim();
+        } else if let Some(message) = line.strip_prefix("@ message ") {
+            let new = server.path("mail/alice/new");
+            fs::create_dir_all(&new).unwrap();
+            for other in ["tmp", "cur"] {
+                fs::create_dir_all(server.path("mail/alice").join(other)).unwrap();
+            }
+            let number = fs::read_dir(&new).unwrap().count();
+            let tmp = server.path("mail/alice/tmp/dialogue");
+            fs::write(&tmp, unescape(message)).unwrap();
+            fs::rename(tmp, new.join(format!("17000000{number:02}.M0P1Q{number}.test"))).unwrap();
+        }
+    }
+    let mut talk = Talk::to(server.address(door));
+    let mut expected_any = false;
+    for (number, line) in script.lines().enumerate() {
+        let at = |text: String| Err(format!("{}:{}: {text}", file.file_name().unwrap().display(), number + 1));
+        if let Some(text) = line.strip_prefix("C: ").or_else(|| (line == "C:").then_some("")) {
+            let mut octets = unescape(text);
+            octets.extend_from_slice(b"\r\n");
+            talk.write(&octets);
+        } else if let Some(text) = line.strip_prefix("C-: ") {
+            talk.write(&unescape(text));
+        } else if let Some(pattern) = line.strip_prefix("S: ").or_else(|| (line == "S:").then_some("")) {
+            expected_any = true;
+            match talk.line() {
+                Some(got) if matches(pattern, &got) => {}
+                Some(got) => return at(format!("expected {pattern:?}, got {got:?}")),
+                None => return at(format!("expected {pattern:?}, the connection was closed")),
+            }
+        } else if line == "S-EOF" {
+            if !talk.is_closed() {
+                return at("expected the end of the connection".into());
+            }
+        } else if !(line.is_empty() || line.starts_with('#') || line.starts_with("@ ")) {
+            return at(format!("not a line of a dialogue: {line:?}"));
+        }
+    }
+    assert!(expected_any, "{} expects nothing", file.display());
+    // Nothing more may come unasked.
+    talk.stream().set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    match talk.stream().read(&mut [0]) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(format!("{}: the server says more than expected", file.display())),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::ConnectionReset) =>
+        {
+            Ok(())
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn play_all(protocol: &str, configuration: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues").join(protocol);
+    let server = Server::with(protocol, configuration);
+    let scripts = common::files(&folder);
+    assert!(scripts.len() > 10, "only {} dialogues in {}", scripts.len(), folder.display());
+    let mut failures = Vec::new();
+    for script in scripts {
+        let _ = fs::remove_dir_all(server.path("mail/alice"));
+        failures.extend(play(&server, &script, protocol).err());
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn smtp() {
+    let smtp = "[smtp]\nmax_message_size = \"100KiB\"\nmax_recipients = 5\n";
+    play_all("smtp", &(BASIC.replace("[smtp]\n", smtp) + CONFIGURATION));
+}
+
+#[test]
+fn pop3() {
+    play_all("pop3", BASIC);
+}
+
+#[test]
+fn patterns_match_as_they_say() {
+    assert!(matches("250 *", "250 ok") && matches("*", "") && matches("a*b*c", "aXbYc") && !matches("a*b", "a"));
+}
