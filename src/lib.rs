@@ -9,7 +9,7 @@
 //! floor 3   cli  server                                 what a person types; what the event loop does
 //! floor 2   smtpd  pop3d  delivery  arrivals  admission  listener  pool  conn  tls    sockets and threads
 //! floor 1   maildir  journal  notify  accounts  config  sys      files and the operating system
-//! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  limits    pure: no I/O, no clock
+//! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  counters  limits    pure: no I/O, no clock
 //! ```
 //!
 //! A message flows one way: accept -> `conn` -> `smtp::Session` -> `dot` -> `maildir` (fsync) -> `journal` -> 250, and
@@ -17,6 +17,7 @@
 
 // Floor 0.
 pub mod address;
+pub mod counters;
 pub mod date;
 pub mod dot;
 pub mod header;
