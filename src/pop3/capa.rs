@@ -1,0 +1,56 @@
+//! What the server says it can do: CAPA (RFC 2449 section 5), the list of AUTH without an argument, and LANG.
+
+use super::step::Settings;
+
+/// The mechanisms that may be used on this connection now. PLAIN and LOGIN show the password to whoever listens.
+pub(super) fn mechanisms(settings: &Settings) -> impl Iterator<Item = &'static str> {
+    let cleartext = settings.cleartext_allowed || settings.tls_active;
+    [("CRAM-MD5", settings.cram_md5), ("PLAIN", cleartext), ("LOGIN", cleartext)]
+        .into_iter()
+        .filter_map(|(name, offered)| offered.then_some(name))
+}
+
+/// Appends the reply to CAPA.
+pub(super) fn capabilities(settings: &Settings, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"+OK Capability list follows\r\nTOP\r\nUIDL\r\n");
+    if settings.cleartext_allowed || settings.tls_active {
+        out.extend_from_slice(b"USER\r\n");
+    }
+    if mechanisms(settings).next().is_some() {
+        out.extend_from_slice(b"SASL");
+        for name in mechanisms(settings) {
+            out.push(b' ');
+            out.extend_from_slice(name.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    if settings.tls_available && !settings.tls_active {
+        out.extend_from_slice(b"STLS\r\n");
+    }
+    out.extend_from_slice(b"PIPELINING\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nEXPIRE NEVER\r\nUTF8\r\nLANG\r\n");
+    out.extend_from_slice(concat!("IMPLEMENTATION mailbell-", env!("CARGO_PKG_VERSION"), "\r\n.\r\n").as_bytes());
+}
+
+/// Appends the list that AUTH without an argument gives; no RFC has it, but clients of old servers ask for it.
+pub(super) fn mechanism_list(settings: &Settings, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"+OK Mechanisms follow\r\n");
+    for name in mechanisms(settings) {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b".\r\n");
+}
+
+/// Appends the reply to LANG (RFC 6856 section 3): a list, or the language that will be spoken. False: not offered.
+pub(super) fn language(wanted: &[u8], out: &mut Vec<u8>) -> bool {
+    if wanted.is_empty() {
+        out.extend_from_slice(b"+OK Language list follows\r\ni-default Default\r\nen English\r\n.\r\n");
+    } else if wanted == b"*" || wanted.eq_ignore_ascii_case(b"en") {
+        out.extend_from_slice(b"+OK en Speaking English\r\n");
+    } else if wanted.eq_ignore_ascii_case(b"i-default") {
+        out.extend_from_slice(b"+OK i-default Speaking English\r\n");
+    } else {
+        return false;
+    }
+    true
+}
