@@ -1,1 +1,125 @@
-//! (room to be built)
+//! Dates between numbers and text: RFC 3339 for events, RFC 5322 for header fields. UTC only, no clock, no zone tables.
+//!
+//! The calendar is the proleptic Gregorian one, computed in eras of 400 years (146,097 days) that begin on 1 March, so
+//! that the leap day is the last of its year.
+
+const DAYS_IN_ERA: u64 = 146_097;
+
+/// Days from 0000-03-01 to 1970-01-01.
+const EPOCH: u64 = 719_468;
+
+const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Year, month (1 to 12) and day (1 to 31) of a day counted from 1970-01-01.
+fn civil(day: u64) -> (u64, u64, u64) {
+    let day = day + EPOCH;
+    let (era, day_of_era) = (day / DAYS_IN_ERA, day % DAYS_IN_ERA);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day_of_month)
+}
+
+/// The day, counted from 1970-01-01, of a date from then on.
+fn day_number(year: u64, month: u64, day: u64) -> Option<u64> {
+    let year = year.checked_sub(u64::from(month <= 2))?;
+    let (era, year_of_era) = (year / 400, year % 400);
+    let march_month = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * DAYS_IN_ERA + day_of_era).checked_sub(EPOCH)
+}
+
+/// `2026-11-23T08:44:59.123456Z` for microseconds since 1970.
+pub fn rfc3339_micros(microseconds: u64) -> String {
+    let seconds = microseconds / 1_000_000;
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", microseconds % 1_000_000)
+}
+
+/// Microseconds since 1970 of what [`rfc3339_micros`] wrote; `None` for anything else.
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
+    let octets = text.as_bytes();
+    let shape = b"0000-00-00T00:00:00.000000Z";
+    let same = |(&octet, &model): (&u8, &u8)| if model == b'0' { octet.is_ascii_digit() } else { octet == model };
+    if octets.len() != shape.len() || !octets.iter().zip(shape).all(same) {
+        return None;
+    }
+    let number = |from: usize, to: usize| text[from..to].parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let days = day_number(year, month, day)?;
+    // 30 February has a number too, but it is not its own.
+    if civil(days) != (year, month, day) {
+        return None;
+    }
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + number(20, 26)?)
+}
+
+/// `Mon, 23 Nov 2026 08:44:59 +0000` for seconds since 1970 (RFC 5322 section 3.3).
+pub fn rfc5322(seconds: u64) -> String {
+    let day_number = seconds / 86_400;
+    let (year, month, day) = civil(day_number);
+    let weekday = WEEKDAYS[(day_number % 7) as usize];
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{weekday}, {day:02} {} {year:04} {hour:02}:{minute:02}:{second:02} +0000", MONTHS[month as usize - 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_moments() {
+        assert_eq!(rfc3339_micros(0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(rfc3339_micros(1_795_423_499_123_456), "2026-11-23T08:44:59.123456Z");
+        assert_eq!(rfc5322(1_795_423_499), "Mon, 23 Nov 2026 08:44:59 +0000");
+        assert_eq!(rfc5322(951_782_400), "Tue, 29 Feb 2000 00:00:00 +0000");
+        assert_eq!(rfc5322(4_107_542_400), "Mon, 01 Mar 2100 00:00:00 +0000");
+    }
+
+    /// Counts the days one by one, as a calendar on the wall does.
+    #[test]
+    fn every_day_of_four_hundred_years_agrees_with_counting() {
+        let (mut year, mut month, mut day) = (1970, 1, 1);
+        for number in 0..DAYS_IN_ERA {
+            assert_eq!(civil(number), (year, month, day));
+            assert_eq!(day_number(year, month, day), Some(number));
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let length = [31, 28 + u64::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month as usize - 1];
+            day += 1;
+            if day > length {
+                (month, day) = (month + 1, 1);
+            }
+            if month > 12 {
+                (year, month) = (year + 1, 1);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_nothing_else_is() {
+        for moment in [0, 1, 999_999, 1_795_423_499_123_456, 4_107_542_399_999_999] {
+            assert_eq!(parse_rfc3339(&rfc3339_micros(moment)), Some(moment));
+        }
+        for wrong in [
+            "",
+            "2026-11-23",
+            "2026-02-30T00:00:00.000000Z",
+            "2026-13-01T00:00:00.000000Z",
+            "2026-01-01T24:00:00.000000Z",
+            "1969-12-31T23:59:59.999999Z",
+            "2026-11-23T08:44:59.123456z",
+            "2026-11-23T08:44:59.12345éZ",
+        ] {
+            assert_eq!(parse_rfc3339(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,1 +1,1 @@
-//! (room to be built)
+//! x

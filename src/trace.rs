@@ -3,6 +3,8 @@
 //! What `prefix` writes, `read_back` reads: a message that was stored but not yet recorded when the process died gets
 //! its whole record from the file alone.
 
+use crate::date;
+
 /// The way a message entered a Maildir of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
@@ -16,6 +18,26 @@ pub enum Via {
     Poll,
     /// Another program's delivery into the Maildir.
     Maildir,
+}
+
+impl Via {
+    const ALL: [(Via, &'static str); 5] = [
+        (Via::Smtp, "smtp"),
+        (Via::Lmtp, "lmtp"),
+        (Via::Deliver, "deliver"),
+        (Via::Poll, "poll"),
+        (Via::Maildir, "maildir"),
+    ];
+
+    /// Its name in the event.
+    pub fn name(self) -> &'static str {
+        Via::ALL[self as usize].1
+    }
+
+    /// The way of that name.
+    pub fn of_name(name: &str) -> Option<Via> {
+        Via::ALL.iter().find(|(_, known)| *known == name).map(|(via, _)| *via)
+    }
 }
 
 /// Who handed a message over: the envelope sender and the session it came through.
@@ -33,4 +55,255 @@ pub struct Origin {
     pub auth: Option<String>,
     /// Protocol version and cipher, for example `TLSv1.3 TLS_AES_256_GCM_SHA384`.
     pub tls: Option<String>,
+}
+
+impl Origin {
+    /// A message of which nothing is known but that it is there.
+    pub fn unknown(via: Via) -> Origin {
+        Origin { via, mail_from: None, client: None, helo: None, auth: None, tls: None }
+    }
+}
+
+/// What the `with` clause says besides `Origin`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// EHLO was said, not HELO.
+    pub extended: bool,
+    /// The transaction used SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+}
+
+/// Everything that the fields at the top of a file say.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace<'a> {
+    /// Who handed it over.
+    pub origin: &'a Origin,
+    /// How it was said.
+    pub facts: Facts,
+    /// Our own name.
+    pub hostname: &'a str,
+    /// The message's id.
+    pub id: &'a str,
+    /// The recipient as typed, where there is exactly one.
+    pub recipient: Option<&'a str>,
+    /// When, in seconds since 1970.
+    pub seconds: u64,
+}
+
+/// `Return-Path`, `Delivered-To` and `Received`, with LF line ends.
+pub fn prefix(trace: &Trace<'_>) -> Vec<u8> {
+    let Trace { origin, facts, hostname, id, recipient, seconds } = trace;
+    let mut text = String::with_capacity(512);
+    if let Some(sender) = &origin.mail_from {
+        text += &format!("Return-Path: <{}>\n", harmless(sender));
+    }
+    if let Some(recipient) = recipient {
+        text += &format!("Delivered-To: {}\n", harmless(recipient));
+    }
+    text += "Received: ";
+    if let Some(helo) = &origin.helo {
+        text += &format!("from {}", atom(helo));
+        if let Some(client) = &origin.client {
+            let tag = if client.contains(':') { "IPv6:" } else { "" };
+            text += &format!(" ([{tag}{}])", atom(client));
+        }
+        text += "\n\t";
+    }
+    if let Some(tls) = &origin.tls {
+        text += &format!("(using {})\n\t", comment(tls));
+    }
+    if let Some(auth) = &origin.auth {
+        text += &format!("(authenticated as {})\n\t", comment(auth));
+    }
+    text += &format!("by {hostname} (mailbell) with {} id {id}", protocol(origin, *facts));
+    if let Some(recipient) = recipient {
+        text += &format!("\n\tfor <{}>", harmless(recipient));
+    }
+    text += &format!(";\n\t{}\n", date::rfc5322(*seconds));
+    text.into_bytes()
+}
+
+/// What `prefix` wrote at the top of a file, read back: who handed it over, and the recipient.
+///
+/// `None` when the file does not begin with trace fields of this shape.
+pub fn read_back(head: &[u8]) -> Option<(Origin, Option<String>)> {
+    let mut rest = std::str::from_utf8(&head[..end_of_received(head)?]).ok()?;
+    let mut origin = Origin::unknown(Via::Smtp);
+    if let Some(tail) = rest.strip_prefix("Return-Path: <") {
+        let (sender, tail) = tail.split_once(">\n")?;
+        origin.mail_from = Some(sender.to_owned());
+        rest = tail;
+    }
+    let mut recipient = None;
+    if let Some(tail) = rest.strip_prefix("Delivered-To: ") {
+        let (to, tail) = tail.split_once('\n')?;
+        recipient = Some(to.to_owned());
+        rest = tail;
+    }
+    rest = rest.strip_prefix("Received: ")?;
+    if let Some(tail) = rest.strip_prefix("from ") {
+        let (from, tail) = tail.split_once("\n\t")?;
+        match from.split_once(" ([") {
+            Some((helo, client)) => {
+                origin.helo = Some(helo.to_owned());
+                let client = client.strip_suffix("])")?;
+                origin.client = Some(client.strip_prefix("IPv6:").unwrap_or(client).to_owned());
+            }
+            None => origin.helo = Some(from.to_owned()),
+        }
+        rest = tail;
+    }
+    if let Some(tail) = rest.strip_prefix("(using ") {
+        let (tls, tail) = tail.split_once(")\n\t")?;
+        origin.tls = Some(tls.to_owned());
+        rest = tail;
+    }
+    if let Some(tail) = rest.strip_prefix("(authenticated as ") {
+        let (auth, tail) = tail.split_once(")\n\t")?;
+        origin.auth = Some(auth.to_owned());
+        rest = tail;
+    }
+    let (_host, tail) = rest.strip_prefix("by ")?.split_once(" (mailbell) with ")?;
+    let (protocol, _) = tail.split_once(" id ")?;
+    origin.via = match protocol {
+        "local" => Via::Deliver,
+        "poll" => Via::Poll,
+        other if other.contains("LMTP") => Via::Lmtp,
+        _ => Via::Smtp,
+    };
+    Some((origin, recipient))
+}
+
+/// Where our own trace fields end; 0 when the message does not begin with them.
+pub fn length(head: &[u8]) -> usize {
+    if read_back(head).is_some() { end_of_received(head).unwrap_or(0) } else { 0 }
+}
+
+/// The octet after the topmost `Received` field.
+fn end_of_received(head: &[u8]) -> Option<usize> {
+    let mut received = false;
+    let mut at = 0;
+    while let Some(length) = memchr::memchr(b'\n', &head[at..]) {
+        let line = &head[at..at + length];
+        if received && !line.starts_with(b"\t") {
+            return Some(at);
+        }
+        received |= line.starts_with(b"Received: ");
+        if !(received || line.starts_with(b"Return-Path: ") || line.starts_with(b"Delivered-To: ")) {
+            return None;
+        }
+        at += length + 1;
+    }
+    (received && at == head.len()).then_some(at)
+}
+
+/// The registered name of the protocol (RFC 3848, RFC 6531 section 4.3).
+fn protocol(origin: &Origin, facts: Facts) -> String {
+    let base = match origin.via {
+        Via::Deliver | Via::Maildir => return "local".into(),
+        Via::Poll => return "poll".into(),
+        Via::Lmtp if facts.smtputf8 => "UTF8LMTP",
+        Via::Lmtp => "LMTP",
+        Via::Smtp if facts.smtputf8 => "UTF8SMTP",
+        Via::Smtp if facts.extended => "ESMTP",
+        Via::Smtp => return "SMTP".into(),
+    };
+    let secured = if origin.tls.is_some() { "S" } else { "" };
+    let authenticated = if origin.auth.is_some() { "A" } else { "" };
+    format!("{base}{secured}{authenticated}")
+}
+
+/// Text from a peer that must stay on its line.
+fn harmless(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+}
+
+/// Text from a peer that must stay one word outside comments.
+fn atom(text: &str) -> String {
+    let word = |letter: char| !(letter.is_control() || letter.is_whitespace() || "()<>;\\\"".contains(letter));
+    text.chars().map(|letter| if word(letter) { letter } else { '?' }).collect()
+}
+
+/// Text that must stay inside its comment.
+fn comment(text: &str) -> String {
+    let inside = |letter: char| !(letter.is_control() || "()\\".contains(letter));
+    text.chars().map(|letter| if inside(letter) { letter } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin {
+            via: Via::Smtp,
+            mail_from: Some("a@example.com".into()),
+            client: Some("2001:db8::1".into()),
+            helo: Some("client.example".into()),
+            auth: Some("alice".into()),
+            tls: Some("TLSv1.3 TLS_AES_256_GCM_SHA384".into()),
+        }
+    }
+
+    fn trace<'a>(origin: &'a Origin, recipient: Option<&'a str>) -> Trace<'a> {
+        let facts = Facts { extended: true, smtputf8: false };
+        Trace { origin, facts, hostname: "mail.example.org", id: "1.M2P3Q4.mail", recipient, seconds: 1_795_423_499 }
+    }
+
+    #[test]
+    fn the_fields_are_those_of_the_rfc() {
+        let text = String::from_utf8(prefix(&trace(&origin(), Some("bob@example.org")))).unwrap();
+        assert_eq!(
+            text,
+            "Return-Path: <a@example.com>\nDelivered-To: bob@example.org\n\
+             Received: from client.example ([IPv6:2001:db8::1])\n\t(using TLSv1.3 TLS_AES_256_GCM_SHA384)\n\t\
+             (authenticated as alice)\n\tby mail.example.org (mailbell) with ESMTPSA id 1.M2P3Q4.mail\n\t\
+             for <bob@example.org>;\n\tMon, 23 Nov 2026 08:44:59 +0000\n"
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for via in [Via::Smtp, Via::Lmtp, Via::Deliver] {
+            for bits in 0..32 {
+                let keep = |bit: u32, value: &Option<String>| (bits & (1 << bit) != 0).then(|| value.clone().unwrap());
+                let all = origin();
+                let helo = keep(1, &all.helo);
+                let some = Origin {
+                    via,
+                    mail_from: keep(0, &all.mail_from).map(|_| String::new()),
+                    client: helo.as_ref().and_then(|_| keep(2, &all.client)),
+                    helo,
+                    auth: keep(3, &all.auth),
+                    tls: keep(4, &all.tls),
+                };
+                for recipient in [None, Some("\"b o b\"@example.org")] {
+                    let mut head = prefix(&trace(&some, recipient));
+                    assert_eq!(length(&head), head.len());
+                    let ours = head.len();
+                    head.extend_from_slice(b"Subject: x\n\nbody\n");
+                    assert_eq!(read_back(&head), Some((some.clone(), recipient.map(str::to_owned))));
+                    assert_eq!(length(&head), ours);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_cannot_add_fields() {
+        let mut evil = origin();
+        evil.helo = Some("x\r\nSubject: forged (".into());
+        evil.mail_from = Some("a\nb@example.com".into());
+        let head = prefix(&trace(&evil, Some("b\r\nob@example.org")));
+        assert!(!head.windows(9).any(|window| window == b"\nSubject:"));
+        assert!(read_back(&head).is_some());
+    }
+
+    #[test]
+    fn other_files_are_not_ours() {
+        for other in ["", "Received: from x\n\tby y with ESMTP id z; date\n", "Subject: x\n\n", "Return-Path: <a>\n"] {
+            assert_eq!(read_back(other.as_bytes()), None, "{other}");
+            assert_eq!(length(other.as_bytes()), 0);
+        }
+    }
 }
