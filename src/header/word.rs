@@ -1,0 +1,172 @@
+//! Encoded words (RFC 2047): `=?charset?B?...?=` and `=?charset?Q?...?=` to UTF-8.
+//!
+//! Real mail splits multibyte characters over adjacent words, forgets padding and puts words where they are not allowed;
+//! all that is understood. A word that is damaged, or in a charset that nobody knows, stays as it is written.
+
+use encoding_rs::{Encoding, UTF_8};
+use std::borrow::Cow;
+
+/// Decodes every encoded word of an unfolded field body. What is not ASCII outside them is UTF-8, or becomes U+FFFD.
+pub fn decode(body: &[u8]) -> String {
+    if memchr::memmem::find(body, b"=?").is_none() {
+        return String::from_utf8_lossy(body).into_owned();
+    }
+    let mut text = String::with_capacity(body.len());
+    // Octets of adjacent words in one charset are decoded together: a character may be split between them.
+    let mut pending: Option<(&'static Encoding, Vec<u8>)> = None;
+    let mut rest = body;
+    while !rest.is_empty() {
+        let blank = rest.len() - rest.trim_ascii_start().len();
+        if let Some((encoding, octets, length)) = word(&rest[blank..]) {
+            match &mut pending {
+                // White space between two encoded words is not shown (section 6.2).
+                Some((same, collected)) if *same == encoding => collected.extend_from_slice(&octets),
+                other => {
+                    if let Some((encoding, octets)) = other.take() {
+                        text += &encoding.decode_without_bom_handling(&octets).0;
+                    } else {
+                        text += &lossy(&rest[..blank]);
+                    }
+                    pending = Some((encoding, octets));
+                }
+            }
+            rest = &rest[blank + length..];
+            continue;
+        }
+        if let Some((encoding, octets)) = pending.take() {
+            text += &encoding.decode_without_bom_handling(&octets).0;
+        }
+        // Plain text up to the next thing that may be a word, and at least one octet.
+        let next = memchr::memmem::find(&rest[blank.max(1)..], b"=?").map_or(rest.len(), |at| at + blank.max(1));
+        let end = rest[..next].trim_ascii_end().len().max(blank).max(1);
+        text += &lossy(&rest[..end]);
+        rest = &rest[end..];
+    }
+    if let Some((encoding, octets)) = pending {
+        text += &encoding.decode_without_bom_handling(&octets).0;
+    }
+    text
+}
+
+fn lossy(octets: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(octets)
+}
+
+/// One encoded word at the beginning of `text`: its charset, its octets, its length.
+fn word(text: &[u8]) -> Option<(&'static Encoding, Vec<u8>, usize)> {
+    let body = text.strip_prefix(b"=?")?;
+    let mut parts = body.splitn(3, |&octet| octet == b'?');
+    let (charset, kind, rest) = (parts.next()?, parts.next()?, parts.next()?);
+    // Q may hold a question mark by mistake of others only; the first `?=` ends the word.
+    let end = memchr::memmem::find(rest, b"?=")?;
+    let octets = match kind {
+        b"B" | b"b" => base64(&rest[..end])?,
+        b"Q" | b"q" => quoted(&rest[..end]),
+        _ => return None,
+    };
+    // A language may follow the charset (RFC 2231 section 5).
+    let label = charset.split(|&octet| octet == b'*').next()?;
+    let encoding = Encoding::for_label(label).or_else(|| label.eq_ignore_ascii_case(b"utf8").then_some(UTF_8))?;
+    let length = 2 + charset.len() + 1 + kind.len() + 1 + end + 2;
+    Some((encoding, octets, length))
+}
+
+/// Base64 as lax as mail is: white space skipped, padding not asked for, but no foreign letters.
+fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let mut octets = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0_u32, 0);
+    for &letter in text {
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            b'=' | b' ' => continue,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            octets.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    Some(octets)
+}
+
+/// Q (section 4.2): `_` is a space, `=XX` an octet, and what is damaged stays.
+fn quoted(text: &[u8]) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        let hex = |octet: u8| char::from(octet).to_digit(16);
+        match (first, tail) {
+            (b'_', _) => octets.push(b' '),
+            (b'=', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    octets.push((high * 16 + low) as u8);
+                    rest = after;
+                }
+                _ => octets.push(b'='),
+            },
+            (other, _) => octets.push(*other),
+        }
+    }
+    octets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_examples_of_the_rfc_and_of_the_world() {
+        for (written, meant) in [
+            ("plain text", "plain text"),
+            ("=?ISO-8859-1?Q?a?=", "a"),
+            ("=?ISO-8859-1?Q?a?= b", "a b"),
+            ("=?ISO-8859-1?Q?a?= =?ISO-8859-1?Q?b?=", "ab"),
+            ("=?ISO-8859-1?Q?a?=  \t =?ISO-8859-2?Q?_b?=", "a b"),
+            ("x =?ISO-8859-1?Q?a_b?=  y", "x a b  y"),
+            ("=?UTF-8?B?R3LDvMOfZQ==?=", "Grüße"),
+            ("=?utf-8?b?R3LDvMOfZQ?=", "Grüße"),
+            ("=?UTF-8*de?Q?Gr=C3=BC=C3=9Fe?=", "Grüße"),
+            // A character split between two words.
+            ("=?UTF-8?Q?Gr=C3?= =?UTF-8?Q?=BC=C3=9Fe?=", "Grüße"),
+            ("=?GBK?B?xOO6w8rAvec=?=", "你好世界"),
+            ("=?gb18030?B?xOO6ww==?=", "你好"),
+            ("=?Big5?B?p0GmbqVArMk=?=", "你好世界"),
+            ("=?ISO-2022-JP?B?GyRCRnxLXDhsGyhC?=", "日本語"),
+            ("=?Shift_JIS?B?k/qWe4zq?=", "日本語"),
+            ("=?EUC-JP?B?xvzL3Ljs?=", "日本語"),
+            ("=?EUC-KR?B?x9Gxub7u?=", "한국어"),
+            ("=?KOI8-R?B?8NLJ18XU?=", "Привет"),
+            ("=?windows-1251?Q?=CF=F0=E8=E2=E5=F2?=", "Привет"),
+            ("=?ISO-8859-15?Q?=A4?=", "€"),
+            ("(=?UTF-8?Q?c?=)", "(c)"),
+            // Damaged or unknown: as it is written.
+            ("=?x-unknown?Q?a?=", "=?x-unknown?Q?a?="),
+            ("=?UTF-8?X?a?= b", "=?UTF-8?X?a?= b"),
+            ("=?UTF-8?Q?a", "=?UTF-8?Q?a"),
+            ("=?=?=? =?", "=?=?=? =?"),
+            ("=?UTF-8?B?!!!?=", "=?UTF-8?B?!!!?="),
+            ("=?UTF-8?Q?=zz=?=", "=zz="),
+        ] {
+            assert_eq!(decode(written.as_bytes()), meant, "{written}");
+        }
+        assert_eq!(decode(b"raw \xff and gr\xc3\xbc\xc3\x9fe"), "raw \u{fffd} and grüße");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics_and_plain_text_stays(octets in proptest::collection::vec(any::<u8>(), 0..200), plain in "[ -<>-~]{0,80}") {
+            decode(&octets);
+            decode(&[b"=?UTF-8?Q?".as_slice(), &octets, b"?= =?GBK?B?"].concat());
+            prop_assert_eq!(decode(plain.as_bytes()), plain);
+        }
+    }
+}
