@@ -1,7 +1,11 @@
-//! One record of the journal: the event of one stored message.
+//! One record of the journal: the event of one stored message, and its JSON.
 
+use crate::date;
 use crate::header::Summary;
-use crate::trace::Origin;
+use crate::trace::{Origin, Via};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::fmt;
 
 /// One stored message, as the journal and every subscriber tell it (names after RFC 5423).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,4 +30,243 @@ pub struct Record {
     pub summary: Summary,
     /// `seq` of the latest earlier event with the same user and key. The journal gives it.
     pub duplicate_of: Option<u64>,
+}
+
+/// The names of a record's fields, in the order of its JSON.
+pub const FIELDS: [&str; 25] = [
+    "seq",
+    "event",
+    "timestamp",
+    "user",
+    "id",
+    "path",
+    "size",
+    "via",
+    "mail_from",
+    "rcpt_to",
+    "client",
+    "helo",
+    "auth",
+    "tls",
+    "message_id",
+    "date",
+    "from",
+    "reply_to",
+    "to",
+    "subject",
+    "mime_version",
+    "content_type",
+    "content_transfer_encoding",
+    "key",
+    "duplicate_of",
+];
+
+/// Why a line is not a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged(String);
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a record: {}", self.0)
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+impl Record {
+    /// The value of a field of [`FIELDS`] as text; `None` where it is null or unknown.
+    pub fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        let number = |value: u64| Some(Cow::Owned(value.to_string()));
+        let text = |value: &'_ str| Some(Cow::Owned(value.to_owned()));
+        match name {
+            "seq" => number(self.seq),
+            "event" => Some(Cow::Borrowed("MessageNew")),
+            "timestamp" => Some(Cow::Owned(date::rfc3339_micros(self.timestamp))),
+            "user" => text(&self.user),
+            "id" => text(&self.id),
+            "path" => text(&self.path),
+            "size" => number(self.size),
+            "via" => Some(Cow::Borrowed(self.origin.via.name())),
+            "duplicate_of" => self.duplicate_of.and_then(number),
+            "key" => text(&self.summary.key),
+            other => self.optional(other)?.as_deref().map(Cow::Borrowed),
+        }
+    }
+
+    /// The fields that a message may lack.
+    fn optional(&self, name: &str) -> Option<&Option<String>> {
+        Some(match name {
+            "mail_from" => &self.origin.mail_from,
+            "rcpt_to" => &self.rcpt_to,
+            "client" => &self.origin.client,
+            "helo" => &self.origin.helo,
+            "auth" => &self.origin.auth,
+            "tls" => &self.origin.tls,
+            "message_id" => &self.summary.message_id,
+            "date" => &self.summary.date,
+            "from" => &self.summary.from,
+            "reply_to" => &self.summary.reply_to,
+            "to" => &self.summary.to,
+            "subject" => &self.summary.subject,
+            "mime_version" => &self.summary.mime_version,
+            "content_type" => &self.summary.content_type,
+            "content_transfer_encoding" => &self.summary.content_transfer_encoding,
+            _ => return None,
+        })
+    }
+
+    /// The same fields, to be changed: a line that is too long cuts them.
+    pub fn optional_mut(&mut self, name: &str) -> Option<&mut Option<String>> {
+        Some(match name {
+            "mail_from" => &mut self.origin.mail_from,
+            "rcpt_to" => &mut self.rcpt_to,
+            "client" => &mut self.origin.client,
+            "helo" => &mut self.origin.helo,
+            "auth" => &mut self.origin.auth,
+            "tls" => &mut self.origin.tls,
+            "message_id" => &mut self.summary.message_id,
+            "date" => &mut self.summary.date,
+            "from" => &mut self.summary.from,
+            "reply_to" => &mut self.summary.reply_to,
+            "to" => &mut self.summary.to,
+            "subject" => &mut self.summary.subject,
+            "mime_version" => &mut self.summary.mime_version,
+            "content_type" => &mut self.summary.content_type,
+            "content_transfer_encoding" => &mut self.summary.content_transfer_encoding,
+            _ => return None,
+        })
+    }
+
+    /// Appends the record as one JSON object, without a newline.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (number, name) in FIELDS.iter().enumerate() {
+            if number > 0 {
+                out.push(b',');
+            }
+            out.push(b'"');
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            match self.field(name) {
+                None => out.extend_from_slice(b"null"),
+                Some(value) if matches!(*name, "seq" | "size" | "duplicate_of") => {
+                    out.extend_from_slice(value.as_bytes())
+                }
+                // unwrap: writing a string to a vector cannot fail.
+                Some(value) => serde_json::to_writer(&mut *out, &*value).unwrap(),
+            }
+        }
+        out.push(b'}');
+    }
+
+    /// Reads what [`Record::write_json`] wrote. Unknown fields are passed over: a later version may have more.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the line.
+    pub fn parse(line: &[u8]) -> Result<Record, Damaged> {
+        let value: Value = serde_json::from_slice(line).map_err(|error| Damaged(error.to_string()))?;
+        let wrong = |name: &str| Damaged(format!("field {name} is missing or of the wrong type"));
+        let number = |name| value.get(name).and_then(Value::as_u64).ok_or_else(|| wrong(name));
+        let text = |name| value.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| wrong(name));
+        let timestamp = date::parse_rfc3339(&text("timestamp")?).ok_or_else(|| wrong("timestamp"))?;
+        let via = Via::of_name(&text("via")?).ok_or_else(|| wrong("via"))?;
+        let mut record = Record {
+            seq: number("seq")?,
+            timestamp,
+            user: text("user")?,
+            id: text("id")?,
+            path: text("path")?,
+            size: number("size")?,
+            origin: Origin::unknown(via),
+            rcpt_to: None,
+            summary: Summary { key: text("key")?, ..Summary::default() },
+            duplicate_of: value.get("duplicate_of").and_then(Value::as_u64),
+        };
+        for name in FIELDS {
+            if let Some(slot) = record.optional_mut(name) {
+                *slot = match value.get(name) {
+                    None | Some(Value::Null) => None,
+                    Some(Value::String(text)) => Some(text.clone()),
+                    Some(_) => return Err(wrong(name)),
+                };
+            }
+        }
+        Ok(record)
+    }
+
+    /// The `seq` of a line, without reading the rest of it.
+    pub fn seq_of(line: &[u8]) -> Option<u64> {
+        let digits = line.strip_prefix(b"{\"seq\":")?;
+        let end = digits.iter().position(|octet| !octet.is_ascii_digit())?;
+        std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn sample(seq: u64, user: &str, id: &str) -> Record {
+        Record {
+            seq,
+            timestamp: 1_795_423_499_000_000 + seq,
+            user: user.into(),
+            id: id.into(),
+            path: format!("/mail/{user}/new/{id},S=1,W=2"),
+            size: 2,
+            origin: Origin { mail_from: Some(String::new()), ..Origin::unknown(Via::Smtp) },
+            rcpt_to: Some(format!("{user}@example.org")),
+            summary: Summary { subject: Some("s".into()), key: format!("mid:<{id}>"), ..Summary::default() },
+            duplicate_of: None,
+        }
+    }
+
+    #[test]
+    fn json_has_every_field_in_its_order() {
+        let mut out = Vec::new();
+        sample(7, "alice", "1.M2").write_json(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.starts_with(
+                r#"{"seq":7,"event":"MessageNew","timestamp":"2026-11-23T08:44:59.000007Z","user":"alice""#
+            )
+        );
+        let places: Vec<_> = FIELDS.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
+        assert!(places.is_sorted());
+        assert!(text.ends_with(r#""key":"mid:<1.M2>","duplicate_of":null}"#), "{text}");
+        assert_eq!(Record::seq_of(text.as_bytes()), Some(7));
+    }
+
+    #[test]
+    fn damaged_lines_say_what_is_wrong() {
+        for (line, what) in [
+            ("", "EOF"),
+            ("{}", "timestamp"),
+            ("[1]", "timestamp"),
+            (r#"{"seq":-1,"timestamp":"2026-11-23T08:44:59.000007Z","via":"smtp"}"#, "seq"),
+            (r#"{"seq":1,"timestamp":"2026-11-23T08:44:59.000007Z","via":"fax"}"#, "via"),
+        ] {
+            let error = Record::parse(line.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(what), "{line}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(texts in proptest::collection::vec(any::<Option<String>>(), FIELDS.len()), duplicate in any::<Option<u64>>()) {
+            let mut record = sample(1, "bob", "x");
+            for (name, text) in FIELDS.iter().zip(texts) {
+                if let Some(slot) = record.optional_mut(name) {
+                    *slot = text;
+                }
+            }
+            record.duplicate_of = duplicate;
+            let mut out = Vec::new();
+            record.write_json(&mut out);
+            prop_assert!(!out.contains(&b'\n'));
+            prop_assert_eq!(Record::parse(&out), Ok(record));
+        }
+    }
 }

@@ -1,0 +1,230 @@
+//! Durable places in the journal: how far a subscriber has come.
+//!
+//! A cursor is a small text file in `STATE/cursors/`, written in place with one pwrite(2) of fixed width: it survives
+//! `kill -9` to the last write, and a power cut to some recent one, which is then repeated and not lost.
+
+use rustix::fs::{FlockOperation, flock};
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Two numbers of 20 digits, a space and a newline.
+const WIDTH: usize = 42;
+
+/// How far a subscriber has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Every record up to this one is done with.
+    pub acknowledged: u64,
+    /// Every record up to this one was handed over; equal to `acknowledged` where handing over is all there is.
+    pub written: u64,
+}
+
+impl Place {
+    /// Everything up to `seq` is done with.
+    pub fn at(seq: u64) -> Place {
+        Place { acknowledged: seq, written: seq }
+    }
+}
+
+/// Why a cursor cannot be used.
+#[derive(Debug)]
+pub enum CursorError {
+    /// Another process has it: one at a time.
+    InUse(String),
+    /// The file cannot be made, read or locked.
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for CursorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CursorError::InUse(name) => write!(f, "cursor {name}: another process is using it"),
+            CursorError::Io(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for CursorError {}
+
+/// A cursor that this process holds.
+#[derive(Debug)]
+pub struct Cursor {
+    file: File,
+    place: Place,
+}
+
+impl Cursor {
+    /// Takes the cursor of that name, for as long as it lives. One that is new begins where `initial` says; one whose
+    /// file was damaged begins at the oldest record that there is.
+    ///
+    /// # Errors
+    ///
+    /// When another process holds it, or the file cannot be made.
+    pub fn open(state: &Path, name: &str, initial: impl FnOnce() -> u64) -> Result<Cursor, CursorError> {
+        let dir = state.join("cursors");
+        let path = dir.join(encode(name));
+        let io = |error: io::Error| CursorError::Io(path.clone(), error);
+        fs::DirBuilder::new().recursive(true).mode(0o750).create(&dir).map_err(io)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o640).open(&path).map_err(io)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(CursorError::InUse(name.to_owned())),
+            Err(error) => return Err(io(error.into())),
+        }
+        let stored = read(&file).map_err(io)?;
+        let place = match stored {
+            Stored::Place(place) => place,
+            Stored::Nothing => Place::at(initial()),
+            Stored::Damaged => {
+                log::warn!("{}: damaged; beginning at the oldest record", path.display());
+                Place::default()
+            }
+        };
+        let mut cursor = Cursor { file, place };
+        if !matches!(stored, Stored::Place(_)) {
+            cursor.set(place).and_then(|()| cursor.sync()).map_err(io)?;
+        }
+        Ok(cursor)
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Moves it. Moving it to where it is costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// As pwrite(2) says.
+    pub fn set(&mut self, place: Place) -> io::Result<()> {
+        self.file.write_all_at(format!("{:020} {:020}\n", place.acknowledged, place.written).as_bytes(), 0)?;
+        self.place = place;
+        Ok(())
+    }
+
+    /// Makes its place safe against a power cut.
+    ///
+    /// # Errors
+    ///
+    /// As fdatasync(2) says.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+enum Stored {
+    Place(Place),
+    Nothing,
+    Damaged,
+}
+
+fn read(file: &File) -> io::Result<Stored> {
+    let mut octets = [0; WIDTH];
+    let mut length = 0;
+    while length < WIDTH {
+        match file.read_at(&mut octets[length..], length as u64)? {
+            0 => break,
+            count => length += count,
+        }
+    }
+    if length == 0 {
+        return Ok(Stored::Nothing);
+    }
+    let number = |text: &str| text.bytes().all(|octet| octet.is_ascii_digit()).then(|| text.parse().ok())?;
+    let place =
+        std::str::from_utf8(&octets[..length]).ok().and_then(|text| text.strip_suffix('\n')?.split_once(' ')).and_then(
+            |(acknowledged, written)| Some(Place { acknowledged: number(acknowledged)?, written: number(written)? }),
+        );
+    Ok(place.map_or(Stored::Damaged, Stored::Place))
+}
+
+/// Every cursor and its place, without holding them; for `status`.
+///
+/// # Errors
+///
+/// When the folder is there and cannot be read.
+pub fn cursors(state: &Path) -> io::Result<Vec<(String, Place)>> {
+    let entries = match fs::read_dir(state.join("cursors")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let Some(name) = entry.file_name().to_str()
+            && let Stored::Place(place) = read(&File::open(entry.path())?)?
+        {
+            found.push((decode(name), place));
+        }
+    }
+    found.sort_by(|one, other| one.0.cmp(&other.0));
+    Ok(found)
+}
+
+/// Sets cursors back that are ahead of the journal's end, which a power cut may have taken away; to be called before
+/// anything is appended, so that no subscriber passes over a `seq` that is given a second time.
+///
+/// # Errors
+///
+/// When a cursor cannot be read or written.
+pub fn clamp_all(state: &Path, last: u64) -> io::Result<()> {
+    for (name, place) in cursors(state)? {
+        if place.written > last || place.acknowledged > last {
+            log::warn!("cursor {name}: was at {}, but the journal ends at {last}; set back", place.acknowledged);
+            let file = OpenOptions::new().write(true).open(state.join("cursors").join(encode(&name)))?;
+            let (acknowledged, written) = (place.acknowledged.min(last), place.written.min(last));
+            file.write_all_at(format!("{acknowledged:020} {written:020}\n").as_bytes(), 0)?;
+            file.sync_data()?;
+        }
+    }
+    Ok(())
+}
+
+/// Any name as a file name: what is not plainly harmless becomes `%XX`.
+fn encode(name: &str) -> String {
+    let mut text = String::new();
+    for octet in name.bytes() {
+        if octet.is_ascii_alphanumeric() || b"_-+@:".contains(&octet) || (octet == b'.' && !text.is_empty()) {
+            text.push(octet.into());
+        } else {
+            text += &format!("%{octet:02X}");
+        }
+    }
+    text
+}
+
+fn decode(text: &str) -> String {
+    let mut octets = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        let hex = |digit: &u8| char::from(*digit).to_digit(16);
+        match tail {
+            [high, low, after @ ..] if *first == b'%' && hex(high).is_some() && hex(low).is_some() => {
+                octets.push((hex(high).unwrap_or(0) * 16 + hex(low).unwrap_or(0)) as u8);
+                rest = after;
+            }
+            _ => octets.push(*first),
+        }
+    }
+    String::from_utf8_lossy(&octets).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_and_stay_in_their_folder() {
+        for name in ["pipe:/run/mail/notify", "..", ".hidden", "ä b", "100%", "a%2Fb", ""] {
+            let encoded = encode(name);
+            assert!(!encoded.contains('/') && !encoded.starts_with('.'), "{encoded}");
+            assert_eq!(decode(&encoded), name);
+        }
+    }
+}

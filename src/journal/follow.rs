@@ -1,0 +1,177 @@
+//! Reading the journal record by record, from any place, while it grows: inside the server and outside it alike.
+//!
+//! A follower needs no help from the writer: it reads the segments' files, and inotify(7) on their folder tells when
+//! there is more. It holds one buffer, however long the journal is.
+
+use super::record::Record;
+use super::segment::{self, Lines};
+use rustix::fs::inotify;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// What a follower comes across.
+#[derive(Debug)]
+pub enum Item {
+    /// The next record.
+    Record(Box<Record>),
+    /// Records that are gone, because they were older than `journal.keep`, or because their lines are damaged.
+    Lost {
+        /// The first of them.
+        from: u64,
+        /// The last of them.
+        to: u64,
+    },
+}
+
+/// A place in the journal that moves forward.
+pub struct Follower {
+    dir: PathBuf,
+    inotify: OwnedFd,
+    /// `seq` of the record that comes next.
+    next: u64,
+    open: Option<Open>,
+    /// Segments came or went since the folder was read.
+    changed: bool,
+    line: Vec<u8>,
+    /// The beginning of a line that is still being written.
+    partial: Vec<u8>,
+}
+
+struct Open {
+    first: u64,
+    /// `seq` of the line that is read next: a segment has no gaps.
+    at: u64,
+    lines: Lines,
+}
+
+/// What [`Follower::enter_segment`] found.
+enum Found {
+    Segment,
+    Gap(Item),
+    Nothing,
+}
+
+impl Follower {
+    /// Follows the journal in `dir` from the record after `after`.
+    ///
+    /// # Errors
+    ///
+    /// When inotify has no more instances or watches, or when the folder is not there.
+    pub fn open(dir: &Path, after: u64) -> io::Result<Follower> {
+        let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        let events = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+        inotify::add_watch(&inotify, dir, events)?;
+        Ok(Follower {
+            dir: dir.to_owned(),
+            inotify,
+            next: after + 1,
+            open: None,
+            changed: true,
+            line: Vec::new(),
+            partial: Vec::new(),
+        })
+    }
+
+    /// Readable when the journal may have grown since [`Follower::drain_events`].
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+
+    /// `seq` of the record that comes next.
+    pub fn next_seq(&self) -> u64 {
+        self.next
+    }
+
+    /// Takes what [`Follower::fd`] holds. Call it before reading to the end, not after: an event that comes in between
+    /// then stays for the next wait.
+    pub fn drain_events(&mut self) {
+        let mut space = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&self.inotify, &mut space);
+        while let Ok(event) = events.next() {
+            self.changed |= event.events() != inotify::ReadFlags::MODIFY;
+            // What is in the buffer is taken; another read(2) would only say that there is no more.
+            if events.is_buffer_empty() {
+                break;
+            }
+        }
+    }
+
+    /// The next item; `None` when there is nothing more yet.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read. The place stays where it was.
+    pub fn next_item(&mut self) -> io::Result<Option<Item>> {
+        loop {
+            let Some(open) = &mut self.open else {
+                match self.enter_segment()? {
+                    Found::Segment => continue,
+                    Found::Gap(item) => return Ok(Some(item)),
+                    Found::Nothing => return Ok(None),
+                }
+            };
+            if !open.lines.next(&mut self.line)? {
+                self.partial.append(&mut self.line);
+                // The end of this segment, or of the journal: a later segment tells. The writer ends one before it
+                // begins the next, so one more look at this one is enough.
+                let first = open.first;
+                if !self.changed || !segment::list(&self.dir)?.iter().any(|other| other.first > first) {
+                    self.changed = false;
+                    return Ok(None);
+                }
+                if !open.lines.next(&mut self.line)? {
+                    self.partial.clear();
+                    self.open = None;
+                    continue;
+                }
+            }
+            if !self.partial.is_empty() {
+                self.partial.append(&mut self.line);
+                std::mem::swap(&mut self.partial, &mut self.line);
+            }
+            let at = open.at;
+            open.at += 1;
+            if at >= self.next {
+                self.next = at + 1;
+                return Ok(Some(self.item(at)));
+            }
+        }
+    }
+
+    /// What the whole line in `self.line` is.
+    fn item(&self, at: u64) -> Item {
+        let damage = match Record::parse(&self.line) {
+            Ok(record) if record.seq == at => return Item::Record(Box::new(record)),
+            Ok(record) => format!("seq is {}", record.seq),
+            Err(damage) => damage.to_string(),
+        };
+        log::error!("{}: record {at}: {damage}", self.dir.display());
+        Item::Lost { from: at, to: at }
+    }
+
+    /// Opens the segment that holds the next record.
+    fn enter_segment(&mut self) -> io::Result<Found> {
+        // A segment may be compressed or dropped between reading the folder and opening it, but not again and again.
+        for _ in 0..3 {
+            let segments = segment::list(&self.dir)?;
+            let at = segments.partition_point(|segment| segment.first <= self.next);
+            let Some(segment) = segments.get(at.saturating_sub(1)) else { return Ok(Found::Nothing) };
+            if segment.first > self.next {
+                let item = Item::Lost { from: self.next, to: segment.first - 1 };
+                self.next = segment.first;
+                return Ok(Found::Gap(item));
+            }
+            match segment.lines() {
+                Ok(lines) => {
+                    self.open = Some(Open { first: segment.first, at: segment.first, lines });
+                    return Ok(Found::Segment);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Found::Nothing)
+    }
+}

@@ -1,0 +1,98 @@
+//! Who may write: one server, or one `mailbell deliver` at a time when there is no server.
+//!
+//! The lock is flock(2) on `STATE/lock`, so it dies with its holder. The file's text says what kind of holder it is,
+//! because a delivery waits for another delivery but not for a server, which records the delivery itself.
+
+use rustix::fs::{FlockOperation, flock};
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a delivery may hold the lock while others wait. It holds it for milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const SERVER: &str = "serve";
+
+/// The right to write, until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Why the lock was not to be had.
+#[derive(Debug)]
+pub enum Held {
+    /// A server runs on this state.
+    ByServer,
+    /// Deliveries held it all the time.
+    TooLong,
+    /// The file cannot be made or locked.
+    Io(io::Error),
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Held::ByServer => f.write_str("another mailbell serves this state already"),
+            Held::TooLong => write!(f, "locked by deliveries for {} seconds", PATIENCE.as_secs()),
+            Held::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl From<io::Error> for Held {
+    fn from(error: io::Error) -> Held {
+        Held::Io(error)
+    }
+}
+
+impl Lock {
+    /// For a server, until it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Held::ByServer`] when another one runs.
+    pub fn for_server(state: &Path) -> Result<Lock, Held> {
+        Lock::take(state, &format!("{SERVER} {}\n", std::process::id()))
+    }
+
+    /// For one delivery.
+    ///
+    /// # Errors
+    ///
+    /// [`Held::ByServer`] when a server runs; it will record the delivery.
+    pub fn for_delivery(state: &Path) -> Result<Lock, Held> {
+        Lock::take(state, "deliver\n")
+    }
+
+    fn take(state: &Path, holder: &str) -> Result<Lock, Held> {
+        fs::DirBuilder::new().recursive(true).mode(0o750).create(state)?;
+        let path = state.join("lock");
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(path)?;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(error) => return Err(Held::Io(error.into())),
+            }
+            let mut text = String::new();
+            file.rewind()?;
+            file.read_to_string(&mut text)?;
+            if text.starts_with(SERVER) {
+                return Err(Held::ByServer);
+            }
+            if Instant::now() >= end {
+                return Err(Held::TooLong);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(holder.as_bytes())?;
+        Ok(Lock { _file: file })
+    }
+}

@@ -1,0 +1,135 @@
+//! The files of the journal: which there are, what their names say, and how their lines are read.
+//!
+//! A segment is named after the `seq` of its first record, 20 digits, so that names sort as numbers do: the active one
+//! `.jsonl`, sealed ones `.jsonl.gz` sooner or later. This room writes nothing but the gzip of a sealed segment.
+
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Longest line that is read, octets. A record is bounded by `limits::HEADER_OCTETS`, escaped at most six times.
+const LONGEST_LINE: u64 = 1024 * 1024;
+
+/// One segment on disk.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Segment {
+    /// `seq` of its first record.
+    pub first: u64,
+    /// True for `.jsonl.gz`.
+    pub compressed: bool,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl Segment {
+    /// The plain segment that begins with `first`.
+    pub fn plain(dir: &Path, first: u64) -> Segment {
+        Segment { first, compressed: false, path: dir.join(format!("{first:020}.jsonl")) }
+    }
+
+    fn parse(path: PathBuf) -> Option<Segment> {
+        let name = path.file_name()?.to_str()?;
+        let (digits, ending) = name.split_at_checked(20)?;
+        let compressed = match ending {
+            ".jsonl" => false,
+            ".jsonl.gz" => true,
+            _ => return None,
+        };
+        let first = digits.bytes().all(|octet| octet.is_ascii_digit()).then(|| digits.parse().ok())??;
+        Some(Segment { first, compressed, path })
+    }
+
+    /// Reads its lines from the beginning.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened.
+    pub fn lines(&self) -> io::Result<Lines> {
+        let file = File::open(&self.path)?;
+        let reader: Box<dyn Read + Send> =
+            if self.compressed { Box::new(MultiGzDecoder::new(BufReader::new(file))) } else { Box::new(file) };
+        Ok(Lines { reader: BufReader::with_capacity(64 * 1024, reader) })
+    }
+
+    /// Replaces a sealed plain segment by its gzip. Readers find one or the other at every moment.
+    ///
+    /// # Errors
+    ///
+    /// When the disk is full or fails; the plain segment stays then.
+    pub fn compress(&self) -> io::Result<()> {
+        let done = self.path.with_extension("jsonl.gz");
+        let tmp = self.path.with_extension("tmp");
+        let mut from = File::open(&self.path)?;
+        let mut to = GzEncoder::new(File::create(&tmp)?, flate2::Compression::new(6));
+        io::copy(&mut from, &mut to)?;
+        let file = to.finish()?;
+        file.sync_all()?;
+        fs::set_permissions(&tmp, from.metadata()?.permissions())?;
+        fs::rename(&tmp, &done)?;
+        fs::remove_file(&self.path)
+    }
+}
+
+/// Every segment of a journal, oldest first, each once: of a pair that a crash left, the plain one.
+///
+/// # Errors
+///
+/// When the folder cannot be read.
+pub fn list(dir: &Path) -> io::Result<Vec<Segment>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        found.extend(Segment::parse(entry?.path()));
+    }
+    // Plain sorts before compressed.
+    found.sort();
+    found.dedup_by_key(|segment| segment.first);
+    Ok(found)
+}
+
+/// The lines of a segment, one after the other.
+pub struct Lines {
+    reader: BufReader<Box<dyn Read + Send>>,
+}
+
+impl Lines {
+    /// Reads the next whole line into `line`, without its newline; false at the end, or before a line that has none
+    /// yet, whose beginning is in `line` then.
+    ///
+    /// # Errors
+    ///
+    /// When the file fails, or is damaged.
+    pub fn next(&mut self, line: &mut Vec<u8>) -> io::Result<bool> {
+        line.clear();
+        let count = (&mut self.reader).take(LONGEST_LINE).read_until(b'\n', line)?;
+        if line.last() == Some(&b'\n') {
+            line.pop();
+            return Ok(true);
+        }
+        if count as u64 == LONGEST_LINE {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line of more than a mebibyte"));
+        }
+        Ok(false)
+    }
+}
+
+/// Appends octets to a file, all or, as far as that can be, nothing: what went wrong half-way is cut off again.
+///
+/// # Errors
+///
+/// The error of write(2); if the file could not be cut back, `Err` holds that in its text.
+pub fn append(file: &mut File, end: &mut u64, octets: &[u8]) -> io::Result<()> {
+    match file.write_all(octets) {
+        Ok(()) => {
+            *end += octets.len() as u64;
+            Ok(())
+        }
+        Err(error) => {
+            if let Err(worse) = file.set_len(*end) {
+                return Err(io::Error::other(format!("{error}, and the file could not be cut back: {worse}")));
+            }
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,248 @@
+use super::record::tests::sample;
+use super::*;
+use std::time::Instant;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("mailbell-journal-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn add(journal: &Journal, id: &str) -> Record {
+    let mut records = [sample(0, "alice", id)];
+    journal.append(&mut records).unwrap();
+    records[0].clone()
+}
+
+fn rest(follower: &mut Follower) -> Vec<u64> {
+    let mut seqs = Vec::new();
+    while let Some(item) = follower.next_item().unwrap() {
+        match item {
+            Item::Record(record) => seqs.push(record.seq),
+            Item::Lost { from, to } => panic!("lost {from} to {to}"),
+        }
+    }
+    seqs
+}
+
+#[test]
+fn numbers_go_on_after_a_restart_and_duplicates_are_found() {
+    let scratch = Scratch::new("restart");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    assert_eq!(journal.last_seq(), 0);
+    assert_eq!(add(&journal, "a").duplicate_of, None);
+    assert_eq!(add(&journal, "b").seq, 2);
+    drop(journal);
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    let again = add(&journal, "a");
+    assert_eq!((again.seq, again.duplicate_of), (3, Some(1)));
+    assert_eq!(add(&journal, "a").duplicate_of, Some(3));
+    let mut other = [sample(0, "bob", "a")];
+    journal.append(&mut other).unwrap();
+    assert_eq!(other[0].duplicate_of, None);
+}
+
+#[test]
+fn a_torn_last_line_is_cut_off_whatever_its_length() {
+    let scratch = Scratch::new("torn");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    add(&journal, "a");
+    let path = Segment::plain(&scratch.journal(), 1).path;
+    let one = fs::read(&path).unwrap();
+    add(&journal, "b");
+    drop(journal);
+    let two = fs::read(&path).unwrap();
+    for length in one.len()..two.len() {
+        fs::write(&path, &two[..length]).unwrap();
+        let journal = Journal::open(&scratch.journal()).unwrap();
+        assert_eq!(journal.last_seq(), 1, "cut at {length}");
+        assert_eq!(fs::read(&path).unwrap(), one);
+        assert_eq!(add(&journal, "c").seq, 2);
+    }
+    // Zeros, as some file systems leave them.
+    fs::write(&path, [&one[..], &[0; 100], b"\n"].concat()).unwrap();
+    assert_eq!(Journal::open(&scratch.journal()).unwrap().last_seq(), 1);
+}
+
+#[test]
+fn a_damaged_line_costs_its_own_record_only() {
+    let scratch = Scratch::new("damaged");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    for id in ["a", "b", "c"] {
+        add(&journal, id);
+    }
+    let path = Segment::plain(&scratch.journal(), 1).path;
+    let text = fs::read_to_string(&path).unwrap().replace("\"seq\":2", "\"seq\":x");
+    fs::write(&path, text).unwrap();
+    assert_eq!(Journal::open(&scratch.journal()).unwrap().last_seq(), 3);
+    for after in 0..3 {
+        let mut follower = Follower::open(&scratch.journal(), after).unwrap();
+        let mut seen = Vec::new();
+        while let Some(item) = follower.next_item().unwrap() {
+            seen.push(match item {
+                Item::Record(record) => record.seq,
+                Item::Lost { from: 2, to: 2 } => 222,
+                Item::Lost { from, to } => panic!("lost {from} to {to}"),
+            });
+        }
+        assert_eq!(seen, [1, 222, 3][after as usize..]);
+    }
+}
+
+#[test]
+fn a_follower_sees_each_record_once_across_rotation_and_compression() {
+    let scratch = Scratch::new("follow");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    let mut follower = Follower::open(&scratch.journal(), 0).unwrap();
+    assert!(rest(&mut follower).is_empty());
+    let mut seen = Vec::new();
+    for round in 0..6 {
+        for n in 0..50 {
+            add(&journal, &format!("{round}-{n}"));
+            if n % 7 == 0 {
+                follower.drain_events();
+                seen.extend(rest(&mut follower));
+            }
+        }
+        journal.rotate(&mut journal.lock()).unwrap();
+        if round % 2 == 0 {
+            journal.maintain(0, Duration::from_secs(1 << 30)).unwrap();
+        }
+    }
+    follower.drain_events();
+    seen.extend(rest(&mut follower));
+    assert_eq!(seen, (1..=300).collect::<Vec<_>>());
+    // From every place, also inside compressed segments.
+    for after in [0, 1, 49, 50, 51, 149, 299, 300, 301] {
+        let mut follower = Follower::open(&scratch.journal(), after).unwrap();
+        assert_eq!(rest(&mut follower), (after + 1..=300).collect::<Vec<_>>(), "after {after}");
+    }
+    drop(journal);
+    // The index of sealed segments is read back, and made again where it is gone.
+    for _ in 0..2 {
+        let journal = Journal::open(&scratch.journal()).unwrap();
+        assert_eq!(journal.last_seq(), 300);
+        assert_eq!(journal.lock().duplicates.latest("alice", "mid:<0-3>"), Some(4));
+        for entry in fs::read_dir(scratch.journal()).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.extension().is_some_and(|extension| extension == "keys") {
+                fs::remove_file(entry).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_line_that_is_being_written_is_not_an_item_yet() {
+    use std::io::Write;
+    let scratch = Scratch::new("partial");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    add(&journal, "a");
+    let mut line = Vec::new();
+    sample(2, "alice", "b").write_json(&mut line);
+    line.push(b'\n');
+    let mut follower = Follower::open(&scratch.journal(), 0).unwrap();
+    assert_eq!(rest(&mut follower), [1]);
+    let mut file = OpenOptions::new().append(true).open(Segment::plain(&scratch.journal(), 1).path).unwrap();
+    for octet in &line[..line.len() - 1] {
+        file.write_all(&[*octet]).unwrap();
+        assert!(rest(&mut follower).is_empty());
+    }
+    file.write_all(b"\n").unwrap();
+    assert_eq!(rest(&mut follower), [2]);
+}
+
+#[test]
+fn what_is_older_than_keep_is_dropped_and_its_readers_are_told() {
+    let scratch = Scratch::new("keep");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    for id in ["a", "b"] {
+        add(&journal, id);
+        journal.rotate(&mut journal.lock()).unwrap();
+    }
+    let third = add(&journal, "c");
+    let mut waiting = Follower::open(&scratch.journal(), 0).unwrap();
+    journal.maintain(third.timestamp + 2_000_000, Duration::from_secs(1)).unwrap();
+    assert!(matches!(waiting.next_item().unwrap(), Some(Item::Lost { from: 1, to: 2 | 3 })));
+    assert_eq!(add(&journal, "a").duplicate_of, None);
+    assert_eq!(journal.last_seq(), 4);
+}
+
+#[test]
+fn cursors_hold_their_place_one_process_at_a_time() {
+    let scratch = Scratch::new("cursor");
+    let name = "pipe:/run/mail/notify";
+    let mut cursor = Cursor::open(&scratch.0, name, || 7).unwrap();
+    assert_eq!(cursor.place(), Place::at(7));
+    assert!(matches!(Cursor::open(&scratch.0, name, || 0), Err(CursorError::InUse(_))));
+    cursor.set(Place { acknowledged: 8, written: 12 }).unwrap();
+    drop(cursor);
+    assert_eq!(cursors(&scratch.0).unwrap(), [(name.to_owned(), Place { acknowledged: 8, written: 12 })]);
+    clamp_all(&scratch.0, 10).unwrap();
+    let cursor = Cursor::open(&scratch.0, name, || 0).unwrap();
+    assert_eq!(cursor.place(), Place { acknowledged: 8, written: 10 });
+    drop(cursor);
+    let file = fs::read_dir(scratch.0.join("cursors")).unwrap().next().unwrap().unwrap().path();
+    fs::write(file, "damage").unwrap();
+    assert_eq!(Cursor::open(&scratch.0, name, || 5).unwrap().place(), Place::default());
+}
+
+#[test]
+fn known_ids_are_those_of_the_journal_and_of_the_file() {
+    let scratch = Scratch::new("seen");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    add(&journal, "old");
+    add(&journal, "gone");
+    let known = KnownIds::load(&scratch.0, &journal).unwrap();
+    assert!(!known.insert("alice", b"old") && known.insert("alice", b"new") && known.insert("bob", b"old"));
+    known.remove("alice", b"new");
+    known.save("alice", journal.last_seq(), [b"old".as_slice()].into_iter()).unwrap();
+    add(&journal, "later");
+    let known = KnownIds::load(&scratch.0, &journal).unwrap();
+    assert!(!known.insert("alice", b"old"), "it is in the file");
+    assert!(!known.insert("alice", b"later"), "it is in the journal");
+    assert!(known.insert("alice", b"gone"), "it was not in the Maildir any more");
+    assert!(known.insert("alice", b"new"));
+}
+
+#[test]
+fn the_lock_tells_a_server_from_a_delivery() {
+    let scratch = Scratch::new("lock");
+    let server = Lock::for_server(&scratch.0).unwrap();
+    assert!(matches!(Lock::for_server(&scratch.0), Err(Held::ByServer)));
+    assert!(matches!(Lock::for_delivery(&scratch.0), Err(Held::ByServer)));
+    drop(server);
+    let delivery = Lock::for_delivery(&scratch.0).unwrap();
+    let state = scratch.0.clone();
+    let waiting = std::thread::spawn(move || Lock::for_server(&state).is_ok());
+    std::thread::sleep(Duration::from_millis(20));
+    drop(delivery);
+    assert!(waiting.join().unwrap());
+}
+
+#[test]
+fn ten_thousand_records_are_appended_and_followed_in_one_go() {
+    let scratch = Scratch::new("many");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    let begin = Instant::now();
+    for n in 0..10_000 {
+        add(&journal, &n.to_string());
+    }
+    let mut follower = Follower::open(&scratch.journal(), 0).unwrap();
+    assert_eq!(rest(&mut follower).len(), 10_000);
+    println!("10,000 appended and followed in {:?}", begin.elapsed());
+}
