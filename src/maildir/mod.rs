@@ -1,5 +1,6 @@
 //! Maildirs as Dovecot and qmail write them: durable delivery, what POP3 sees of them, and compression.
 
+pub mod compress;
 pub mod drop;
 pub mod listing;
 pub mod maildrops;
