@@ -127,24 +127,17 @@ impl Maildrop {
     /// program that moved all of them costs one look.
     pub fn update(&mut self, deleted: &Marks, seen: &Marks) -> UpdateReport {
         let mut report = UpdateReport::default();
-        let mut missing = Vec::new();
-        for message_number in deleted.iter() {
-            if !self.remove(message_number, &mut report) {
-                missing.push(message_number);
-            }
-        }
-        if !missing.is_empty() {
+        let mut missing: Vec<u32> = deleted.iter().collect();
+        let mut unmarked: Vec<u32> = seen.iter().filter(|&message_number| !deleted.contains(message_number)).collect();
+        missing.retain(|&message_number| !self.remove(message_number, &mut report));
+        unmarked.retain(|&message_number| !self.mark_seen(message_number));
+        if !missing.is_empty() || !unmarked.is_empty() {
             if let Err(error) = self.refresh() {
                 log::warn!("pop3: {error}");
             }
-            for message_number in missing {
-                if !self.remove(message_number, &mut report) {
-                    report.gone += 1;
-                }
-            }
-        }
-        for message_number in seen.iter().filter(|&message_number| !deleted.contains(message_number)) {
-            self.mark_seen(message_number);
+            missing.retain(|&message_number| !self.remove(message_number, &mut report));
+            report.gone = missing.len();
+            unmarked.retain(|&message_number| !self.mark_seen(message_number));
         }
         // A flag that a power cut takes back is no harm, a deleted message that comes back is.
         if report.removed > 0 {
@@ -170,23 +163,23 @@ impl Maildrop {
         true
     }
 
-    /// One that another program has moved meanwhile has its flags from there, so it is not looked for.
-    fn mark_seen(&self, message_number: u32) {
+    /// False if there is no such file.
+    fn mark_seen(&self, message_number: u32) -> bool {
         let Some((place, file_name)) = self.locate(message_number) else {
-            return;
+            return false;
         };
         let name = Name::parse(file_name);
         if place == Place::Cur && name.flags.contains(&b'S') {
-            return;
+            return true;
         }
         let from = path(&self.maildir, place, file_name);
         let to = path(&self.maildir, Place::Cur, &name.with_flag(b'S'));
         match fs::rename(&from, &to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                log::warn!("{}: cannot be marked as seen: {error}", from.display());
-            }
-            _ => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+            Err(error) => log::warn!("{}: cannot be marked as seen: {error}", from.display()),
+            Ok(()) => {}
         }
+        true
     }
 
     /// Makes the update last. A failure is told to the log alone: the files are gone from this running system, and

@@ -259,6 +259,13 @@ fn an_update_marks_what_was_seen() {
     assert_eq!(files(&place.maildir), ["cur/1.h,W=3:2,S", "cur/2.h:2,FS", "cur/3.h:2,S", "new/4.h"]);
     place.open().update(&marks(&[4, 3]), &marks(&[3, 4]));
     assert_eq!(files(&place.maildir), ["cur/1.h,W=3:2,S", "cur/2.h:2,FS"]);
+    // Another program moved it without the flag; one that is gone is no harm.
+    fs::write(place.maildir.join("new/5.h,W=3"), b"5\n").unwrap();
+    let mut drop = place.open();
+    place.rename("new/5.h,W=3", "cur/5.h,W=3:2,F");
+    fs::remove_file(place.maildir.join("cur/2.h:2,FS")).unwrap();
+    assert_eq!(drop.update(&marks(&[]), &marks(&[1, 2, 3])), UpdateReport::default());
+    assert_eq!(files(&place.maildir), ["cur/1.h,W=3:2,S", "cur/5.h,W=3:2,FS"]);
 }
 
 #[test]

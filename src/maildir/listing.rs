@@ -209,6 +209,21 @@ impl Listing {
         }
     }
 
+    /// Finds a message by its id or by the unique-id that clients are told, without its size or flags.
+    pub fn position(&self, id: &[u8]) -> Option<usize> {
+        let key = (Arrival::of(id), id);
+        let at = self.entries.partition_point(|entry| self.key(entry) < key);
+        if at < self.len() && self.id(at) == id {
+            return Some(at);
+        }
+        let mut unique_id = Vec::new();
+        (0..self.len()).filter(|&index| self.entries[index].unique_id != UniqueId::Id).find(|&index| {
+            unique_id.clear();
+            self.unique_id(index, &mut unique_id);
+            unique_id == id
+        })
+    }
+
     /// Finds the message that `index` is in `other`, an earlier or later listing of the same Maildir.
     pub(super) fn find(&self, other: &Listing, index: usize) -> Option<usize> {
         let id = other.id(index);
@@ -292,15 +307,20 @@ impl Found {
         Name::parse(&self.names[entry.at as usize..][..usize::from(entry.name_len)])
     }
 
-    /// Sorts, and settles which files are the same message.
+    /// Sorts, and settles which files are the same message. The names are put in the same order, so that who goes
+    /// through the listing goes through memory once.
     fn listing(mut self, stamps: Stamps, quiet: bool) -> Listing {
         let mut entries = std::mem::take(&mut self.entries);
         entries.sort_unstable_by(|(a_arrival, a), (b_arrival, b)| {
             a_arrival.cmp(b_arrival).then_with(|| self.same_time(a, b))
         });
         let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
-        for (_, mut entry) in entries {
-            if let Some(before) = kept.last_mut() {
+        let mut last_arrival = None;
+        for (arrival, mut entry) in entries {
+            // Names are looked at only where it may matter: they lie all over the memory.
+            if last_arrival.replace(arrival) == Some(arrival)
+                && let Some(before) = kept.last_mut()
+            {
                 let (one, other) = (self.name(before), self.name(&entry));
                 if one.id == other.id {
                     if !differ(&one, &other) {
@@ -313,7 +333,14 @@ impl Found {
             }
             kept.push(entry);
         }
-        Listing { names: self.names.into_boxed_slice(), entries: kept.into_boxed_slice(), stamps, quiet }
+        let mut names = Vec::with_capacity(self.names.len());
+        for entry in &mut kept {
+            let name = &self.names[entry.at as usize..][..usize::from(entry.name_len)];
+            // No more than there was, so it fits as it did before.
+            entry.at = names.len() as u32;
+            names.extend_from_slice(name);
+        }
+        Listing { names: names.into_boxed_slice(), entries: kept.into_boxed_slice(), stamps, quiet }
     }
 
     /// By id, then so that files of one message are neighbours, the one in `cur/` last because it was seen last.
@@ -327,4 +354,36 @@ impl Found {
 /// Two files with one id are one message seen twice while it was renamed, unless their names tell different sizes.
 fn differ(one: &Name<'_>, other: &Name<'_>) -> bool {
     one.size.is_some() && other.size.is_some() && one.size != other.size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maildir::testing::maildir;
+
+    #[test]
+    fn finds_what_it_lists() {
+        let maildir = maildir(
+            "listing",
+            &[("new/9.h", b""), ("cur/10.M5P1Q1.h,S=3:2,S", b""), ("cur/odd one:2,", b""), ("cur/10.M5P1Q1.i:2,", b"")],
+        );
+        let listing = Listing::read(&maildir).unwrap();
+        assert_eq!(listing.len(), 4);
+        for index in 0..listing.len() {
+            assert!(listing.path(&maildir, index).is_file());
+            let mut unique_id = Vec::new();
+            listing.unique_id(index, &mut unique_id);
+            assert_eq!(listing.position(&unique_id), Some(index));
+            assert_eq!(listing.position(listing.id(index)), Some(index));
+            assert_eq!(listing.find(&listing, index), Some(index));
+        }
+        assert_eq!(listing.position(b"10.M5P1Q1"), None);
+        assert_eq!(listing.position(b"11.h"), None);
+        std::fs::remove_dir_all(maildir).unwrap();
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Entry>(), 16);
+    }
 }
