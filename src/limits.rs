@@ -37,3 +37,7 @@ pub const WORKER_STACK: usize = 256 * 1024;
 
 /// Pending connections that the kernel holds for a listener. 128 hung 67 of 500 clients in a measurement.
 pub const LISTEN_BACKLOG: i32 = 1_024;
+
+/// Memory for the listings of maildrops that are kept from one POP3 session to the next, octets: one maildrop of
+/// 100,000 messages takes some 7 MB.
+pub const LISTINGS: usize = 12 * 1024 * 1024;

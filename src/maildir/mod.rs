@@ -1,1 +1,12 @@
-//! (room to be built)
+//! Maildirs as Dovecot and qmail write them: durable delivery, what POP3 sees of them, and compression.
+
+pub mod compress;
+pub mod drop;
+pub mod listing;
+pub mod maildrops;
+pub mod name;
+pub mod reader;
+pub mod sizes;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -34,6 +34,13 @@ mod step;
 mod transaction;
 mod verb;
 
+#[cfg(test)]
+mod dialogue_tests;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
 pub use marks::Marks;
 pub use session::Session;
 pub use step::{Login, Part, Refusal, Settings, Step, Unavailable, Updating};

@@ -139,7 +139,7 @@ impl<M: Maildrop> Transaction<M> {
         let message_number = self.message_number(argument)?;
         self.deleted.insert(message_number);
         self.left.0 -= 1;
-        self.left.1 -= self.maildrop.size(message_number);
+        self.left.1 = self.left.1.saturating_sub(self.maildrop.size(message_number));
         self.last = self.last.max(message_number);
         reply::ok(out, "Marked to be deleted");
         Ok(())
@@ -184,5 +184,6 @@ impl<M: Maildrop> Transaction<M> {
 }
 
 fn all<M: Maildrop>(maildrop: &M) -> (u32, u64) {
-    (maildrop.count(), (1..=maildrop.count()).map(|message_number| maildrop.size(message_number)).sum())
+    let sizes = (1..=maildrop.count()).map(|message_number| maildrop.size(message_number));
+    (maildrop.count(), sizes.fold(0, u64::saturating_add))
 }

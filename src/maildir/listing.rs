@@ -1,0 +1,389 @@
+//! What lies in `new/` and `cur/` of a Maildir at one moment: names, ids, order and sizes, in one block of memory for
+//! all names and 16 octets for each message. It opens no message; sizes that no name tells are filled in by `drop`.
+
+use std::cmp::Ordering;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FileType, Mode, OFlags, RawDir, Stat};
+
+use super::name::{self, Arrival, Name};
+
+/// The size of a message whose name does not tell it.
+pub(super) const UNMEASURED: u64 = u64::MAX;
+
+/// A larger size in a name is nobody's measurement.
+const LARGEST: u64 = 1 << 48;
+
+/// A change in the same tick of the clock as the listing may not show in a directory's time, so a listing is trusted
+/// again only if its directories had been quiet for this long.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Which directory a message is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// `new/`: not seen by any program that reads mail.
+    New,
+    /// `cur/`.
+    Cur,
+}
+
+impl Place {
+    /// The directory's name.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Place::New => "new",
+            Place::Cur => "cur",
+        }
+    }
+}
+
+/// What a client is told as the unique-id of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UniqueId {
+    /// The id itself.
+    Id,
+    /// A substitute, since the id is no unique-id.
+    OfId,
+    /// A substitute, since another message has the same id.
+    OfBase,
+}
+
+/// One message. The name is at `at` in the names of its listing.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    wire: u64,
+    at: u32,
+    name_len: u8,
+    id_len: u8,
+    place: Place,
+    unique_id: UniqueId,
+}
+
+/// Tells whether a directory changed: its inode and the time of its last change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    seconds: i64,
+    nanoseconds: u64,
+}
+
+impl Stamp {
+    fn of(stat: &Stat) -> Stamp {
+        Stamp { inode: stat.st_ino, seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec }
+    }
+
+    /// Of a directory by its path. One that is not there has the stamp of nothing.
+    fn read(directory: &Path) -> io::Result<Stamp> {
+        match rustix::fs::stat(directory) {
+            Ok(stat) => Ok(Stamp::of(&stat)),
+            Err(rustix::io::Errno::NOENT) => Ok(Stamp::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The times of both directories, and whether they were quiet when they were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamps {
+    new: Stamp,
+    cur: Stamp,
+}
+
+impl Stamps {
+    pub(super) fn read(maildir: &Path) -> io::Result<Stamps> {
+        Ok(Stamps { new: Stamp::read(&maildir.join("new"))?, cur: Stamp::read(&maildir.join("cur"))? })
+    }
+
+    /// Whether nothing changed for a while before now.
+    fn quiet(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        [self.new, self.cur].iter().all(|stamp| {
+            let changed = Duration::new(u64::try_from(stamp.seconds).unwrap_or(0), stamp.nanoseconds as u32);
+            changed + QUIET <= now
+        })
+    }
+}
+
+/// The messages of a Maildir in the order of their arrival, numbered from 0 here.
+#[derive(Debug)]
+pub struct Listing {
+    names: Box<[u8]>,
+    entries: Box<[Entry]>,
+    stamps: Stamps,
+    quiet: bool,
+}
+
+impl Listing {
+    /// Reads both directories, `new/` first, so that a message that is moved to `cur/` meanwhile is seen twice rather
+    /// than not at all. A rename inside `cur/` can hide a file from readdir(3), so a change there means a second look.
+    pub fn read(maildir: &Path) -> io::Result<Listing> {
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let stamps = Stamps::read(maildir)?;
+            let quiet = stamps.quiet();
+            let mut found = Found::default();
+            found.read(maildir, Place::New)?;
+            found.read(maildir, Place::Cur)?;
+            if looks == 3 || Stamp::read(&maildir.join("cur"))? == stamps.cur {
+                return Ok(found.listing(stamps, quiet));
+            }
+        }
+    }
+
+    /// Whether the directories are surely as they were when this was read.
+    pub(super) fn is_current(&self, maildir: &Path) -> bool {
+        self.quiet && Stamps::read(maildir).is_ok_and(|stamps| stamps == self.stamps)
+    }
+
+    /// Whether it may be kept for later.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// How many messages.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Memory that this takes, octets.
+    pub(super) fn octets(&self) -> usize {
+        self.names.len() + self.entries.len() * size_of::<Entry>()
+    }
+
+    /// The file name of a message.
+    pub fn file_name(&self, index: usize) -> &[u8] {
+        let entry = &self.entries[index];
+        &self.names[entry.at as usize..][..usize::from(entry.name_len)]
+    }
+
+    /// The id of a message.
+    pub fn id(&self, index: usize) -> &[u8] {
+        &self.file_name(index)[..usize::from(self.entries[index].id_len)]
+    }
+
+    /// Which directory a message is in.
+    pub fn place(&self, index: usize) -> Place {
+        self.entries[index].place
+    }
+
+    /// The path of a message.
+    pub fn path(&self, maildir: &Path, index: usize) -> PathBuf {
+        path(maildir, self.place(index), self.file_name(index))
+    }
+
+    /// Octets as RETR sends them, or `UNMEASURED`.
+    pub(super) fn wire(&self, index: usize) -> u64 {
+        self.entries[index].wire
+    }
+
+    pub(super) fn set_wire(&mut self, index: usize, octets: u64) {
+        self.entries[index].wire = octets;
+    }
+
+    /// Takes out messages that turned out not to be there.
+    pub(super) fn remove(&mut self, gone: &[usize]) {
+        let mut index = 0;
+        let mut entries = std::mem::take(&mut self.entries).into_vec();
+        entries.retain(|_| {
+            index += 1;
+            gone.binary_search(&(index - 1)).is_err()
+        });
+        self.entries = entries.into_boxed_slice();
+    }
+
+    /// Appends the unique-id of a message.
+    pub fn unique_id(&self, index: usize, out: &mut Vec<u8>) {
+        match self.entries[index].unique_id {
+            UniqueId::Id => out.extend_from_slice(self.id(index)),
+            UniqueId::OfId => name::substitute(self.id(index), out),
+            UniqueId::OfBase => name::substitute(Name::parse(self.file_name(index)).base, out),
+        }
+    }
+
+    /// Finds a message by its id or by the unique-id that clients are told, without its size or flags.
+    pub fn position(&self, id: &[u8]) -> Option<usize> {
+        let key = (Arrival::of(id), id);
+        let at = self.entries.partition_point(|entry| self.key(entry) < key);
+        if at < self.len() && self.id(at) == id {
+            return Some(at);
+        }
+        let mut unique_id = Vec::new();
+        (0..self.len()).filter(|&index| self.entries[index].unique_id != UniqueId::Id).find(|&index| {
+            unique_id.clear();
+            self.unique_id(index, &mut unique_id);
+            unique_id == id
+        })
+    }
+
+    /// Finds the message that `index` is in `other`, an earlier or later listing of the same Maildir.
+    pub(super) fn find(&self, other: &Listing, index: usize) -> Option<usize> {
+        let id = other.id(index);
+        let key = (Arrival::of(id), id);
+        let mut candidate = self.entries.partition_point(|entry| self.key(entry) < key);
+        let mut found = None;
+        while candidate < self.len() && self.id(candidate) == id {
+            let same_base = Name::parse(self.file_name(candidate)).base == Name::parse(other.file_name(index)).base;
+            match other.entries[index].unique_id {
+                UniqueId::OfBase if same_base => return Some(candidate),
+                UniqueId::OfBase => {}
+                _ if same_base || found.is_none() => found = Some(candidate),
+                _ => {}
+            }
+            candidate += 1;
+        }
+        found
+    }
+
+    fn key(&self, entry: &Entry) -> (Arrival, &[u8]) {
+        let id = &self.names[entry.at as usize..][..usize::from(entry.id_len)];
+        (Arrival::of(id), id)
+    }
+}
+
+/// The path of a file in a Maildir.
+pub(super) fn path(maildir: &Path, place: Place, file_name: &[u8]) -> PathBuf {
+    let mut path = PathBuf::with_capacity(maildir.as_os_str().len() + file_name.len() + 8);
+    path.push(maildir);
+    path.push(place.folder());
+    path.push(std::ffi::OsStr::from_bytes(file_name));
+    path
+}
+
+/// What was read of the directories so far, in the order of readdir(3).
+#[derive(Debug, Default)]
+struct Found {
+    names: Vec<u8>,
+    entries: Vec<(Arrival, Entry)>,
+}
+
+impl Found {
+    fn read(&mut self, maildir: &Path, place: Place) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = match rustix::fs::open(maildir.join(place.folder()), flags, Mode::empty()) {
+            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            directory => directory?,
+        };
+        let mut buffer = Vec::with_capacity(64 * 1024);
+        let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let file_name = entry.file_name().to_bytes();
+            let file = matches!(entry.file_type(), FileType::RegularFile | FileType::Symlink | FileType::Unknown);
+            if file && name::is_message(file_name) {
+                self.push(place, file_name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, place: Place, file_name: &[u8]) -> io::Result<()> {
+        let too_large = |_| io::Error::other("more file names than 4 GiB in one Maildir");
+        let at = u32::try_from(self.names.len()).map_err(too_large)?;
+        let name = Name::parse(file_name);
+        let entry = Entry {
+            wire: name.wire.filter(|&octets| octets <= LARGEST).unwrap_or(UNMEASURED),
+            at,
+            // Linux has no longer names than 255 octets.
+            name_len: u8::try_from(file_name.len()).map_err(|_| io::Error::other("file name of over 255 octets"))?,
+            id_len: u8::try_from(name.id.len()).map_err(|_| io::Error::other("file name of over 255 octets"))?,
+            place,
+            unique_id: if name::is_unique_id(name.id) { UniqueId::Id } else { UniqueId::OfId },
+        };
+        self.names.extend_from_slice(file_name);
+        self.entries.push((Arrival::of(name.id), entry));
+        Ok(())
+    }
+
+    fn name(&self, entry: &Entry) -> Name<'_> {
+        Name::parse(&self.names[entry.at as usize..][..usize::from(entry.name_len)])
+    }
+
+    /// Sorts, and settles which files are the same message. The names are put in the same order, so that who goes
+    /// through the listing goes through memory once.
+    fn listing(mut self, stamps: Stamps, quiet: bool) -> Listing {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.sort_unstable_by(|(a_arrival, a), (b_arrival, b)| {
+            a_arrival.cmp(b_arrival).then_with(|| self.same_time(a, b))
+        });
+        let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
+        let mut last_arrival = None;
+        for (arrival, mut entry) in entries {
+            // Names are looked at only where it may matter: they lie all over the memory.
+            if last_arrival.replace(arrival) == Some(arrival)
+                && let Some(before) = kept.last_mut()
+            {
+                let (one, other) = (self.name(before), self.name(&entry));
+                if one.id == other.id {
+                    if !differ(&one, &other) {
+                        *before = Entry { unique_id: before.unique_id, ..entry };
+                        continue;
+                    }
+                    before.unique_id = UniqueId::OfBase;
+                    entry.unique_id = UniqueId::OfBase;
+                }
+            }
+            kept.push(entry);
+        }
+        let mut names = Vec::with_capacity(self.names.len());
+        for entry in &mut kept {
+            let name = &self.names[entry.at as usize..][..usize::from(entry.name_len)];
+            // No more than there was, so it fits as it did before.
+            entry.at = names.len() as u32;
+            names.extend_from_slice(name);
+        }
+        Listing { names: names.into_boxed_slice(), entries: kept.into_boxed_slice(), stamps, quiet }
+    }
+
+    /// By id, then so that files of one message are neighbours, the one in `cur/` last because it was seen last.
+    fn same_time(&self, a: &Entry, b: &Entry) -> Ordering {
+        let (one, other) = (self.name(a), self.name(b));
+        let key = |name: &Name<'_>, place| (name.size, place);
+        one.id.cmp(other.id).then_with(|| key(&one, a.place).cmp(&key(&other, b.place)))
+    }
+}
+
+/// Two files with one id are one message seen twice while it was renamed, unless their names tell different sizes.
+fn differ(one: &Name<'_>, other: &Name<'_>) -> bool {
+    one.size.is_some() && other.size.is_some() && one.size != other.size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maildir::testing::maildir;
+
+    #[test]
+    fn finds_what_it_lists() {
+        let maildir = maildir(
+            "listing",
+            &[("new/9.h", b""), ("cur/10.M5P1Q1.h,S=3:2,S", b""), ("cur/odd one:2,", b""), ("cur/10.M5P1Q1.i:2,", b"")],
+        );
+        let listing = Listing::read(&maildir).unwrap();
+        assert_eq!(listing.len(), 4);
+        for index in 0..listing.len() {
+            assert!(listing.path(&maildir, index).is_file());
+            let mut unique_id = Vec::new();
+            listing.unique_id(index, &mut unique_id);
+            assert_eq!(listing.position(&unique_id), Some(index));
+            assert_eq!(listing.position(listing.id(index)), Some(index));
+            assert_eq!(listing.find(&listing, index), Some(index));
+        }
+        assert_eq!(listing.position(b"10.M5P1Q1"), None);
+        assert_eq!(listing.position(b"11.h"), None);
+        std::fs::remove_dir_all(maildir).unwrap();
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Entry>(), 16);
+    }
+}

@@ -1,0 +1,155 @@
+//! What the POP3 sessions of a process share: which maildrops are open, the listings of maildrops that did not change
+//! since they were read, and where measured sizes are kept. It holds no message and no descriptor.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use log::warn;
+
+use super::listing::{Listing, UNMEASURED};
+use super::reader::MessageReader;
+use super::sizes::Sizes;
+use crate::limits;
+
+/// All maildrops of the process.
+#[derive(Debug)]
+pub struct Maildrops {
+    sizes: PathBuf,
+    open: Mutex<HashSet<String>>,
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// A listing that may be used again while its directories stay as they were.
+#[derive(Debug)]
+struct Kept {
+    maildir: PathBuf,
+    listing: Arc<Listing>,
+}
+
+/// The right to a maildrop; it ends with the session, however that ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    maildrops: Arc<Maildrops>,
+    user: String,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.maildrops.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.user);
+    }
+}
+
+impl Lock {
+    pub(super) fn maildrops(&self) -> &Maildrops {
+        &self.maildrops
+    }
+}
+
+impl Maildrops {
+    /// `sizes` is the folder STATE/sizes; it is made when it is needed.
+    pub fn new(sizes: PathBuf) -> Maildrops {
+        Maildrops { sizes, open: Mutex::default(), kept: Mutex::default() }
+    }
+
+    /// How many maildrops are open.
+    pub fn open_count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// `None` while another session has the maildrop.
+    pub(super) fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.insert(user.to_owned()).then(|| Lock { maildrops: Arc::clone(self), user: user.to_owned() })
+    }
+
+    /// The messages of a Maildir with all their sizes. The caller has the lock of `user`.
+    pub(super) fn listing(&self, maildir: &Path, user: &str) -> io::Result<Arc<Listing>> {
+        if let Some(listing) = self.kept(maildir) {
+            return Ok(listing);
+        }
+        let mut listing = Listing::read(maildir)?;
+        measure(&mut listing, maildir, &self.sizes.join(user));
+        let listing = Arc::new(listing);
+        self.keep(maildir, &listing);
+        Ok(listing)
+    }
+
+    /// The listing of an earlier session, if it is still right.
+    pub(super) fn kept(&self, maildir: &Path) -> Option<Arc<Listing>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.iter().position(|kept| kept.maildir == maildir)?;
+        // Taken out, so that the lock is not held while the file system is asked.
+        let found = kept.remove(at);
+        drop(kept);
+        if !found.listing.is_current(maildir) {
+            return None;
+        }
+        let listing = Arc::clone(&found.listing);
+        self.keep(maildir, &listing);
+        Some(listing)
+    }
+
+    /// Keeps a listing as the one used last, and drops those used longest ago as far as the memory wants it.
+    fn keep(&self, maildir: &Path, listing: &Arc<Listing>) {
+        if !listing.is_quiet() || listing.octets() > limits::LISTINGS {
+            return;
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|kept| kept.maildir != maildir);
+        kept.push(Kept { maildir: maildir.to_owned(), listing: Arc::clone(listing) });
+        let mut octets: usize = kept.iter().map(Kept::octets).sum();
+        while octets > limits::LISTINGS {
+            octets -= kept.remove(0).octets();
+        }
+    }
+}
+
+impl Kept {
+    fn octets(&self) -> usize {
+        self.listing.octets() + self.maildir.as_os_str().len() + 256
+    }
+}
+
+/// Fills in the sizes that no name tells: from the file of sizes, else by reading the messages once.
+fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
+    let unmeasured: Vec<usize> = (0..listing.len()).filter(|&index| listing.wire(index) == UNMEASURED).collect();
+    if unmeasured.is_empty() {
+        return;
+    }
+    let known = Sizes::load(file);
+    let (mut sizes, mut gone) = (Sizes::default(), Vec::new());
+    let (mut block, mut unique_id) = (Vec::new(), Vec::new());
+    let mut measured = 0_u32;
+    for index in unmeasured {
+        unique_id.clear();
+        listing.unique_id(index, &mut unique_id);
+        let size = match known.get(&unique_id) {
+            Some(octets) => Ok(octets),
+            None => {
+                block.resize(64 * 1024, 0);
+                measured += 1;
+                MessageReader::measure(&listing.path(maildir, index), &mut block)
+            }
+        };
+        match size {
+            Ok(octets) => {
+                sizes.insert(&unique_id, octets);
+                listing.set_wire(index, octets);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(index),
+            // It stays in the list, so that it is not forgotten; RETR will say that it cannot be read.
+            Err(error) => {
+                warn!("{}: cannot be measured: {error}", listing.path(maildir, index).display());
+                listing.set_wire(index, 0);
+            }
+        }
+    }
+    listing.remove(&gone);
+    if (measured > 0 || sizes.len() != known.len())
+        && let Err(error) = sizes.store(file)
+    {
+        warn!("{}: sizes cannot be kept: {error}", file.display());
+    }
+}

@@ -1,0 +1,144 @@
+//! File names in a Maildir: the id, the sizes and the flags in them, read without allocation. Nothing here touches a
+//! file.
+//!
+//! ```text
+//! 1763888639.M123456P412Q7.host,S=1234,W=1260:2,FS
+//! \----------- id ------------/ \S=/   \W=/   \flags/
+//! \--------------- base --------------------/
+//! ```
+//!
+//! An id that is no unique-id (RFC 1939 section 7: 1 to 70 characters in 0x21 to 0x7E) or that two messages share is
+//! replaced for clients by `mb-` and 32 hexadecimal digits, the MD5 of the id, or of the base where the id is shared.
+//! All that share one are replaced, not all but the first: else, with the first removed, another message would take
+//! over an id that the client has seen, and would never be fetched.
+
+use md5::{Digest, Md5};
+use memchr::{memchr, memchr2};
+
+use crate::limits;
+
+/// A file name taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name<'a> {
+    /// The base up to its first comma: what keeps its value while the file is renamed.
+    pub id: &'a [u8],
+    /// The name up to its first colon.
+    pub base: &'a [u8],
+    /// `,S=`: octets of the message on disk, uncompressed.
+    pub size: Option<u64>,
+    /// `,W=`: octets with CRLF line ends.
+    pub wire: Option<u64>,
+    /// What follows `:2,`, up to a comma; sorted letters as a rule.
+    pub flags: &'a [u8],
+    /// Whether there is a colon.
+    pub info: bool,
+}
+
+impl<'a> Name<'a> {
+    /// Takes a file name apart. Every octet string is a name; what is not understood is left out.
+    pub fn parse(file_name: &'a [u8]) -> Name<'a> {
+        let (base, info) = match memchr(b':', file_name) {
+            Some(colon) => (&file_name[..colon], Some(&file_name[colon + 1..])),
+            None => (file_name, None),
+        };
+        let id = &base[..memchr(b',', base).unwrap_or(base.len())];
+        let (mut size, mut wire) = (None, None);
+        let mut rest = &base[id.len()..];
+        while let Some((_, fields)) = rest.split_first() {
+            let end = memchr(b',', fields).unwrap_or(fields.len());
+            match &fields[..end] {
+                [b'S', b'=', digits @ ..] => size = size.or(decimal(digits)),
+                [b'W', b'=', digits @ ..] => wire = wire.or(decimal(digits)),
+                _ => {}
+            }
+            rest = &fields[end..];
+        }
+        let flags = info.and_then(|info| info.strip_prefix(b"2,")).unwrap_or_default();
+        let flags = &flags[..memchr(b',', flags).unwrap_or(flags.len())];
+        Name { id, base, size, wire, flags, info: info.is_some() }
+    }
+
+    /// The name with one more flag, the flags in ASCII order as the Maildir rules want them.
+    pub fn with_flag(&self, flag: u8) -> Vec<u8> {
+        let mut flags = self.flags.to_vec();
+        flags.push(flag);
+        flags.sort_unstable();
+        flags.dedup();
+        [self.base, b":2,", &flags].concat()
+    }
+}
+
+/// Exact: digits only, at least one, at most 2^64 - 1.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |value, digit| match digit {
+        b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    })
+}
+
+/// When a message arrived, as its id tells: seconds, microseconds, and the count of the delivering process. What an
+/// id does not tell is 0, so that names of another shape come first, in the order of their octets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Arrival {
+    seconds: u64,
+    microseconds: u32,
+    count: u32,
+}
+
+impl Arrival {
+    /// Reads `SECONDS.M<usec>P<pid>Q<n>.host` as far as it goes.
+    pub fn of(id: &[u8]) -> Arrival {
+        let (seconds, mut rest) = leading_number(id);
+        let mut arrival = Arrival { seconds, ..Arrival::default() };
+        if rest.len() == id.len() || rest.first() != Some(&b'.') {
+            return arrival;
+        }
+        rest = &rest[1..];
+        while let Some((letter, digits)) = rest.split_first().filter(|(letter, _)| letter.is_ascii_uppercase()) {
+            let (value, after) = leading_number(digits);
+            let value = u32::try_from(value).unwrap_or(u32::MAX);
+            match letter {
+                b'M' => arrival.microseconds = value,
+                b'Q' => arrival.count = value,
+                _ => {}
+            }
+            rest = after;
+        }
+        arrival
+    }
+}
+
+/// The number that digits at the beginning make, saturating, and what follows them.
+fn leading_number(text: &[u8]) -> (u64, &[u8]) {
+    let digits = text.iter().take_while(|octet| octet.is_ascii_digit()).count();
+    let value = text[..digits]
+        .iter()
+        .fold(0_u64, |value, digit| value.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+    (value, &text[digits..])
+}
+
+/// Whether an id may be given to clients as it is.
+pub fn is_unique_id(id: &[u8]) -> bool {
+    (1..=limits::UNIQUE_ID).contains(&id.len()) && id.iter().all(|octet| (0x21..=0x7E).contains(octet))
+}
+
+/// Appends the substitute of an id that clients cannot be given.
+pub fn substitute(id_or_base: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"mb-");
+    for octet in Md5::digest(id_or_base) {
+        out.push(b"0123456789abcdef"[usize::from(octet >> 4)]);
+        out.push(b"0123456789abcdef"[usize::from(octet & 15)]);
+    }
+}
+
+/// Whether a directory entry can be a message: no dot file, nothing that a path could not hold.
+pub fn is_message(file_name: &[u8]) -> bool {
+    !matches!(file_name.first(), None | Some(b'.')) && memchr2(b'/', 0, file_name).is_none()
+}
+
+#[cfg(test)]
+#[path = "name_tests.rs"]
+mod tests;

@@ -1,0 +1,111 @@
+//! The sizes of messages whose names do not tell them, remembered in one small file for each user, so that another
+//! program's file is read for its size once. The file may be lost at any time; it is then made anew.
+//!
+//! Its lines are `UNIQUE-ID OCTETS`. Only messages that are there are written again, which bounds it. It is replaced by
+//! rename, without fsync: what a power cut takes is measured again.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// The first line, so that a later form can be told apart.
+const HEAD: &str = "mailbell sizes 1\n";
+
+/// No file larger than this is read: some 1,000,000 messages.
+const LARGEST: u64 = 64 << 20;
+
+/// Remembered sizes by unique-id.
+#[derive(Debug, Default)]
+pub struct Sizes {
+    by_id: HashMap<Vec<u8>, u64>,
+}
+
+impl Sizes {
+    /// Reads the file. One that is absent, unreadable or of another form is as good as empty, and so is each bad line.
+    pub fn load(path: &Path) -> Sizes {
+        let fits = fs::metadata(path).is_ok_and(|metadata| metadata.len() <= LARGEST);
+        let content = if fits { fs::read(path).unwrap_or_default() } else { Vec::new() };
+        let mut sizes = Sizes::default();
+        let Some(lines) = content.strip_prefix(HEAD.as_bytes()) else {
+            return sizes;
+        };
+        for line in lines.split_inclusive(|&octet| octet == b'\n') {
+            // A last line without its end may have lost digits.
+            let Some(line) = line.strip_suffix(b"\n") else { continue };
+            let Some(space) = memchr::memchr(b' ', line) else { continue };
+            let octets = std::str::from_utf8(&line[space + 1..]).ok().and_then(|digits| digits.parse().ok());
+            if let Some(octets) = octets {
+                sizes.insert(&line[..space], octets);
+            }
+        }
+        sizes
+    }
+
+    /// The size of a message, octets as RETR sends them.
+    pub fn get(&self, unique_id: &[u8]) -> Option<u64> {
+        self.by_id.get(unique_id).copied()
+    }
+
+    /// Remembers a size. `unique_id` has no space and no line end in it.
+    pub fn insert(&mut self, unique_id: &[u8], octets: u64) {
+        self.by_id.insert(unique_id.to_vec(), octets);
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Writes the file, readable for the owner alone. The caller holds the maildrop's lock, so one process writes one
+    /// user's file at a time.
+    pub fn store(&self, path: &Path) -> io::Result<()> {
+        use std::os::unix::fs::OpenOptionsExt;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut content = HEAD.as_bytes().to_vec();
+        for (unique_id, octets) in &self.by_id {
+            content.extend_from_slice(unique_id);
+            content.extend_from_slice(format!(" {octets}\n").as_bytes());
+        }
+        // No user name has a `~`, so this is no other user's file.
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new~");
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&content)?;
+        fs::rename(&new, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_what_happens_to_files() {
+        let folder = crate::maildir::testing::folder("sizes");
+        let path = folder.join("sizes/alice");
+        assert!(Sizes::load(&path).is_empty());
+        let mut sizes = Sizes::default();
+        sizes.insert(b"1.M2.h", 120);
+        sizes.insert(b"mb-00", u64::MAX);
+        sizes.store(&path).unwrap();
+        let read = Sizes::load(&path);
+        assert_eq!((read.len(), read.get(b"1.M2.h"), read.get(b"mb-00")), (2, Some(120), Some(u64::MAX)));
+
+        fs::write(&path, format!("{HEAD}a 1\nb\nc x\n d\ne 99999999999999999999\nf 12")).unwrap();
+        let read = Sizes::load(&path);
+        assert_eq!((read.len(), read.get(b"a"), read.get(b"f")), (1, Some(1), None));
+        for other in ["", "mailbell sizes 2\na 1\n", "mailbell"] {
+            fs::write(&path, other).unwrap();
+            assert!(Sizes::load(&path).is_empty(), "{other}");
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
