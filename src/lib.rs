@@ -7,7 +7,7 @@
 //! ```text
 //! floor 4   main                                        a match on run()
 //! floor 3   cli  server                                 what a person types; what the event loop does
-//! floor 2   smtpd  pop3d  delivery  arrivals  admission  listener  pool  conn  tls    sockets and threads
+//! floor 2   smtpd  pop3d  service  delivery  arrivals  admission  sessions  listener  pool  conn  tls    sockets and threads
 //! floor 1   maildir  journal  notify  accounts  config  sys      files and the operating system
 //! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  counters  maillog  limits    pure: no I/O, no clock
 //! ```
@@ -30,7 +30,7 @@ pub mod sasl;
 pub mod smtp;
 pub mod trace;
 
-// Floor 1. Siblings: notify -> journal; all -> sys.
+// Floor 1. Siblings: notify -> journal, maildir; config -> notify; accounts -> config; all -> sys.
 pub mod accounts;
 pub mod config;
 pub mod journal;
@@ -38,7 +38,8 @@ pub mod maildir;
 pub mod notify;
 pub mod sys;
 
-// Floor 2. Siblings: smtpd, pop3d -> conn, delivery; conn -> tls; arrivals -> delivery.
+// Floor 2. Siblings: smtpd, pop3d -> conn, service, delivery, tls; service -> delivery, admission, sessions, tls;
+// arrivals -> delivery; sessions, listener -> conn; conn -> tls.
 pub mod admission;
 pub mod arrivals;
 pub mod conn;
@@ -46,6 +47,8 @@ pub mod delivery;
 pub mod listener;
 pub mod pool;
 pub mod pop3d;
+pub mod service;
+pub mod sessions;
 pub mod smtpd;
 pub mod tls;
 

@@ -3,34 +3,16 @@
 //! What every accepted socket needs is set once on the listener, because Linux hands it down: TCP_NODELAY and both
 //! timeouts. So accepting costs one system call and nothing more.
 
+use crate::config::Place;
 use crate::conn::Client;
 use crate::limits::LISTEN_BACKLOG;
 use rustix::fs::{FileType, Mode};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Where a listener listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// On TCP. Port 0 lets the system choose.
-    Tcp(SocketAddr),
-    /// On a unix stream socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Tcp(address) => write!(f, "{address}"),
-            Place::Unix(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
 
 /// A socket that listens without blocking.
 #[derive(Debug)]

@@ -1,1 +1,1 @@
-//! x
+//! (room to be built)

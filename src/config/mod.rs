@@ -1,1 +1,220 @@
-//! (room to be built)
+//! The configuration: TOML in, types out, everything that is wrong said at once with its place.
+
+mod place;
+
+pub use place::Place;
+
+use crate::notify::{HookSettings, PipeSettings};
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Every setting, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it was read; `None` for the embedded default.
+    pub file: Option<PathBuf>,
+    /// Our own name, in the greeting and in `Received:`.
+    pub hostname: String,
+    /// Domains that are ours.
+    pub domains: Domains,
+    /// Journal, cursors, locks.
+    pub state: PathBuf,
+    /// Become this user once the sockets are bound.
+    pub user: Option<String>,
+    /// And this group, instead of the user's own.
+    pub group: Option<String>,
+    /// The store.
+    pub mail: Mail,
+    /// Accounts and aliases.
+    pub users: Users,
+    /// SMTP.
+    pub smtp: Smtp,
+    /// Submission listeners (`submission.listen`).
+    pub submission: Vec<Place>,
+    /// LMTP listeners (`lmtp.listen`).
+    pub lmtp: Vec<Place>,
+    /// Networks that must send a PROXY header.
+    pub proxy_trusted: Vec<Network>,
+    /// Where the metrics are served.
+    pub metrics: Option<Place>,
+    /// POP3.
+    pub pop3: Pop3,
+    /// TLS.
+    pub tls: Tls,
+    /// Limits.
+    pub limits: Limits,
+    /// Pipes; at least one unless the file says `pipe = []`.
+    pub pipes: Vec<PipeSettings>,
+    /// Hooks.
+    pub hooks: Vec<HookSettings>,
+    /// Maildirs that other programs deliver into.
+    pub watches: Vec<Watch>,
+    /// How long the journal is kept.
+    pub journal_keep: Duration,
+}
+
+/// `domains`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Domains {
+    /// `"*"`.
+    Any,
+    /// These, in lower case.
+    These(Vec<String>),
+}
+
+/// `[mail]`.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// ROOT/USER/{tmp,new,cur}; absolute.
+    pub root: PathBuf,
+    /// Mode of message files; never world-readable.
+    pub file_mode: u32,
+    /// Messages in `cur/` older than this are gzipped.
+    pub compress_after: Option<Duration>,
+    /// Octets per user.
+    pub quota: Option<u64>,
+    /// Octets that stay free on the disk.
+    pub min_free: u64,
+}
+
+/// `[users]`.
+#[derive(Clone, Debug)]
+pub struct Users {
+    /// The passwd-file.
+    pub file: PathBuf,
+    /// aliases(5). A default path that does not exist is no error.
+    pub aliases: PathBuf,
+    /// True when `aliases` was written in the file: then it must exist.
+    pub aliases_given: bool,
+    /// Who gets mail for unknown local parts.
+    pub catch_all: Option<String>,
+    /// What begins a subaddress; `None` turns it off.
+    pub subaddress: Option<char>,
+}
+
+/// `smtp.auth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthPolicy {
+    /// Not offered.
+    Off,
+    /// Offered.
+    Optional,
+    /// Needed before MAIL.
+    Required,
+}
+
+/// `[smtp]`.
+#[derive(Clone, Debug)]
+pub struct Smtp {
+    /// Listeners.
+    pub listen: Vec<Place>,
+    /// Octets as they come, CRLF line ends; exactly this many pass.
+    pub max_message_size: u64,
+    /// Recipients in one transaction.
+    pub max_recipients: usize,
+    /// Authentication on `listen`.
+    pub auth: AuthPolicy,
+}
+
+/// `[pop3]`.
+#[derive(Clone, Debug)]
+pub struct Pop3 {
+    /// Listeners.
+    pub listen: Vec<Place>,
+    /// For one command (RFC 1939 section 3: at least 10 minutes).
+    pub command_timeout: Duration,
+    /// RETR moves a message to `cur/` with the flag S at QUIT.
+    pub mark_seen: bool,
+}
+
+/// `[tls]`.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Certificate chain and key.
+    pub pair: Option<(PathBuf, PathBuf)>,
+    /// Implicit-TLS submission listeners.
+    pub smtps: Vec<Place>,
+    /// Implicit-TLS POP3 listeners.
+    pub pop3s: Vec<Place>,
+    /// No cleartext passwords without TLS except from the machine itself.
+    pub required_for_auth: bool,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections.
+    pub connections: usize,
+    /// Open connections from one address.
+    pub connections_per_ip: usize,
+    /// SMTP: for one command, or for progress in message data.
+    pub command_timeout: Duration,
+    /// For a whole session.
+    pub session_timeout: Duration,
+}
+
+/// `[[watch]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// Whose mail the events are.
+    pub user: String,
+    /// The Maildir.
+    pub maildir: PathBuf,
+}
+
+/// A network: `10.0.0.0/8`, `2001:db8::/32`, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its first address.
+    pub address: IpAddr,
+    /// How many leading bits count.
+    pub bits: u8,
+}
+
+/// One thing that is wrong, with its place: prints as `FILE:LINE: message`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file.
+    pub file: PathBuf,
+    /// Counted from 1; 0 where no line is to blame.
+    pub line: usize,
+    /// What, and what to do about it.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.file.display(), self.message),
+            line => write!(f, "{}:{line}: {}", self.file.display(), self.message),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, in the order of its lines.
+    pub fn load(_file: &Path) -> Result<Config, Vec<Problem>> {
+        unimplemented!("config")
+    }
+
+    /// What `serve` runs when there is no file: state under `folder`, one account that gets all mail for `localhost`.
+    pub fn embedded(_folder: &Path, _account: &str) -> Config {
+        unimplemented!("config")
+    }
+
+    /// Where a user's mail is.
+    pub fn maildir(&self, user: &str) -> PathBuf {
+        self.mail.root.join(user)
+    }
+
+    /// The folder of the journal.
+    pub fn journal(&self) -> PathBuf {
+        self.state.join("journal")
+    }
+}
