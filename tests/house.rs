@@ -14,9 +14,10 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("pop3", "sasl"),
     ("pop3", "limits"),
     ("trace", "date"),
-    ("trace", "header"),
     ("trace", "limits"),
     ("header", "limits"),
+    ("header", "trace"),
+    ("pop3", "dot"),
     // Floor 1: everything may ask the system.
     ("maildir", "sys"),
     ("journal", "sys"),
