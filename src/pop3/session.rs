@@ -317,6 +317,12 @@ impl<M: Maildrop> Session<M> {
         Step::Close
     }
 
+    /// Ends the session for the server's own reasons; nothing is deleted.
+    pub fn stopping(&mut self, out: &mut Vec<u8>) {
+        self.enter(State::Closed);
+        reply::err(out, reply::STOPPING);
+    }
+
     /// The name of the state, for logs and `mailbell status`.
     pub fn state_name(&self) -> &'static str {
         self.state.name()
