@@ -8,7 +8,8 @@ pub(super) fn find(config: &Config, report: &Report<'_>) {
     listeners(config, report);
     for (index, watch) in config.watches.iter().enumerate() {
         if watch.maildir.starts_with(&config.mail.root) {
-            let message = format!("`watch.maildir`: {} is below mail.root, which is watched anyway", watch.maildir.display());
+            let message =
+                format!("`watch.maildir`: {} is below mail.root, which is watched anyway", watch.maildir.display());
             report.add_at_key(&format!("watch[{index}].maildir"), message);
         }
     }

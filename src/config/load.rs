@@ -5,11 +5,12 @@ use super::report::Report;
 use super::section::Section;
 use super::value::{self, domain, mail_domain, or_empty, or_off, private_mode, size, some_time, user_name};
 use super::{AuthPolicy, Config, Domains, Limits, Mail, Network, Place, Pop3, Problem, Smtp, Tls, Users};
-use super::{conflicts, nearest, subscribers};
+use super::{conflicts, subscribers};
+use crate::nearest::nearest;
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use toml::de::DeTable;
 
@@ -18,9 +19,13 @@ const LONGEST: u64 = 1 << 20;
 
 /// Reads and checks a file.
 pub(super) fn load(file: &Path) -> Result<Config, Vec<Problem>> {
-    let text = read(file)?;
-    let report = Report::new(file, &text);
-    let config = document(&report, file, &text);
+    parse(file, &read(file)?)
+}
+
+/// Checks the text of a file.
+pub(super) fn parse(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
+    let report = Report::new(file, text);
+    let config = document(&report, file, text);
     match report.finish() {
         problems if problems.is_empty() => Ok(config),
         problems => Err(problems),
@@ -40,6 +45,14 @@ pub(super) fn line_of_key(file: &Path, key: &str) -> usize {
     let report = Report::new(file, &text);
     let _ = document(&report, file, &text);
     report.line_of_key(key).unwrap_or(0)
+}
+
+/// The keys that this text does not have.
+#[cfg(test)]
+pub(super) fn unused_keys(file: &Path, text: &str) -> Vec<String> {
+    let report = Report::new(file, text);
+    document(&report, file, text);
+    report.unused()
 }
 
 fn read(file: &Path) -> Result<String, Vec<Problem>> {
@@ -174,6 +187,9 @@ fn domains(top: &mut Section<'_, '_>, hostname: &str) -> Domains {
     let parse = |text: &str| if text == "*" { Ok(text.to_owned()) } else { mail_domain(text) };
     let names = top.list("domains", "\"example.org\"", parse);
     let names = names.unwrap_or_else(|| vec![hostname.to_owned(), "localhost".to_owned()]);
+    if names.is_empty() {
+        top.wrong("domains", "without any domain no mail is accepted; leave the key out for the default");
+    }
     if names.iter().any(|name| name == "*") { Domains::Any } else { Domains::These(names) }
 }
 

@@ -2,7 +2,6 @@
 
 mod conflicts;
 mod load;
-mod nearest;
 mod network;
 mod place;
 mod report;
@@ -12,7 +11,6 @@ mod subscribers;
 mod tests;
 mod value;
 
-pub use nearest::nearest;
 pub use network::Network;
 pub use place::Place;
 pub use value::user_name;

@@ -1,6 +1,7 @@
 //! What reading a configuration finds: problems with their lines, and which keys there are. It knows no key itself.
 
-use super::{Problem, nearest};
+use super::Problem;
+use crate::nearest::nearest;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -85,6 +86,18 @@ impl<'t> Report<'t> {
 
     pub(super) fn note_unknown(&self, section: &str, key: &str, offset: usize) {
         self.unknown.borrow_mut().push((section.to_owned(), key.to_owned(), offset));
+    }
+
+    /// The known keys that the file does not have.
+    #[cfg(test)]
+    pub(super) fn unused(&self) -> Vec<String> {
+        let indexed = |place: &String| {
+            place.split_once('[').map_or(place.clone(), |(name, rest)| {
+                name.to_owned() + rest.split_once(']').map_or("", |(_, rest)| rest)
+            })
+        };
+        let used: Vec<String> = self.places.borrow().keys().map(indexed).collect();
+        self.known.borrow().iter().filter(|name| !used.contains(name)).cloned().collect()
     }
 
     /// All that was found, in the order of its lines; unknown keys are judged only now, when every known one was named.

@@ -1,9 +1,10 @@
 //! `[[pipe]]`, `[[hook]]` and `[[watch]]`: who is told of mail, and where else mail comes in.
 
+use super::Watch;
 use super::load::one_of;
 use super::section::Section;
 use super::value::{self, duration, durations, some_time, user_name};
-use super::{Watch, nearest};
+use crate::nearest::nearest;
 use crate::notify::{Backlog, Filter, Format, HookInput, HookSettings, PipeSettings};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -121,7 +122,9 @@ fn filter(section: &mut Section<'_, '_>) -> Filter {
         return Filter::default();
     }
     Filter::new(users, fields).unwrap_or_else(|(index, why)| {
-        section.report().add(offsets.get(index).copied().unwrap_or_default(), format!("`{}`: {why}", section.named("match")));
+        section
+            .report()
+            .add(offsets.get(index).copied().unwrap_or_default(), format!("`{}`: {why}", section.named("match")));
         Filter::default()
     })
 }

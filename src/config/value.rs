@@ -71,10 +71,13 @@ pub(super) fn durations(text: &str) -> Result<(Duration, Duration), String> {
 }
 
 /// `"off"`, or what `parse` reads.
-pub(super) fn or_off<T>(parse: impl FnOnce(&str) -> Result<T, String>) -> impl FnOnce(&str) -> Result<Option<T>, String> {
+pub(super) fn or_off<T>(
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> impl FnOnce(&str) -> Result<Option<T>, String> {
     |text| match text {
         "off" => Ok(None),
-        _ => parse(text).map(Some).map_err(|why| format!("{why}, or \"off\"")),
+        // A hint that is a question is near enough.
+        _ => parse(text).map(Some).map_err(|why| if why.ends_with('?') { why } else { format!("{why}, or \"off\"") }),
     }
 }
 

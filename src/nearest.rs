@@ -1,11 +1,13 @@
 //! "Did you mean": the nearest of the words that there are.
 
-/// The word of `words` that `typed` was probably meant to be; none when nothing is near.
+/// The word of `words` that `typed` was probably meant to be; none when nothing is near. Case, and `-` for `_`, do not
+/// count.
 pub fn nearest<'w>(typed: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    let typed = typed.to_lowercase();
+    let plain = |word: &str| word.to_lowercase().replace('-', "_");
+    let typed = plain(typed);
     // One slip in a short word, one in three letters of a longer one: more makes hints that puzzle.
     let most = (typed.chars().count() / 3).max(1);
-    let near = words.into_iter().map(|word| (distance(&typed, &word.to_lowercase()), word));
+    let near = words.into_iter().map(|word| (distance(&typed, &plain(word)), word));
     near.filter(|(slips, _)| *slips <= most).min_by_key(|(slips, _)| *slips).map(|(_, word)| word)
 }
 
@@ -51,6 +53,7 @@ mod tests {
         assert_eq!(nearest("max_size", words), None);
         assert_eq!(nearest("max_mesage_size", words), Some("max_message_size"));
         assert_eq!(nearest("kay", words), Some("key"));
+        assert_eq!(nearest("max-recipients", words), Some("max_recipients"));
         assert_eq!(nearest("relay", words), None);
     }
 }
