@@ -112,3 +112,22 @@ impl Incoming<'_> {
         unimplemented!("delivery")
     }
 }
+
+/// What the event loop needs.
+impl Delivery {
+    /// `stir` is called after records were appended (from any thread, cheap); the loop then calls [`Delivery::tick`] soon.
+    pub fn on_record(&mut self, _stir: Box<dyn Fn() + Send + Sync>) {
+        unimplemented!("delivery")
+    }
+
+    /// Makes the journal safe against a power cut, and records what could not be recorded before. Costs nothing when there
+    /// is nothing to do. Called within half a second of a record.
+    pub fn tick(&self) {
+        unimplemented!("delivery")
+    }
+
+    /// The work of each hour, in a thread of its own: the journal's `maintain`, litter in `tmp/`, what is known saved.
+    pub fn housekeep(&self) {
+        unimplemented!("delivery")
+    }
+}

@@ -7,8 +7,8 @@
 //! ```text
 //! floor 4   main                                        a match on run()
 //! floor 3   cli  server                                 what a person types; what the event loop does
-//! floor 2   smtpd  pop3d  service  delivery  arrivals  admission  sessions  listener  pool  conn  tls    sockets and threads
-//! floor 1   maildir  journal  notify  accounts  config  sys      files and the operating system
+//! floor 2   handshake  smtpd  pop3d  monitor  service  delivery  arrivals  admission  sessions  listener  pool  conn  tls    sockets and threads
+//! floor 1   maildir  journal  notify  accounts  config  sandbox  sys      files and the operating system
 //! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  counters  maillog  limits    pure: no I/O, no clock
 //! ```
 //!
@@ -36,15 +36,18 @@ pub mod config;
 pub mod journal;
 pub mod maildir;
 pub mod notify;
+pub mod sandbox;
 pub mod sys;
 
-// Floor 2. Siblings: smtpd, pop3d -> conn, service, delivery, tls; service -> delivery, admission, sessions, tls;
+// Floor 2. Siblings: handshake -> smtpd, pop3d, monitor, service, admission, conn; monitor -> service, conn; smtpd, pop3d -> conn, service, delivery, tls; service -> delivery, admission, sessions, tls;
 // arrivals -> delivery; sessions, listener -> conn; conn -> tls.
 pub mod admission;
 pub mod arrivals;
 pub mod conn;
 pub mod delivery;
+pub mod handshake;
 pub mod listener;
+pub mod monitor;
 pub mod pool;
 pub mod pop3d;
 pub mod service;

@@ -1,12 +1,13 @@
 //! The configuration: TOML in, types out, everything that is wrong said at once with its place.
 
+mod network;
 mod place;
 
+pub use network::Network;
 pub use place::Place;
 
 use crate::notify::{HookSettings, PipeSettings};
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -164,15 +165,6 @@ pub struct Watch {
     pub maildir: PathBuf,
 }
 
-/// A network: `10.0.0.0/8`, `2001:db8::/32`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// Its first address.
-    pub address: IpAddr,
-    /// How many leading bits count.
-    pub bits: u8,
-}
-
 /// One thing that is wrong, with its place: prints as `FILE:LINE: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -216,5 +208,12 @@ impl Config {
     /// The folder of the journal.
     pub fn journal(&self) -> PathBuf {
         self.state.join("journal")
+    }
+}
+
+impl Users {
+    /// Whether this can be a user's name: 1 to 64 of `a-z 0-9 . _ -`, not beginning with a dot or dash.
+    pub fn is_name(_name: &str) -> bool {
+        unimplemented!("config")
     }
 }
