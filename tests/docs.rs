@@ -3,7 +3,7 @@
 
 mod common;
 
-use mailbell::journal::FIELDS;
+use mailbell::journal::record::FIELDS;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
