@@ -209,6 +209,62 @@ fn a_line_that_is_being_written_is_not_an_item_yet() {
 }
 
 #[test]
+fn a_line_that_a_crash_left_is_forgotten_when_the_next_start_cuts_it_off() {
+    use std::io::Write;
+    let scratch = Scratch::new("cut");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    add(&journal, "a");
+    drop(journal);
+    let mut follower = Follower::open(&scratch.journal(), 0).unwrap();
+    assert_eq!(rest(&mut follower), [1]);
+    let path = Segment::plain(&scratch.journal(), 1).path;
+    OpenOptions::new().append(true).open(path).unwrap().write_all(b"{\"seq\":2,\"event\":\"Mess").unwrap();
+    assert!(rest(&mut follower).is_empty());
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    for id in ["b", "c"] {
+        add(&journal, id);
+    }
+    assert_eq!(rest(&mut follower), [2, 3]);
+}
+
+#[test]
+fn a_follower_goes_back_and_forth() {
+    let scratch = Scratch::new("rewind");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    for id in ["a", "b", "c"] {
+        add(&journal, id);
+        journal.rotate(&mut journal.lock()).unwrap();
+    }
+    let mut follower = Follower::open(&scratch.journal(), 0).unwrap();
+    for after in [0, 2, 0, 1, 3] {
+        follower.go_to(after);
+        assert_eq!(rest(&mut follower), (after + 1..=3).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_end_and_single_records_are_found_without_following() {
+    let scratch = Scratch::new("look");
+    assert_eq!(last_seq(&scratch.journal()).unwrap(), 0);
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    assert_eq!(last_seq(&scratch.journal()).unwrap(), 0);
+    for n in 0..9 {
+        add(&journal, &n.to_string());
+        if n % 4 == 3 {
+            journal.rotate(&mut journal.lock()).unwrap();
+            journal.maintain(0, Duration::from_secs(1 << 30)).unwrap();
+        }
+        assert_eq!(last_seq(&scratch.journal()).unwrap(), n + 1);
+    }
+    for seq in 1..=9 {
+        assert_eq!(oldest_after(&scratch.journal(), seq - 1).unwrap().unwrap().seq, seq);
+    }
+    assert!(oldest_after(&scratch.journal(), 9).unwrap().is_none());
+    fs::remove_file(segment::list(&scratch.journal()).unwrap()[0].path.clone()).unwrap();
+    assert_eq!(oldest_after(&scratch.journal(), 0).unwrap().unwrap().seq, 5);
+}
+
+#[test]
 fn what_is_older_than_keep_is_dropped_and_its_readers_are_told() {
     let scratch = Scratch::new("keep");
     let journal = Journal::open(&scratch.journal()).unwrap();

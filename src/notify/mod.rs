@@ -2,9 +2,11 @@
 
 mod filter;
 mod format;
+mod nearest;
 
 pub use filter::Filter;
-pub use format::Format;
+pub use format::{Format, Piece};
+pub use nearest::nearest;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -3,6 +3,8 @@
 //! The only room with `unsafe` in it. Everything here is small, says why it is sound, and offers a safe face.
 #![allow(unsafe_code)]
 
+pub mod landlock;
+
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
