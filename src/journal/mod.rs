@@ -248,16 +248,3 @@ fn first_timestamp(segment: &Segment) -> io::Result<Option<u64>> {
     let mut line = Vec::new();
     Ok(if segment.lines()?.next(&mut line)? { Record::parse(&line).ok().map(|record| record.timestamp) } else { None })
 }
-
-/// `seq` of the latest record in `dir`, without being its writer; 0 when there is none.
-///
-/// # Errors
-///
-/// When the folder or a segment cannot be read.
-pub fn last_seq(dir: &Path) -> io::Result<u64> {
-    let segments = match segment::list(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        segments => segments?,
-    };
-    segments.last().map_or(Ok(0), |last| Ok(last.first - 1 + count_lines(last)?))
-}
