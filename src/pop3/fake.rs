@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dot::encode::WireSize;
+use crate::sasl::Mechanism;
 
 /// Messages as they would be stored, with LF line ends, and their unique-ids.
 #[derive(Clone, Debug, Default)]
@@ -82,8 +83,8 @@ impl Driver {
                 }
                 Step::Login(Login::Password { name, password }) => self.check(&name, &password, &mut out),
                 Step::Login(Login::Apop { .. }) => self.session.opened(Err(Refusal::Auth), &mut out),
-                Step::Auth { mechanism: "PLAIN", initial: Some(initial) } => self.plain(&initial, &mut out),
-                Step::Auth { mechanism: "LOGIN", initial: None } => {
+                Step::Auth { mechanism: Mechanism::Plain, initial: Some(initial) } => self.plain(&initial, &mut out),
+                Step::Auth { mechanism: Mechanism::Login, initial: None } => {
                     self.login = Some(Vec::new());
                     self.session.challenge("VXNlcm5hbWU6", &mut out)
                 }
