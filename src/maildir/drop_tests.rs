@@ -114,7 +114,13 @@ fn one_session_at_a_time_and_the_lock_dies_with_it() {
     assert!(matches!(Maildrop::open(&place.maildir, "alice", &place.maildrops), Err(Error::InUse)));
     let other = folder("drop-other");
     assert!(Maildrop::open(&other, "bob", &place.maildrops).is_ok());
-    drop(first);
+    // Who comes while the other session is about to end waits for it.
+    let leaving = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        drop(first);
+    });
+    drop(place.open());
+    leaving.join().unwrap();
     let maildrops = Arc::clone(&place.maildrops);
     let maildir = place.maildir.clone();
     let crashed = std::thread::spawn(move || {

@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use log::warn;
 
@@ -13,11 +14,16 @@ use super::reader::MessageReader;
 use super::sizes::Sizes;
 use crate::limits;
 
+/// How long a log-in waits for another session to end.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 /// All maildrops of the process.
 #[derive(Debug)]
 pub struct Maildrops {
     sizes: PathBuf,
     open: Mutex<HashSet<String>>,
+    /// Told whenever a maildrop is closed.
+    closed: Condvar,
     kept: Mutex<Vec<Kept>>,
 }
 
@@ -38,6 +44,7 @@ pub(super) struct Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         self.maildrops.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.user);
+        self.maildrops.closed.notify_all();
     }
 }
 
@@ -50,7 +57,7 @@ impl Lock {
 impl Maildrops {
     /// `sizes` is the folder STATE/sizes; it is made when it is needed.
     pub fn new(sizes: PathBuf) -> Maildrops {
-        Maildrops { sizes, open: Mutex::default(), kept: Mutex::default() }
+        Maildrops { sizes, open: Mutex::default(), closed: Condvar::new(), kept: Mutex::default() }
     }
 
     /// How many maildrops are open.
@@ -58,9 +65,14 @@ impl Maildrops {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// `None` while another session has the maildrop.
+    /// `None` while another session has the maildrop, and keeps it for longer than a session needs to end whose client
+    /// has gone: who hangs up without QUIT and comes again at once finds it free.
     pub(super) fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut open, _) = self
+            .closed
+            .wait_timeout_while(open, PATIENCE, |open| open.contains(user))
+            .unwrap_or_else(PoisonError::into_inner);
         open.insert(user.to_owned()).then(|| Lock { maildrops: Arc::clone(self), user: user.to_owned() })
     }
 
