@@ -95,6 +95,7 @@ impl Drop for Made {
 pub struct Draft {
     file: File,
     path: PathBuf,
+    /// The file itself, until it is staged.
     made: Made,
     modes: Modes,
     /// Octets so far.
@@ -120,7 +121,7 @@ impl Draft {
     /// Of write(2).
     pub fn write(&mut self, octets: &[u8]) -> io::Result<()> {
         failpoint::reach("before-write");
-        self.file.write_all(octets)?;
+        self.file.write_all(octets).map_err(at(&self.path))?;
         failpoint::reach("after-write");
         self.size += octets.len() as u64;
         Ok(())
@@ -131,24 +132,30 @@ impl Draft {
         self.size
     }
 
-    /// Makes the file last, and gives it to the other Maildirs too: by hard link, or as a copy where that cannot be.
+    /// Makes the file last, and gives it to these Maildirs and no other: by hard link, or as a copy where that cannot
+    /// be. The draft's own may be one of them.
     ///
     /// # Errors
     ///
     /// Of fsync(2) and link(2). Nothing is left then.
-    pub fn stage(mut self, id: &str, others: &[PathBuf]) -> io::Result<Staged> {
-        self.file.sync_all()?;
+    pub fn stage(self, id: &str, maildirs: &[PathBuf]) -> io::Result<Staged> {
+        self.file.sync_all().map_err(at(&self.path))?;
         failpoint::reach("after-fsync");
-        for maildir in others {
+        let mut made = Made::default();
+        for maildir in maildirs {
             let path = maildir.join("tmp").join(id);
-            in_maildir(maildir, self.modes, || match fs::hard_link(&self.path, &path) {
-                Err(error) if no_link(&error) => self.copy_to(&path),
-                outcome => outcome,
-            })?;
-            self.made.0.push(path);
-            failpoint::reach("after-link");
+            if path != self.path {
+                in_maildir(maildir, self.modes, || match fs::hard_link(&self.path, &path) {
+                    Err(error) if no_link(&error) => self.copy_to(&path),
+                    outcome => outcome,
+                })?;
+                failpoint::reach("after-link");
+            }
+            made.0.push(path);
         }
-        Ok(Staged { made: self.made, modes: self.modes })
+        let mut own = self.made;
+        own.0.retain(|path| !made.0.contains(path));
+        Ok(Staged { made, modes: self.modes })
     }
 
     fn copy_to(&self, path: &Path) -> io::Result<()> {
@@ -179,13 +186,13 @@ impl Staged {
             let new = maildir.join("new");
             let folder = in_maildir(maildir, self.modes, || File::open(&new))?;
             let target = new.join(file_name);
-            fs::rename(&*path, &target)?;
+            fs::rename(&*path, &target).map_err(at(&target))?;
             failpoint::reach("after-rename");
             *path = target;
-            folders.push(folder);
+            folders.push((folder, new));
         }
-        for folder in folders {
-            folder.sync_all()?;
+        for (folder, path) in folders {
+            folder.sync_all().map_err(at(&path))?;
             failpoint::reach("after-dirsync");
         }
         self.made.0.clear();
@@ -195,13 +202,16 @@ impl Staged {
 
 /// Does something in a Maildir; if the Maildir is not there, makes it and tries again.
 fn in_maildir<T>(maildir: &Path, modes: Modes, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    match act() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_maildir(maildir, modes)?;
-            act()
-        }
+    let outcome = match act() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_maildir(maildir, modes).and_then(|()| act()),
         outcome => outcome,
-    }
+    };
+    outcome.map_err(at(maildir))
+}
+
+/// Says where an error was.
+fn at(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn create(path: &Path, modes: Modes) -> io::Result<File> {

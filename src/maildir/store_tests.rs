@@ -30,7 +30,7 @@ fn recipients_share_one_file_in_maildirs_that_are_made() {
     draft.write(b"one ").unwrap();
     draft.write(b"two").unwrap();
     assert_eq!(draft.size(), 7);
-    let staged = draft.stage("1.M2", &maildirs[1..]).unwrap();
+    let staged = draft.stage("1.M2", &maildirs).unwrap();
     assert!(maildirs.iter().all(|maildir| files(maildir).is_empty() && tmp(maildir) == 1));
     staged.publish("1.M2,S=7").unwrap();
     for maildir in &maildirs {
@@ -51,8 +51,20 @@ fn a_message_that_is_dropped_leaves_nothing_at_any_step() {
     draft.write(b"x").unwrap();
     drop(draft);
     let draft = Draft::create(&maildirs[0], "1", MODES).unwrap();
-    drop(draft.stage("1", &maildirs[1..]).unwrap());
+    drop(draft.stage("1", &maildirs).unwrap());
     assert!(maildirs.iter().all(|maildir| tmp(maildir) == 0 && files(maildir).is_empty()));
+    fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn the_first_may_be_left_out() {
+    let root = folder("left-out");
+    let maildirs = [root.join("a"), root.join("b")];
+    let mut draft = Draft::create(&maildirs[0], "1", MODES).unwrap();
+    draft.write(b"x").unwrap();
+    draft.stage("1", &maildirs[1..]).unwrap().publish("1").unwrap();
+    assert!(tmp(&maildirs[0]) == 0 && files(&maildirs[0]).is_empty());
+    assert_eq!(files(&maildirs[1]), ["new/1"]);
     fs::remove_dir_all(root).unwrap();
 }
 
@@ -63,7 +75,7 @@ fn what_vanished_on_the_way_is_made_again() {
     make_maildir(&maildirs[0], MODES).unwrap();
     fs::remove_dir(maildirs[0].join("tmp")).unwrap();
     let draft = Draft::create(&maildirs[0], "1", MODES).unwrap();
-    let staged = draft.stage("1", &maildirs[1..]).unwrap();
+    let staged = draft.stage("1", &maildirs).unwrap();
     fs::remove_dir(maildirs[1].join("new")).unwrap();
     staged.publish("1").unwrap();
     assert!(maildirs.iter().all(|maildir| files(maildir) == ["new/1"]));
@@ -82,7 +94,7 @@ fn where_there_is_no_link_there_is_a_copy() {
     let far = shm.join(root.file_name().unwrap());
     let mut draft = Draft::create(&root.join("a"), "1", MODES).unwrap();
     draft.write(&[b'x'; 100_000]).unwrap();
-    draft.stage("1", &[far.join("b"), root.join("c")]).unwrap().publish("1").unwrap();
+    draft.stage("1", &[far.join("b"), root.join("a"), root.join("c")]).unwrap().publish("1").unwrap();
     let path = far.join("b/new/1");
     assert_eq!((fs::read(&path).unwrap().len(), mode(&path)), (100_000, 0o640));
     assert_eq!(fs::metadata(root.join("c/new/1")).unwrap().nlink(), 2);
@@ -114,7 +126,7 @@ proptest! {
                 // The name is taken.
                 let _ = fs::write(victim.join("tmp/1"), "another's");
             }
-            let staged = draft.stage("1", &maildirs[1..])?;
+            let staged = draft.stage("1", &maildirs)?;
             match step {
                 2 => breaks("new"),
                 // A folder is in the way of the rename.
