@@ -48,35 +48,35 @@ impl<M> Session<M> {
         self.exchanges += 1;
         let challenge = || format!("<{}.{}>", self.exchanges, self.settings.stamp.as_deref().unwrap_or_default());
         match Exchange::begin(mechanism, initial, challenge) {
-            Ok((exchange, progress)) => self.progress(exchange, progress, out),
+            Ok((exchange, progress)) => self.progress(mechanism, exchange, progress, out),
             Err(fault) => self.fault(fault, out),
         }
     }
 
     /// Takes the line that answers a challenge.
     pub(super) fn response(&mut self, line: &[u8], out: &mut Vec<u8>) -> Step {
-        let State::Exchange(mut exchange) = self.enter(State::Ready) else {
+        let State::Exchange(mechanism, mut exchange) = self.enter(State::Ready) else {
             return Step::Close;
         };
         if line == b"*" {
             return self.say(reply::AUTH_CANCELLED, out);
         }
         match exchange.respond(line) {
-            Ok(progress) => self.progress(exchange, progress, out),
+            Ok(progress) => self.progress(mechanism, exchange, progress, out),
             Err(fault) => self.fault(fault, out),
         }
     }
 
-    fn progress(&mut self, exchange: Exchange, progress: Progress, out: &mut Vec<u8>) -> Step {
+    fn progress(&mut self, mechanism: Mechanism, exchange: Exchange, progress: Progress, out: &mut Vec<u8>) -> Step {
         match progress {
             Progress::Challenge(challenge) => {
-                self.enter(State::Exchange(exchange));
+                self.enter(State::Exchange(mechanism, exchange));
                 reply::line(out, &format!("334 {challenge}"));
                 Step::Continue
             }
             Progress::Done(credentials) => {
                 self.enter(State::Login);
-                Step::Login(credentials)
+                Step::Login { mechanism, credentials }
             }
         }
     }

@@ -119,7 +119,7 @@ impl Driver {
                 return;
             }
             Step::StartTls => return self.session.tls_started(),
-            Step::Login(credentials) => self.session.logged_in(check(&credentials), out),
+            Step::Login { credentials, .. } => self.session.logged_in(check(&credentials), out),
             Step::Sender => {
                 let path = &self.session.transaction().expect("a sender is checked").reverse_path;
                 let own = self.session.user().is_none_or(|user| may_send_as(user, path));
@@ -157,18 +157,18 @@ impl Driver {
 
     fn chunk(&mut self, octets: u64, left: u64, last: bool, out: &mut Vec<u8>) -> (usize, bool) {
         let taken = left.min(self.input.len() as u64);
-        let message = self.session.message().expect("a chunk comes").get_or_insert_default();
+        let mut message = self.session.take_message().unwrap_or_default();
         message.ends.decode(&self.input[..taken as usize], &mut message.text);
         if taken < left {
+            self.session.chunk_received(octets, message, &mut Vec::new());
             self.mode = Mode::Chunk { octets, left: left - taken, last };
             return (taken as usize, true);
         }
         if last {
-            let mut message = self.session.message().and_then(Option::take).expect("a chunk came");
             message.ends.finish(&mut message.text);
             self.store(message.text, out);
         } else {
-            let step = self.session.chunk_received(octets, out);
+            let step = self.session.chunk_received(octets, message, out);
             self.step(step, out);
         }
         (taken as usize, false)

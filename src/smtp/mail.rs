@@ -203,16 +203,19 @@ impl<M> Session<M> {
         }
     }
 
-    /// The message that comes by BDAT; `None` within until the driver has begun it.
-    pub fn message(&mut self) -> Option<&mut Option<M>> {
+    /// The message as far as it came by BDAT, for the time of a chunk. `None`: this chunk is the first.
+    pub fn take_message(&mut self) -> Option<M> {
         match &mut self.state {
-            State::Chunks(transaction) => Some(&mut transaction.message),
+            State::Chunks(transaction) => transaction.message.take(),
             _ => None,
         }
     }
 
-    /// Answers `Step::Chunk` when it was not the last.
-    pub fn chunk_received(&mut self, octets: u64, out: &mut Vec<u8>) -> Step {
+    /// Answers `Step::Chunk` when it was not the last, and keeps the message for the next.
+    pub fn chunk_received(&mut self, octets: u64, message: M, out: &mut Vec<u8>) -> Step {
+        if let State::Chunks(transaction) = &mut self.state {
+            transaction.message = Some(message);
+        }
         self.say(&format!("250 2.0.0 {octets} octets received"), out)
     }
 
@@ -229,6 +232,7 @@ impl<M> Session<M> {
                     Failure::TooLarge => reply::TOO_LARGE,
                     Failure::Loop => reply::LOOP,
                     Failure::NoRoom => reply::NO_ROOM,
+                    Failure::OverQuota => reply::MAILBOX_FULL,
                     Failure::System => reply::SYSTEM,
                 };
                 return self.each_recipient(&transaction, |_| refusal.to_owned(), out).unwrap_or(Step::Continue);

@@ -7,7 +7,7 @@ use super::transaction::Transaction;
 use super::verb::{self, Verb};
 use crate::address::ForwardPath;
 use crate::limits;
-use crate::sasl::Exchange;
+use crate::sasl::{Exchange, Mechanism};
 use log::trace;
 
 /// Longest name in HELO, octets: that of a domain (RFC 5321 section 4.5.3.1.2).
@@ -21,7 +21,7 @@ pub(super) enum State<M> {
     /// Between transactions.
     Ready,
     /// A SASL response is awaited.
-    Exchange(Exchange),
+    Exchange(Mechanism, Exchange),
     /// The driver checks credentials.
     Login,
     /// The driver checks the sender.
@@ -43,7 +43,7 @@ impl<M> State<M> {
         match self {
             State::Start => "Start",
             State::Ready => "Ready",
-            State::Exchange(_) => "Exchange",
+            State::Exchange(..) => "Exchange",
             State::Login => "Login",
             State::Sender(_) => "Sender",
             State::Transaction(_) => "Transaction",
@@ -106,7 +106,7 @@ impl<M> Session<M> {
     /// The longest line that may come now, octets with its line end.
     pub fn line_limit(&self) -> usize {
         match self.state {
-            State::Exchange(_) => limits::SASL_LINE,
+            State::Exchange(..) => limits::SASL_LINE,
             _ => limits::SMTP_COMMAND_LINE,
         }
     }
@@ -124,7 +124,7 @@ impl<M> Session<M> {
     /// Takes one line without its line end and appends the reply to `out`, as far as the session knows it.
     pub fn command(&mut self, line: &[u8], out: &mut Vec<u8>) -> Step {
         match self.state {
-            State::Exchange(_) => return self.response(line, out),
+            State::Exchange(..) => return self.response(line, out),
             State::Start | State::Ready | State::Transaction(_) | State::Chunks(_) => {}
             // A step is not answered yet, or all is over.
             _ => return Step::Close,
@@ -158,7 +158,7 @@ impl<M> Session<M> {
     /// Answers a line that was longer than `line_limit`; the driver skipped it.
     pub fn line_too_long(&mut self, out: &mut Vec<u8>) -> Step {
         match self.state {
-            State::Exchange(_) => {
+            State::Exchange(..) => {
                 self.enter(State::Ready);
                 self.say(reply::AUTH_LINE_TOO_LONG, out)
             }

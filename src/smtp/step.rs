@@ -1,7 +1,7 @@
 //! What passes between a session and its driver: what is known at the beginning, what is to be done next, and how it
 //! came out.
 
-use crate::sasl::Credentials;
+use crate::sasl::{Credentials, Mechanism};
 
 /// Which of the two languages is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,15 +56,20 @@ pub enum Step {
     /// Write `out`, throw away what was read after this line, shake hands, then call `tls_started`.
     StartTls,
     /// Check these credentials, then call `logged_in`.
-    Login(Credentials),
+    Login {
+        /// How they came.
+        mechanism: Mechanism,
+        /// What the client wants to be believed.
+        credentials: Credentials,
+    },
     /// Check `transaction().reverse_path` and whether there is room, then call `sender_checked`.
     Sender,
     /// Look up `recipient()`, then call `recipient_checked`.
     Recipient,
     /// Read message data to its end, store it for `transaction()`, then call `stored`.
     Data,
-    /// Read exactly so many octets of message data and add them to `message()`. After the last chunk store it and call
-    /// `stored`, else call `chunk_received`.
+    /// Read exactly so many octets of message data and add them to `take_message()`, or to a new message. After the last
+    /// chunk store it and call `stored`, else call `chunk_received`.
     Chunk {
         /// How many.
         octets: u64,
@@ -116,6 +121,8 @@ pub enum Failure {
     Loop,
     /// The disk is full.
     NoRoom,
+    /// Somebody's quota was reached.
+    OverQuota,
     /// The system failed.
     System,
 }
