@@ -12,30 +12,23 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Modes of what is made here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Modes {
     file: u32,
     folder: u32,
+    /// Whether the process's umask takes rights away from files: the first file tells, which saves a system call for
+    /// every other one.
+    masked: Arc<OnceLock<bool>>,
 }
 
 impl Modes {
     /// Of the mode of files: who may read them may enter their folder. Never the world.
     pub fn of_files(mode: u32) -> Modes {
         let file = mode & 0o660 | 0o600;
-        Modes { file, folder: 0o700 | file & 0o060 | (file & 0o040) >> 2 }
-    }
-
-    /// Of files.
-    pub fn file(self) -> u32 {
-        self.file
-    }
-
-    /// Of folders.
-    pub fn folder(self) -> u32 {
-        self.folder
+        Modes { file, folder: 0o700 | file & 0o060 | (file & 0o040) >> 2, masked: Arc::default() }
     }
 }
 
@@ -44,7 +37,7 @@ impl Modes {
 /// # Errors
 ///
 /// Of mkdir(2) or fsync(2).
-pub fn make_maildir(maildir: &Path, modes: Modes) -> io::Result<()> {
+pub fn make_maildir(maildir: &Path, modes: &Modes) -> io::Result<()> {
     make_folder(maildir, modes)?;
     for name in ["tmp", "new", "cur"] {
         make_folder(&maildir.join(name), modes)?;
@@ -53,7 +46,7 @@ pub fn make_maildir(maildir: &Path, modes: Modes) -> io::Result<()> {
 }
 
 /// Makes a folder and those above it.
-fn make_folder(folder: &Path, modes: Modes) -> io::Result<()> {
+fn make_folder(folder: &Path, modes: &Modes) -> io::Result<()> {
     match DirBuilder::new().mode(modes.folder).create(folder) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
@@ -95,6 +88,7 @@ impl Drop for Made {
 pub struct Draft {
     file: File,
     path: PathBuf,
+    /// The file itself, until it is staged.
     made: Made,
     modes: Modes,
     /// Octets so far.
@@ -107,10 +101,10 @@ impl Draft {
     /// # Errors
     ///
     /// Of open(2) and, for a new Maildir, mkdir(2).
-    pub fn create(maildir: &Path, id: &str, modes: Modes) -> io::Result<Draft> {
+    pub fn create(maildir: &Path, id: &str, modes: &Modes) -> io::Result<Draft> {
         let path = maildir.join("tmp").join(id);
         let file = in_maildir(maildir, modes, || create(&path, modes))?;
-        Ok(Draft { file, made: Made(vec![path.clone()]), path, modes, size: 0 })
+        Ok(Draft { file, made: Made(vec![path.clone()]), path, modes: modes.clone(), size: 0 })
     }
 
     /// Appends octets, in one write(2) unless the system takes fewer.
@@ -120,7 +114,7 @@ impl Draft {
     /// Of write(2).
     pub fn write(&mut self, octets: &[u8]) -> io::Result<()> {
         failpoint::reach("before-write");
-        self.file.write_all(octets)?;
+        self.file.write_all(octets).map_err(at(&self.path))?;
         failpoint::reach("after-write");
         self.size += octets.len() as u64;
         Ok(())
@@ -131,28 +125,34 @@ impl Draft {
         self.size
     }
 
-    /// Makes the file last, and gives it to the other Maildirs too: by hard link, or as a copy where that cannot be.
+    /// Makes the file last, and gives it to these Maildirs and no other: by hard link, or as a copy where that cannot
+    /// be. The draft's own may be one of them.
     ///
     /// # Errors
     ///
     /// Of fsync(2) and link(2). Nothing is left then.
-    pub fn stage(mut self, id: &str, others: &[PathBuf]) -> io::Result<Staged> {
-        self.file.sync_all()?;
+    pub fn stage(self, id: &str, maildirs: &[PathBuf]) -> io::Result<Staged> {
+        self.file.sync_all().map_err(at(&self.path))?;
         failpoint::reach("after-fsync");
-        for maildir in others {
+        let mut made = Made::default();
+        for maildir in maildirs {
             let path = maildir.join("tmp").join(id);
-            in_maildir(maildir, self.modes, || match fs::hard_link(&self.path, &path) {
-                Err(error) if no_link(&error) => self.copy_to(&path),
-                outcome => outcome,
-            })?;
-            self.made.0.push(path);
-            failpoint::reach("after-link");
+            if path != self.path {
+                in_maildir(maildir, &self.modes, || match fs::hard_link(&self.path, &path) {
+                    Err(error) if no_link(&error) => self.copy_to(&path),
+                    outcome => outcome,
+                })?;
+                failpoint::reach("after-link");
+            }
+            made.0.push(path);
         }
-        Ok(Staged { made: self.made, modes: self.modes })
+        let mut own = self.made;
+        own.0.retain(|path| !made.0.contains(path));
+        Ok(Staged { made, modes: self.modes })
     }
 
     fn copy_to(&self, path: &Path) -> io::Result<()> {
-        let mut copy = create(path, self.modes)?;
+        let mut copy = create(path, &self.modes)?;
         let whole = File::open(&self.path).and_then(|mut from| io::copy(&mut from, &mut copy));
         whole.and_then(|_| copy.sync_all()).inspect_err(|_| drop(fs::remove_file(path)))
     }
@@ -177,15 +177,15 @@ impl Staged {
             // unwrap: every path here was made by joining a Maildir, "tmp" and an id.
             let maildir = path.parent().and_then(Path::parent).unwrap();
             let new = maildir.join("new");
-            let folder = in_maildir(maildir, self.modes, || File::open(&new))?;
+            let folder = in_maildir(maildir, &self.modes, || File::open(&new))?;
             let target = new.join(file_name);
-            fs::rename(&*path, &target)?;
+            fs::rename(&*path, &target).map_err(at(&target))?;
             failpoint::reach("after-rename");
             *path = target;
-            folders.push(folder);
+            folders.push((folder, new));
         }
-        for folder in folders {
-            folder.sync_all()?;
+        for (folder, path) in folders {
+            folder.sync_all().map_err(at(&path))?;
             failpoint::reach("after-dirsync");
         }
         self.made.0.clear();
@@ -194,33 +194,26 @@ impl Staged {
 }
 
 /// Does something in a Maildir; if the Maildir is not there, makes it and tries again.
-fn in_maildir<T>(maildir: &Path, modes: Modes, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    match act() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_maildir(maildir, modes)?;
-            act()
-        }
+fn in_maildir<T>(maildir: &Path, modes: &Modes, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let outcome = match act() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_maildir(maildir, modes).and_then(|()| act()),
         outcome => outcome,
-    }
+    };
+    outcome.map_err(at(maildir))
 }
 
-fn create(path: &Path, modes: Modes) -> io::Result<File> {
+/// Says where an error was.
+fn at(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn create(path: &Path, modes: &Modes) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(modes.file).open(path)?;
-    if umask() & modes.file != 0 {
+    let mode = || file.metadata().map(|metadata| metadata.permissions().mode() & 0o777);
+    if *modes.masked.get_or_init(|| mode().is_ok_and(|mode| mode != modes.file)) {
         file.set_permissions(fs::Permissions::from_mode(modes.file))?;
     }
     Ok(file)
-}
-
-/// The process's umask as it was at the first message; where it cannot be read, what takes everything away. Knowing it
-/// saves a system call for each message.
-fn umask() -> u32 {
-    static UMASK: OnceLock<u32> = OnceLock::new();
-    *UMASK.get_or_init(|| {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let octal = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-        octal.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o777)
-    })
 }
 
 /// Whether this says that there can be no link, rather than that something is wrong.
