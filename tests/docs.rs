@@ -84,13 +84,17 @@ fn options(help: &str) -> BTreeSet<String> {
     help.split(|between: char| !letter(between) && !between.is_ascii_uppercase())
         .filter(|word| match word.strip_prefix("--") {
             Some(long) => !long.is_empty() && long.chars().all(letter),
-            None => word.len() == 2 && word.starts_with('-') && word.chars().skip(1).all(|c| c.is_ascii_lowercase()),
+            None => {
+                word.len() == 2
+                    && word.starts_with('-')
+                    && word.chars().skip(1).all(|letter| letter.is_ascii_alphabetic())
+            }
         })
         .map(str::to_owned)
         .collect()
 }
 
-const COMMANDS: [&str; 7] = ["serve", "check", "user", "watch", "cat", "deliver", "status"];
+const COMMANDS: [&str; 8] = ["serve", "check", "user", "watch", "cat", "deliver", "sendmail", "status"];
 
 #[test]
 fn the_manual_and_completions_have_every_command_and_option() {

@@ -7,11 +7,11 @@ _mailbell() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "serve check user watch cat deliver status -h --help --version" -- "$current"))
+        COMPREPLY=($(compgen -W "serve check user watch cat deliver status sendmail -h --help -V --version" -- "$current"))
         return
     fi
     case $previous in
-    -c)
+    -c | --config)
         COMPREPLY=($(compgen -f -- "$current"))
         return
         ;;
@@ -30,14 +30,14 @@ _mailbell() {
     --cursor | --count | -f) return ;;
     esac
     case $command in
-    serve) words="-c -h --help" ;;
-    check) words="-c --online -h --help" ;;
+    serve) words="-c --config -h --help" ;;
+    check) words="-c --config --online -h --help" ;;
     user)
         case ${COMP_WORDS[2]} in
-        add) words="-c --stdin -h --help" ;;
-        passwd) words="-c --stdin -h --help $(mailbell user list 2>/dev/null)" ;;
-        del) words="-c -h --help $(mailbell user list 2>/dev/null)" ;;
-        list) words="-c -h --help" ;;
+        add) words="-c --config --stdin -h --help" ;;
+        passwd) words="-c --config --stdin -h --help $(mailbell user list 2>/dev/null)" ;;
+        del) words="-c --config -h --help $(mailbell user list 2>/dev/null)" ;;
+        list) words="-c --config -h --help" ;;
         *) words="add passwd del list -h --help" ;;
         esac
         ;;
@@ -49,11 +49,12 @@ _mailbell() {
                 return
             fi
         done
-        words="-c --from --cursor --user --format --count -- -h --help"
+        words="-c --config --from --cursor --user --format --count -- -h --help"
         ;;
-    cat) words="-c -h --help" ;;
-    deliver) words="-c -f -t -h --help $(mailbell user list 2>/dev/null)" ;;
-    status) words="-c --json -h --help" ;;
+    cat) words="-c --config -h --help" ;;
+    deliver) words="-c --config -f -h --help $(mailbell user list 2>/dev/null)" ;;
+    sendmail) words="-c --config -t -i -oi -f -bm -h --help $(mailbell user list 2>/dev/null)" ;;
+    status) words="-c --config --json -h --help" ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }

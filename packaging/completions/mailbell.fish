@@ -12,9 +12,10 @@ complete -c mailbell -n __fish_use_subcommand -a watch -d 'Print or handle each 
 complete -c mailbell -n __fish_use_subcommand -a cat -d 'Print a stored message'
 complete -c mailbell -n __fish_use_subcommand -a deliver -d 'Store the message on standard input'
 complete -c mailbell -n __fish_use_subcommand -a status -d 'Show sessions, messages and subscribers'
-complete -c mailbell -n __fish_use_subcommand -l version -d 'Print the version'
+complete -c mailbell -n __fish_use_subcommand -a sendmail -d 'Deliver, with the options of sendmail'
+complete -c mailbell -n __fish_use_subcommand -s V -l version -d 'Print the version'
 complete -c mailbell -s h -l help -d 'Print what the command takes'
-complete -c mailbell -n 'not __fish_use_subcommand' -s c -r -F -d 'Configuration file'
+complete -c mailbell -n 'not __fish_use_subcommand' -s c -l config -r -F -d 'Configuration file'
 
 complete -c mailbell -n '__fish_seen_subcommand_from check' -l online -d 'Also try ports, rights, disk and DNS'
 
@@ -29,8 +30,10 @@ complete -c mailbell -n '__fish_seen_subcommand_from watch' -l user -x -a '(__ma
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l format -x -a 'inotify path tsv json' -d 'How a line looks'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l count -x -d 'End after so many events'
 
-complete -c mailbell -n '__fish_seen_subcommand_from deliver' -s f -x -d 'Envelope sender'
-complete -c mailbell -n '__fish_seen_subcommand_from deliver' -s t -d 'Recipients from the message'
-complete -c mailbell -n '__fish_seen_subcommand_from deliver' -a '(__mailbell_users)'
+complete -c mailbell -n '__fish_seen_subcommand_from deliver sendmail' -s f -x -d 'Envelope sender'
+complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -s t -d 'Recipients from the message'
+complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -s i -o oi -d 'A lone dot ends nothing'
+complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -o bm -d 'Read a message'
+complete -c mailbell -n '__fish_seen_subcommand_from deliver sendmail' -a '(__mailbell_users)'
 
 complete -c mailbell -n '__fish_seen_subcommand_from status' -l json -d 'For programs'
