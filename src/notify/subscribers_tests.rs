@@ -52,7 +52,8 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_others_alone() {
     let journal = scratch.journal();
     let (one, two) = (pipe(&scratch, "one", "{seq}"), pipe(&scratch, "two", "{seq}"));
     let slow = hook(&scratch, "slow", "echo $MAILBELL_SEQ >> $D/began; sleep 0.4; echo $MAILBELL_SEQ >> $D/done");
-    let mut subscribers = Subscribers::start(&scratch.0, &[one.clone(), two.clone()], &[slow.clone()]).unwrap();
+    let mut subscribers =
+        Subscribers::start(&scratch.0, &[one.clone(), two.clone()], std::slice::from_ref(&slow)).unwrap();
     let inode = fs::metadata(&two.path).unwrap().ino();
     let thread = subscribers.running[0].thread.thread().id();
     add_some(&journal, 2);
