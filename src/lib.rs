@@ -7,15 +7,15 @@
 //! ```text
 //! floor 4   main                                        a match on run()
 //! floor 3   cli  server                                 what a person types; what the event loop does
-//! floor 2   smtpd  pop3d  service  delivery  arrivals  admission  sessions  listener  pool  conn  tls    sockets and threads
-//! floor 1   maildir  journal  notify  accounts  config  sys      files and the operating system
-//! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  counters  maillog  limits    pure: no I/O, no clock
+//! floor 2   handshake  smtpd  pop3d  monitor  service  delivery  arrivals  admission  sessions  listener  pool  conn  tls    sockets and threads
+//! floor 1   maildir  journal  notify  accounts  config  sandbox  sys      files and the operating system
+//! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  counters  maillog  limits  nearest    pure: no I/O, no clock
 //! ```
 //!
 //! A message flows one way: accept -> `conn` -> `smtp::Session` -> `dot` -> `maildir` (fsync) -> `journal` -> 250, and
 //! from the journal to each subscriber in `notify`. Nothing below knows who reads it.
 
-// Floor 0. Siblings: smtp -> address, dot, sasl, trace; pop3 -> dot; header -> trace -> date; all -> limits.
+// Floor 0. Siblings: smtp -> address, dot, sasl, trace; pop3 -> dot, sasl; header -> trace -> date; all -> limits.
 pub mod address;
 pub mod counters;
 pub mod date;
@@ -24,6 +24,7 @@ pub mod header;
 pub mod limits;
 pub mod line;
 pub mod maillog;
+pub mod nearest;
 pub mod pop3;
 pub mod proxy;
 pub mod sasl;
@@ -36,15 +37,18 @@ pub mod config;
 pub mod journal;
 pub mod maildir;
 pub mod notify;
+pub mod sandbox;
 pub mod sys;
 
-// Floor 2. Siblings: smtpd, pop3d -> conn, service, delivery, tls; service -> delivery, admission, sessions, tls;
+// Floor 2. Siblings: handshake -> smtpd, pop3d, monitor, service, admission, conn; monitor -> service, conn; smtpd, pop3d -> conn, service, delivery, tls; service -> delivery, admission, sessions, tls;
 // arrivals -> delivery; sessions, listener -> conn; conn -> tls.
 pub mod admission;
 pub mod arrivals;
 pub mod conn;
 pub mod delivery;
+pub mod handshake;
 pub mod listener;
+pub mod monitor;
 pub mod pool;
 pub mod pop3d;
 pub mod service;

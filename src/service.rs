@@ -5,11 +5,14 @@ use crate::admission::Admission;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::delivery::Delivery;
+use crate::journal::Journal;
 use crate::maildir::maildrops::Maildrops;
+use crate::notify::Subscribers;
 use crate::sessions::Sessions;
 use crate::tls;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
 /// What a reload replaces as a whole. A session keeps the one that it began with for a transaction's time.
 #[derive(Debug)]
@@ -27,6 +30,9 @@ pub struct Service {
     live: RwLock<Arc<Live>>,
     /// Stores and records.
     pub delivery: Arc<Delivery>,
+    /// What was stored, in order.
+    pub journal: Arc<Journal>,
+    subscribers: Mutex<Option<Subscribers>>,
     /// Open maildrops and kept listings.
     pub maildrops: Arc<Maildrops>,
     /// Checks credentials.
@@ -39,20 +45,31 @@ pub struct Service {
     pub admission: Admission,
     /// Who is in.
     pub sessions: Sessions,
+    /// When the process began to serve.
+    pub started: Instant,
 }
 
 impl Service {
     /// All of it.
-    pub fn new(config: Config, live: Live, delivery: Arc<Delivery>) -> Service {
+    pub fn new(
+        config: Config,
+        live: Live,
+        delivery: Arc<Delivery>,
+        journal: Arc<Journal>,
+        subscribers: Subscribers,
+    ) -> Service {
         Service {
             live: RwLock::new(Arc::new(live)),
             delivery,
+            journal,
+            subscribers: Mutex::new(Some(subscribers)),
             maildrops: Arc::new(Maildrops::new(config.state.join("sizes"))),
             verifier: Verifier::default(),
             penalties: Penalties::default(),
             counters: Counters::default(),
             admission: Admission::new(config.limits.connections, config.limits.connections_per_ip),
             sessions: Sessions::default(),
+            started: Instant::now(),
             config,
         }
     }
@@ -60,6 +77,11 @@ impl Service {
     /// Accounts and certificate as they are now.
     pub fn live(&self) -> Arc<Live> {
         self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The running pipes and hooks; `None` during the last moments of a clean stop.
+    pub fn subscribers(&self) -> MutexGuard<'_, Option<Subscribers>> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces them.

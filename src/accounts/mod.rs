@@ -91,3 +91,27 @@ impl Penalties {
         unimplemented!("accounts")
     }
 }
+
+/// The passwd-file as it is changed: by `mailbell user`, and at the first start of the embedded default.
+#[derive(Debug)]
+pub struct Passwd {}
+
+impl Passwd {
+    /// Adds a user with an ARGON2ID hash of the password; makes the file (0600) and its folder where they do not exist.
+    ///
+    /// # Errors
+    ///
+    /// As a sentence.
+    pub fn add(_file: &std::path::Path, _name: &str, _password: &[u8]) -> Result<(), String> {
+        unimplemented!("accounts")
+    }
+}
+
+/// A password that nobody guesses, easy to type.
+///
+/// # Errors
+///
+/// When the system has no random numbers.
+pub fn random_password() -> std::io::Result<String> {
+    unimplemented!("accounts")
+}

@@ -1,8 +1,156 @@
-//! `mailbell status`.
+//! `mailbell status`: how the server is, at one glance or for programs.
 
-use super::Outcome;
+use super::{Failed, Outcome, exit};
+use crate::monitor;
+use lexopt::prelude::*;
+use serde_json::Value;
+use std::fmt::Write;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const HELP: &str = "\
+Usage: mailbell status [--json] [-c FILE]
+
+Sessions, messages and the disk; and for each pipe, hook and watch cursor how far it has come, how many events wait for
+it and how old the oldest of them is. Without a running server it says what the files tell. Reading the state folder is
+all the right it needs.
+
+      --json          one JSON object
+  -c, --config FILE   configuration
+  -h, --help          this text
+";
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs the command with the arguments after its name.
-pub fn run(_arguments: lexopt::Parser) -> Outcome {
-    unimplemented!("cli::status")
+pub fn run(mut arguments: lexopt::Parser) -> Outcome {
+    let (mut file, mut as_json) = (None, false);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("json") => as_json = true,
+            Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
+            Short('h') | Long("help") => return super::print(HELP),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let config = super::configuration(file)?;
+    let status = match ask(&config.state) {
+        Ok(status) => status,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            monitor::status_without_server(&config.state, &config.mail.root)
+        }
+        Err(error) => {
+            let code = match error.kind() {
+                io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
+                _ => exit::TEMPORARY,
+            };
+            return Err(Failed::new(code, format!("{}: {error}", monitor::control_socket(&config.state).display())));
+        }
+    };
+    if as_json { super::print(&format!("{status}\n")) } else { super::print(&human(&status)) }
+}
+
+fn ask(state: &Path) -> io::Result<Value> {
+    let mut stream = UnixStream::connect(monitor::control_socket(state))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    serde_json::from_str(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// The status for a person.
+fn human(status: &Value) -> String {
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let mut text = String::new();
+    // write! to a String cannot fail.
+    if status["running"] == true {
+        let counters = &status["counters"];
+        let _ = writeln!(
+            text,
+            "running   {} ago, pid {}, version {}",
+            span(number(&status["uptime_seconds"])),
+            status["pid"],
+            status["version"].as_str().unwrap_or("?")
+        );
+        let _ = writeln!(text, "sessions  {} of {}", status["sessions"], status["sessions_limit"]);
+        let _ = writeln!(
+            text,
+            "messages  {} accepted, {} refused, {} fetched, {} deleted",
+            counters["messages_accepted"],
+            counters["messages_refused"],
+            counters["messages_retrieved"],
+            counters["messages_deleted"]
+        );
+        let _ = writeln!(text, "logins    {} good, {} failed", counters["logins"], counters["login_failures"]);
+    } else {
+        let _ = writeln!(text, "running   no");
+    }
+    if let Some(free) = status["disk_free_octets"].as_u64() {
+        let _ = writeln!(text, "disk      {} MiB free", free >> 20);
+    }
+    let _ = writeln!(text, "events    {}", status["last_seq"]);
+    let subscribers = status["subscribers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let width = subscribers.iter().filter_map(|each| each["name"].as_str()).map(|name| name.chars().count()).max();
+    if let Some(width) = width {
+        let width = width.max("subscriber".len());
+        let _ = writeln!(text, "\n{:width$}  {:>9}  {:>8}  oldest unread", "subscriber", "last seq", "waiting");
+        for each in subscribers {
+            let name: String =
+                each["name"].as_str().unwrap_or("?").chars().filter(|letter| !letter.is_control()).collect();
+            let _ = write!(
+                text,
+                "{name:width$}  {:>9}  {:>8}  {}",
+                number(&each["last_seq"]),
+                number(&each["backlog"]),
+                each["oldest_unread"].as_str().unwrap_or("-")
+            );
+            for (key, words) in [("retries", "retries"), ("given_up", "given up"), ("lost", "lost")] {
+                if number(&each[key]) > 0 {
+                    let _ = write!(text, "  {} {words}", each[key]);
+                }
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Seconds as a person says them: two units.
+fn span(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let at = units.iter().position(|(length, _)| seconds >= *length).unwrap_or(units.len() - 1);
+    let (length, unit) = units[at];
+    match units.get(at + 1) {
+        Some((smaller, small_unit)) if seconds % length >= *smaller => {
+            format!("{} {unit} {} {small_unit}", seconds / length, seconds % length / smaller)
+        }
+        _ => format!("{} {unit}", seconds / length),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn spans_have_two_units() {
+        for (seconds, text) in [(0, "0 s"), (59, "59 s"), (61, "1 m 1 s"), (3_600, "1 h"), (90_061, "1 d 1 h")] {
+            assert_eq!(span(seconds), text);
+        }
+    }
+
+    #[test]
+    fn one_glance_shows_each_subscriber() {
+        let status = json!({"running": false, "last_seq": 9, "subscribers": [
+            {"name": "pipe:/run/mail/notify", "last_seq": 7, "backlog": 2, "oldest_unread": "2026-11-23T08:44:59.000007Z"},
+            {"name": "hook:a\u{1b}", "last_seq": 9, "backlog": 0, "oldest_unread": null, "given_up": 1},
+        ]});
+        let text = human(&status);
+        assert!(text.contains("pipe:/run/mail/notify          7         2  2026-11-23T08:44:59.000007Z\n"), "{text}");
+        assert!(text.contains("1 given up") && !text.contains('\u{1b}'), "{text}");
+    }
 }

@@ -1,12 +1,23 @@
 //! The configuration: TOML in, types out, everything that is wrong said at once with its place.
 
+mod conflicts;
+mod load;
+mod network;
 mod place;
+mod report;
+mod section;
+mod subscribers;
+#[cfg(test)]
+mod tests;
+mod value;
 
+pub use network::Network;
 pub use place::Place;
+pub use value::user_name;
 
 use crate::notify::{HookSettings, PipeSettings};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -164,15 +175,6 @@ pub struct Watch {
     pub maildir: PathBuf,
 }
 
-/// A network: `10.0.0.0/8`, `2001:db8::/32`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// Its first address.
-    pub address: IpAddr,
-    /// How many leading bits count.
-    pub bits: u8,
-}
-
 /// One thing that is wrong, with its place: prints as `FILE:LINE: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -199,13 +201,37 @@ impl Config {
     /// # Errors
     ///
     /// Everything that is wrong with it, in the order of its lines.
-    pub fn load(_file: &Path) -> Result<Config, Vec<Problem>> {
-        unimplemented!("config")
+    pub fn load(file: &Path) -> Result<Config, Vec<Problem>> {
+        load::load(file)
     }
 
     /// What `serve` runs when there is no file: state under `folder`, one account that gets all mail for `localhost`.
-    pub fn embedded(_folder: &Path, _account: &str) -> Config {
-        unimplemented!("config")
+    pub fn embedded(folder: &Path, account: &str) -> Config {
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let loopback = |port| vec![Place::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))];
+        let defaults = load::defaults(&folder);
+        Config {
+            domains: Domains::These(vec!["localhost".into()]),
+            state: folder.clone(),
+            mail: Mail { root: folder.join("mail"), ..defaults.mail },
+            users: Users {
+                file: folder.join("users"),
+                aliases: folder.join("aliases"),
+                catch_all: Some(account.to_owned()),
+                ..defaults.users
+            },
+            smtp: Smtp { listen: loopback(2525), ..defaults.smtp },
+            pop3: Pop3 { listen: loopback(1110), ..defaults.pop3 },
+            pipes: vec![subscribers::default_pipe(folder.join("notify"))],
+            ..defaults
+        }
+    }
+
+    /// Something that is wrong with a setting, at the line of its key where the file has it: `mail.root`,
+    /// `smtp.listen[0]`, `pipe[1].path`.
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
+        let line = self.file.as_ref().map_or(0, |file| load::line_of_key(file, key));
+        Problem { file: self.file.clone().unwrap_or_else(|| "built-in defaults".into()), line, message: message.into() }
     }
 
     /// Where a user's mail is.
@@ -216,5 +242,12 @@ impl Config {
     /// The folder of the journal.
     pub fn journal(&self) -> PathBuf {
         self.state.join("journal")
+    }
+}
+
+impl Users {
+    /// Whether this can be a user's name: 1 to 64 of `a-z 0-9 . _ -`, not beginning with a dot or dash.
+    pub fn is_name(name: &str) -> bool {
+        user_name(name).is_ok()
     }
 }

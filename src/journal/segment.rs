@@ -5,12 +5,17 @@
 
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// Longest line that is read, octets. A record is bounded by `limits::HEADER_OCTETS`, escaped at most six times.
 const LONGEST_LINE: u64 = 1024 * 1024;
+
+/// Octets that are reserved at a time: some 50 records.
+const RESERVE: u64 = 64 * 1024;
 
 /// One segment on disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,6 +143,26 @@ impl Lines {
         }
         Ok(false)
     }
+}
+
+/// Sees to it that the disk has room for `octets` after `end`, so that a full disk refuses a record before its first
+/// octet is written and not in its middle, where a reader may have begun to read. One fallocate(2) for many records;
+/// a file system without it goes on without.
+///
+/// # Errors
+///
+/// When the disk or the disk quota is full.
+pub fn reserve(file: &File, end: u64, reserved: &mut u64, octets: u64) -> io::Result<()> {
+    if end + octets <= *reserved {
+        return Ok(());
+    }
+    let ahead = octets.max(RESERVE);
+    match fallocate(file, FallocateFlags::KEEP_SIZE, end, ahead) {
+        Ok(()) => *reserved = end + ahead,
+        Err(error @ (Errno::NOSPC | Errno::DQUOT)) => return Err(error.into()),
+        Err(_) => *reserved = u64::MAX,
+    }
+    Ok(())
 }
 
 /// Appends octets to a file, all or, as far as that can be, nothing: what went wrong half-way is cut off again.

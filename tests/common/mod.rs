@@ -30,6 +30,16 @@ impl Scratch {
         Scratch(path)
     }
 
+    /// With a configuration, users and aliases in it.
+    pub fn prepared(name: &str, configuration: &str) -> Scratch {
+        let scratch = Scratch::new(name);
+        fs::write(scratch.path("mailbell.toml"), configuration).unwrap();
+        fs::write(scratch.path("users"), "alice:{PLAIN}secret-a\nbob:{PLAIN}secret-b\ncarol:{PLAIN}secret-c\n")
+            .unwrap();
+        fs::write(scratch.path("aliases"), "team: alice, bob\n").unwrap();
+        scratch
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -76,28 +86,23 @@ impl Server {
 
     /// Starts with the given configuration.
     pub fn with(name: &str, configuration: &str) -> Server {
-        let scratch = Scratch::new(name);
-        fs::write(scratch.path("mailbell.toml"), configuration).unwrap();
-        fs::write(scratch.path("users"), "alice:{PLAIN}secret-a\nbob:{PLAIN}secret-b\ncarol:{PLAIN}secret-c\n")
-            .unwrap();
-        fs::write(scratch.path("aliases"), "team: alice, bob\n").unwrap();
-        Server::start_in(scratch, &[])
+        Server::start_in(Scratch::prepared(name, configuration), &[])
     }
 
     /// Starts in a folder that has its configuration already.
     pub fn start_in(scratch: Scratch, environment: &[(&str, &str)]) -> Server {
+        let mut command = Command::new(binary());
+        command.args(["serve", "-c"]).arg(scratch.path("mailbell.toml")).envs(environment.iter().copied());
+        command.stdin(Stdio::null());
+        Server::start_by(scratch, command)
+    }
+
+    /// Starts by a command of the test's own that becomes the server.
+    pub fn start_by(scratch: Scratch, mut command: Command) -> Server {
         let log = scratch.path("log");
         let file = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let offset = fs::metadata(&log).unwrap().len() as usize;
-        let mut child = Command::new(binary())
-            .args(["serve", "-c"])
-            .arg(scratch.path("mailbell.toml"))
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .unwrap();
+        let mut child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
         let ready = wait_for("the ready line", || {
             let text = String::from_utf8_lossy(&fs::read(&log).unwrap()[offset..]).into_owned();
             if let Some(status) = child.try_wait().unwrap() {
@@ -294,13 +299,23 @@ impl Talk {
 
     /// One line without its end; `None` at the end of the connection.
     pub fn line(&mut self) -> Option<String> {
+        self.octets().map(|line| String::from_utf8_lossy(&line).into_owned())
+    }
+
+    /// The same, octet for octet.
+    pub fn octets(&mut self) -> Option<Vec<u8>> {
         let mut line = Vec::new();
         match self.reader.read_until(b'\n', &mut line) {
-            Ok(0) => None,
-            Ok(_) => Some(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
             Err(error) => panic!("no line came: {error}"),
         }
+        // A server that is killed may leave half a line.
+        let whole = line.ends_with(b"\n");
+        line.truncate(line.strip_suffix(b"\r\n").unwrap_or(&line).len());
+        assert!(!whole || !line.ends_with(b"\n"), "a line without CRLF: {}", line.escape_ascii());
+        Some(line)
     }
 
     /// One whole reply: for SMTP all its lines, for POP3 its first.

@@ -1,0 +1,73 @@
+//! `mailbell serve`: the server in the foreground.
+
+use super::{Failed, Outcome, exit};
+use crate::accounts;
+use crate::config::Config;
+use crate::server::{self, StartError};
+use lexopt::prelude::*;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Usage: mailbell serve [-c FILE]
+
+Runs the server in the foreground. It prints one line `mailbell: ready ...` with its addresses on standard error once
+it listens, and tells systemd. SIGTERM and SIGINT stop it cleanly, a second one at once; SIGHUP reloads users, aliases,
+certificates, pipes and hooks.
+
+Without a configuration file it runs the embedded default: SMTP on 127.0.0.1:2525, POP3 on 127.0.0.1:1110, everything
+below ./mailbell-data, one account named after $USER.
+
+  -c, --config FILE   configuration (else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml, else the default above)
+  -h, --help          this text
+
+Environment: MAILBELL_LOG filters the log: error, warn, info (default), debug, trace, or mail=info,warn.
+";
+
+/// Runs the command with the arguments after its name.
+pub fn run(mut arguments: lexopt::Parser) -> Outcome {
+    let mut file = None;
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
+            Short('h') | Long("help") => return super::print(HELP),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let config = match super::configuration_file(file) {
+        Some(file) => super::load(&file)?,
+        None => embedded()?,
+    };
+    super::log::start();
+    match server::run(config) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Failed::new(code(&error), error)),
+    }
+}
+
+fn code(error: &StartError) -> u8 {
+    match error {
+        StartError::Configuration(_) => exit::CONFIG,
+        StartError::Temporary(_) => exit::TEMPORARY,
+        StartError::Permission(_) => exit::NO_PERMISSION,
+    }
+}
+
+/// The embedded default, with its account made at the first start and the password shown this once.
+fn embedded() -> Result<Config, Failed> {
+    let (folder, account) = super::embedded_place()?;
+    let config = Config::embedded(&folder, &account);
+    if !config.users.file.exists() {
+        first_account(&config.users.file, &account)?;
+    }
+    Ok(config)
+}
+
+fn first_account(users: &Path, account: &str) -> Result<(), Failed> {
+    let failed = |error: std::io::Error| Failed::new(exit::CANT_CREATE, format!("{}: {error}", users.display()));
+    let password = accounts::random_password().map_err(failed)?;
+    accounts::Passwd::add(users, account, password.as_bytes())
+        .map_err(|error| Failed::new(exit::CANT_CREATE, error))?;
+    eprintln!("mailbell: first start: account {account}, password {password}");
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! What comes before a session's first word: the PROXY header, the place at the door, implicit TLS. Then the session
+//! itself is called, and whatever becomes of it, the connection ends here.
+
+use crate::admission::{Refusal, Ticket};
+use crate::conn::{Client, Conn, Peer, Timeouts};
+use crate::proxy::{self, Parsed, Source};
+use crate::service::{Door, Service};
+use crate::{monitor, pop3d, smtpd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, recv};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A proxy sends its header at once; who takes longer than this is none.
+const PROXY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection that was accepted and let in.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket, blocking, with the listener's timeouts.
+    pub socket: OwnedFd,
+    /// Who connected: the client, or a proxy before it.
+    pub client: Client,
+    /// Where.
+    pub door: Door,
+    /// The place that it takes.
+    pub ticket: Ticket,
+}
+
+/// Serves a connection until it ends. A session that panics costs itself: its peer is told 421 or `-ERR`.
+pub fn serve(service: &Service, accepted: Accepted) {
+    let Accepted { socket, mut client, door, mut ticket } = accepted;
+    if let Some(address) = client.ip()
+        && service.config.proxy_trusted.iter().any(|network| network.contains(address))
+    {
+        match proxied(&socket) {
+            Ok(Source::Proxy) => {}
+            Ok(Source::Client(true_client)) => {
+                client = Client::Net(true_client.ip().to_canonical());
+                if let Err(refusal) = ticket.move_to(true_client.ip()) {
+                    service.counters.connections_refused.one();
+                    log::warn!("{door}: {client} refused: too many connections from its address");
+                    return Peer::new(socket).last_words(refusal_line(door, refusal));
+                }
+            }
+            Err(fault) => {
+                log::warn!("{door}: {client} is a trusted proxy, but sent no PROXY header: {fault}");
+                return;
+            }
+        }
+    }
+    let peer = Arc::new(Peer::new(socket));
+    let _entry = service.sessions.enter(peer.clone());
+    let outcome = catch_unwind(AssertUnwindSafe(|| session(service, peer.clone(), &client, door)));
+    if outcome.is_err() {
+        service.counters.session_panics.one();
+        log::error!("{door}: the session of {client} failed; the others go on");
+        if !door.is_implicit_tls() {
+            peer.last_words(match door {
+                Door::Pop3 => "-ERR [SYS/TEMP] Internal error, try again later\r\n",
+                _ => "421 4.3.0 Internal error, try again later\r\n",
+            });
+        }
+    }
+}
+
+/// What somebody is told who finds no place.
+pub fn refusal_line(door: Door, refusal: Refusal) -> &'static str {
+    match (door, refusal) {
+        (Door::Pop3, Refusal::Full) => "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
+        (Door::Pop3, Refusal::TooManyFromAddress) => {
+            "-ERR [SYS/TEMP] Too many connections from your address, try again later\r\n"
+        }
+        (Door::Smtp | Door::Submission | Door::Lmtp, Refusal::Full) => {
+            "421 4.3.2 Too many connections, try again later\r\n"
+        }
+        (Door::Smtp | Door::Submission | Door::Lmtp, Refusal::TooManyFromAddress) => {
+            "421 4.7.0 Too many connections from your address, try again later\r\n"
+        }
+        (Door::Metrics, _) => "HTTP/1.0 503 Service Unavailable\r\n\r\n",
+        // Nothing can be said in clear where TLS comes first.
+        (Door::Smtps | Door::Pop3s, _) => "",
+    }
+}
+
+fn session(service: &Service, peer: Arc<Peer>, client: &Client, door: Door) {
+    let limits = &service.config.limits;
+    let command = match door {
+        Door::Pop3 | Door::Pop3s => service.config.pop3.command_timeout,
+        _ => limits.command_timeout,
+    };
+    let mut conn = Conn::new(peer, Timeouts { command, session: limits.session_timeout });
+    if door.is_implicit_tls() {
+        let Some(tls) = service.live().tls.clone() else {
+            log::error!("{door}: no certificate");
+            return;
+        };
+        if let Err(error) = conn.start_tls(&tls) {
+            service.counters.tls_failures.one();
+            log::info!("{door}: TLS handshake with {client} failed: {error}");
+            return;
+        }
+        service.counters.tls_handshakes.one();
+    }
+    match door {
+        Door::Smtp | Door::Submission | Door::Smtps | Door::Lmtp => smtpd::serve(service, conn, client, door),
+        Door::Pop3 | Door::Pop3s => pop3d::serve(service, conn, client, door),
+        Door::Metrics => monitor::serve_metrics(service, conn),
+    }
+}
+
+/// Reads the PROXY header, to its last octet and no further: what follows may be a TLS handshake.
+fn proxied(socket: &OwnedFd) -> Result<Source, String> {
+    let end = Instant::now() + PROXY_PATIENCE;
+    let mut header = Vec::new();
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let patience = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        let mut fds = [PollFd::new(socket, PollFlags::IN)];
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience))).map_err(|error| error.to_string())?;
+        if ready == 0 {
+            return Err("timed out".into());
+        }
+        let known = header.len();
+        header.resize(proxy::LONGEST, 0);
+        let (seen, _) = recv(socket, &mut header[known..], RecvFlags::PEEK).map_err(|error| error.to_string())?;
+        header.truncate(known + seen);
+        let parsed = proxy::parse(&header).map_err(|fault| fault.0.to_owned())?;
+        let (source, used) = match parsed {
+            Parsed::Whole(source, length) => (Some(source), length - known),
+            Parsed::Partial if seen == 0 => return Err("the connection ended".into()),
+            Parsed::Partial if header.len() >= proxy::LONGEST => return Err("too long".into()),
+            // All of it is header, so none of it is missed later.
+            Parsed::Partial => (None, seen),
+        };
+        recv(socket, &mut vec![0; used], RecvFlags::WAITALL).map_err(|error| error.to_string())?;
+        if let Some(source) = source {
+            return Ok(source);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_proxy_header_is_read_to_its_end_and_no_further() {
+        let header = b"PROXY TCP4 192.0.2.9 192.0.2.1 4711 25\r\n";
+        for split in 0..header.len() {
+            let (mut proxy, ours) = UnixStream::pair().unwrap();
+            proxy.write_all(&header[..split]).unwrap();
+            let rest = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(u64::from(split > 0)));
+                proxy.write_all(&header[split..]).unwrap();
+                proxy.write_all(b"EHLO x").unwrap();
+                proxy
+            });
+            let socket = OwnedFd::from(ours);
+            assert_eq!(proxied(&socket), Ok(Source::Client("192.0.2.9:4711".parse().unwrap())), "split at {split}");
+            let mut next = [0; 6];
+            UnixStream::from(socket).read_exact(&mut next).unwrap();
+            assert_eq!(&next, b"EHLO x");
+            drop(rest.join());
+        }
+    }
+
+    #[test]
+    fn who_sends_no_header_is_refused() {
+        let (mut client, ours) = UnixStream::pair().unwrap();
+        client.write_all(b"EHLO client.example\r\n").unwrap();
+        assert!(proxied(&OwnedFd::from(ours)).is_err());
+        let (client, ours) = UnixStream::pair().unwrap();
+        drop(client);
+        assert_eq!(proxied(&OwnedFd::from(ours)), Err("the connection ended".into()));
+    }
+}

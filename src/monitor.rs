@@ -1,0 +1,145 @@
+//! What the server says of itself: the JSON of `mailbell status`, on a unix socket in the state folder, and the same
+//! numbers for Prometheus over HTTP. Both only ever read.
+
+use crate::conn::{Command, Conn};
+use crate::counters::{self, label};
+use crate::notify::SubscriberStatus;
+use crate::service::Service;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Longest line of an HTTP request, and how many lines it may have.
+const HTTP_LINE: usize = 4_096;
+const HTTP_LINES: usize = 100;
+
+/// Where `mailbell status` asks.
+pub fn control_socket(state: &Path) -> PathBuf {
+    state.join("control.sock")
+}
+
+/// Answers one client of the control socket: the whole status as one JSON object, then the end.
+pub fn serve_status(service: &Service, mut stream: std::os::unix::net::UnixStream) {
+    let _ = stream.set_write_timeout(Some(service.config.limits.command_timeout));
+    let _ = stream.write_all(format!("{}\n", status(service)).as_bytes());
+}
+
+/// The status of a running server.
+pub fn status(service: &Service) -> Value {
+    let counters = service.counters.list().into_iter().map(|(name, _, value)| (name.to_owned(), value.into()));
+    json!({
+        "running": true,
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "uptime_seconds": service.started.elapsed().as_secs(),
+        "sessions": service.admission.open(),
+        "sessions_limit": service.config.limits.connections,
+        "maildrops_open": service.maildrops.open_count(),
+        "accounts": service.live().accounts.names().count(),
+        "disk_free_octets": free_octets(&service.config.mail.root),
+        "last_seq": service.journal.last_seq(),
+        "counters": Value::Object(counters.collect()),
+        "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
+    })
+}
+
+/// The status as far as files tell it, when no server runs.
+pub fn status_without_server(state: &Path, mail_root: &Path) -> Value {
+    let subscribers = crate::notify::status_of_files(state);
+    json!({
+        "running": false,
+        "version": env!("CARGO_PKG_VERSION"),
+        "disk_free_octets": free_octets(mail_root),
+        "last_seq": crate::journal::last_seq(&state.join("journal")).unwrap_or(0),
+        "subscribers": subscribers.iter().map(subscriber).collect::<Vec<_>>(),
+    })
+}
+
+fn subscriber(status: &SubscriberStatus) -> Value {
+    json!({
+        "name": status.name,
+        "last_seq": status.last_seq,
+        "backlog": status.backlog,
+        "oldest_unread": status.oldest_unread.map(crate::date::rfc3339_micros),
+        "retries": status.retries,
+        "given_up": status.given_up,
+        "lost": status.lost,
+    })
+}
+
+fn subscribers(service: &Service) -> Vec<SubscriberStatus> {
+    service.subscribers().as_ref().map(|subscribers| subscribers.status()).unwrap_or_default()
+}
+
+fn free_octets(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Answers one HTTP request: `GET /metrics`.
+pub fn serve_metrics(service: &Service, mut conn: Conn) {
+    let mut target = None;
+    for _ in 0..HTTP_LINES {
+        let line = match conn.command(HTTP_LINE) {
+            Ok(Command::Line(line)) => line,
+            Ok(Command::TooLong) | Err(_) => return,
+        };
+        if line.is_empty() {
+            break;
+        }
+        target.get_or_insert_with(|| String::from_utf8_lossy(line).into_owned());
+    }
+    let request = target.unwrap_or_default();
+    let mut words = request.split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (status, body) = match (method, path.split('?').next().unwrap_or_default()) {
+        ("GET" | "HEAD", "/metrics") => ("200 OK", prometheus(service)),
+        ("GET" | "HEAD", _) => ("404 Not Found", "The metrics are at /metrics\n".to_owned()),
+        _ => ("405 Method Not Allowed", "Only GET is served\n".to_owned()),
+    };
+    let head = format!(
+        "HTTP/1.0 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n",
+        body.len()
+    );
+    if conn.queue(head.as_bytes()).is_ok() && method != "HEAD" {
+        let _ = conn.queue(body.as_bytes());
+    }
+    conn.close();
+}
+
+/// The numbers in Prometheus' text format.
+fn prometheus(service: &Service) -> String {
+    let mut text = String::new();
+    for (name, help, value) in service.counters.list() {
+        counters::prometheus(&mut text, &format!("{name}_total"), help, "counter", &[(String::new(), value)]);
+    }
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        counters::prometheus(&mut text, name, help, "gauge", &[(String::new(), value)]);
+    };
+    gauge("sessions", "Connections open now.", service.admission.open() as u64);
+    gauge("sessions_limit", "Connections that may be open at most.", service.config.limits.connections as u64);
+    gauge("maildrops_open", "Maildrops open in POP3 sessions.", service.maildrops.open_count() as u64);
+    gauge("journal_last_seq", "seq of the latest event.", service.journal.last_seq());
+    if let Some(octets) = free_octets(&service.config.mail.root) {
+        gauge("disk_free_octets", "Octets free on the disk of the mail.", octets);
+    }
+    gauge("min_free_octets", "Octets that mail.min_free keeps free.", service.config.mail.min_free);
+    let subscribers = subscribers(service);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+    let mut family = |name: &str, help: &str, kind: &str, value: fn(&SubscriberStatus, u64) -> u64| {
+        let samples: Vec<_> =
+            subscribers.iter().map(|each| (label("subscriber", &each.name), value(each, now))).collect();
+        counters::prometheus(&mut text, name, help, kind, &samples);
+    };
+    family("subscriber_last_seq", "seq up to which a subscriber is done.", "gauge", |each, _| each.last_seq);
+    family("subscriber_backlog", "Events that a subscriber has not got yet.", "gauge", |each, _| each.backlog);
+    family("subscriber_backlog_age_seconds", "Age of the oldest of these.", "gauge", |each, now| {
+        each.oldest_unread.map_or(0, |stored| now.saturating_sub(stored) / 1_000_000)
+    });
+    family("subscriber_retries_total", "Failed tries of a hook.", "counter", |each, _| each.retries);
+    family("subscriber_given_up_total", "Events that a hook gave up.", "counter", |each, _| each.given_up);
+    family("subscriber_lost_total", "Events dropped from the journal unread.", "counter", |each, _| each.lost);
+    text
+}

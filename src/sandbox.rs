@@ -1,0 +1,108 @@
+//! Landlock: after the start the process reaches its own places and nothing else. Where the kernel has none, or one too
+//! old to allow a rename from `tmp/` to `new/` (before 5.19), the process goes on without, and says so.
+//!
+//! Landlock cannot be taken off again and holds for children too, so hooks, which run any program, and it exclude each
+//! other: with a hook in the configuration the caller leaves it out.
+
+use crate::sys::landlock::{self, Access};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Which folders and files stay within reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    read: Vec<PathBuf>,
+    write: Vec<PathBuf>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The kernel holds the process to its places.
+    Enforced,
+    /// The kernel cannot.
+    Unsupported,
+}
+
+impl Places {
+    /// None yet.
+    pub fn new() -> Places {
+        Places::default()
+    }
+
+    /// Everything below `path` may be read.
+    pub fn read(&mut self, path: &Path) {
+        self.read.push(path.to_owned());
+    }
+
+    /// The file's folder may be read: editors and tools replace files by rename.
+    pub fn read_beside(&mut self, file: &Path) {
+        self.read.push(file.parent().unwrap_or(file).to_owned());
+    }
+
+    /// Everything below `path` may be read and changed.
+    pub fn write(&mut self, path: &Path) {
+        self.write.push(path.to_owned());
+    }
+
+    /// Holds this thread, and every thread and process that it starts from now on, to these places; and keeps it from
+    /// binding and connecting TCP sockets where the kernel can. Places that do not exist are passed over.
+    ///
+    /// # Errors
+    ///
+    /// As landlock(7) says; the process is as free as before then.
+    pub fn enforce(&self) -> io::Result<Outcome> {
+        let Some(ruleset) = landlock::Ruleset::new()? else { return Ok(Outcome::Unsupported) };
+        for (paths, access) in [(&self.read, Access::Read), (&self.write, Access::Write)] {
+            for path in paths {
+                match ruleset.allow(path, access) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    done => done?,
+                }
+            }
+        }
+        ruleset.restrict_self()?;
+        Ok(Outcome::Enforced)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_is_not_named_is_out_of_reach() {
+        let folder = std::env::temp_dir().join(format!("mailbell-sandbox-{}", std::process::id()));
+        let (mine, other) = (folder.join("mine"), folder.join("other"));
+        for part in [&mine, &other] {
+            fs::create_dir_all(part.join("tmp")).unwrap();
+            fs::create_dir_all(part.join("new")).unwrap();
+            fs::write(part.join("tmp/file"), "x").unwrap();
+        }
+        // In a thread of its own: the restriction stays with it and ends with it.
+        let outcome = std::thread::spawn({
+            let (mine, other) = (mine.clone(), other.clone());
+            move || {
+                let mut places = Places::new();
+                places.write(&mine);
+                places.read(Path::new("/nonexistent/mailbell"));
+                if places.enforce().unwrap() == Outcome::Unsupported {
+                    return Outcome::Unsupported;
+                }
+                fs::rename(mine.join("tmp/file"), mine.join("new/file")).unwrap();
+                fs::hard_link(mine.join("new/file"), mine.join("tmp/again")).unwrap();
+                assert_eq!(fs::read(other.join("tmp/file")).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+                assert_eq!(fs::write(other.join("tmp/b"), "x").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+                assert!(std::net::TcpListener::bind("127.0.0.1:0").is_err() || !landlock::holds_tcp());
+                Outcome::Enforced
+            }
+        })
+        .join()
+        .unwrap();
+        if outcome == Outcome::Unsupported {
+            eprintln!("this kernel has no Landlock: nothing was shown");
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

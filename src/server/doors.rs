@@ -1,0 +1,170 @@
+//! The listening sockets in the event loop: accept until there is no more, admit or refuse, hand to the pool.
+//!
+//! Accept errors are weather: a connection that died is passed over; when descriptors or memory run out, the loop tries
+//! again a little later (mio is edge-triggered, so the event would not come again).
+
+use crate::admission::{Admission, Refusal};
+use crate::conn::{Client, Peer};
+use crate::handshake::{self, Accepted, refusal_line};
+use crate::listener::{self, Listener};
+use crate::monitor;
+use crate::pool::Pool;
+use crate::service::{Door, Service};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Something that can be done from any thread to stir the loop.
+pub type Stir = Box<dyn Fn() + Send + Sync>;
+
+/// How soon accepting is tried again when the system had no room.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Refusals are logged this often at the most, with their number.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Who has been silent for this long gives his place to somebody else when all places are taken.
+const IDLE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Clients of the control socket served at once; they do not take places from mail.
+const STATUS_CLIENTS: usize = 8;
+
+/// A kind of listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// For a protocol.
+    Door(Door),
+    /// For `mailbell status`.
+    Control,
+}
+
+/// All listeners.
+pub struct Doors {
+    listeners: Vec<(Kind, Listener)>,
+    service: Arc<Service>,
+    pool: Pool,
+    status_clients: Admission,
+    retry_at: Option<Instant>,
+    refused: u64,
+    logged: Option<Instant>,
+}
+
+impl Doors {
+    /// Over listeners that listen already.
+    pub fn new(listeners: Vec<(Kind, Listener)>, service: Arc<Service>) -> Doors {
+        Doors {
+            listeners,
+            service,
+            pool: Pool::default(),
+            status_clients: Admission::new(STATUS_CLIENTS, STATUS_CLIENTS),
+            retry_at: None,
+            refused: 0,
+            logged: None,
+        }
+    }
+
+    /// Puts every listener into the loop; its token is its index.
+    pub fn register(&self, registry: &Registry) -> io::Result<()> {
+        for (index, (_, listener)) in self.listeners.iter().enumerate() {
+            registry.register(&mut SourceFd(&listener.raw_fd()), Token(index), Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// Protocol and true address of every listener.
+    pub fn places(&self) -> impl Iterator<Item = (Door, String)> {
+        self.listeners.iter().filter_map(|(kind, listener)| match kind {
+            Kind::Door(door) => Some((*door, listener.place().to_string())),
+            Kind::Control => None,
+        })
+    }
+
+    /// When accepting is to be tried again.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Tries every listener.
+    pub fn stir_all(&mut self) {
+        self.retry_at = None;
+        (0..self.listeners.len()).for_each(|index| self.stir(index));
+    }
+
+    /// Takes every connection that waits at a listener.
+    pub fn stir(&mut self, index: usize) {
+        while let Some((kind, listener)) = self.listeners.get(index) {
+            match listener.accept() {
+                Ok((socket, client)) => self.arrived(*kind, socket, client),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if listener::is_about_the_connection(&error) => {}
+                Err(error) => {
+                    if self.retry_at.is_none() {
+                        log::error!("{}: accept: {error}; trying again", listener.place());
+                    }
+                    self.retry_at = Some(Instant::now() + BACK_OFF);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Closes every listener: nobody new comes in.
+    pub fn close(&mut self, registry: &Registry) {
+        for (_, listener) in &self.listeners {
+            let _ = registry.deregister(&mut SourceFd(&listener.raw_fd()));
+        }
+        self.listeners.clear();
+        self.retry_at = None;
+    }
+
+    fn arrived(&mut self, kind: Kind, socket: OwnedFd, client: Client) {
+        let service = self.service.clone();
+        let Kind::Door(door) = kind else {
+            if let Ok(ticket) = self.status_clients.admit(None) {
+                let job = move || {
+                    let _ticket = ticket;
+                    monitor::serve_status(&service, socket.into());
+                };
+                let _ = self.pool.run(job);
+            }
+            return;
+        };
+        // A proxy's connections count for their clients, who are not known yet.
+        let is_proxy = |address| service.config.proxy_trusted.iter().any(|network| network.contains(address));
+        let address = client.ip().filter(|address| !is_proxy(*address));
+        match service.admission.admit(address) {
+            Ok(ticket) => {
+                service.counters.connections_accepted.one();
+                if service.admission.is_crowded() {
+                    service.sessions.make_room(IDLE_PATIENCE);
+                }
+                let accepted = Accepted { socket, client, door, ticket };
+                if let Err(error) = self.pool.run(move || handshake::serve(&service, accepted)) {
+                    log::error!("{door}: no thread for a connection: {error}");
+                }
+            }
+            Err(refusal) => self.refuse(door, socket, &client, refusal),
+        }
+    }
+
+    fn refuse(&mut self, door: Door, socket: OwnedFd, client: &Client, refusal: Refusal) {
+        self.service.counters.connections_refused.one();
+        if refusal == Refusal::Full {
+            self.service.sessions.make_room(IDLE_PATIENCE);
+        }
+        self.refused += 1;
+        let now = Instant::now();
+        if self.logged.is_none_or(|logged| logged + LOG_INTERVAL <= now) {
+            let why = match refusal {
+                Refusal::Full => "limits.connections",
+                Refusal::TooManyFromAddress => "limits.connections_per_ip",
+            };
+            log::warn!("{door}: {client} refused: {why} reached ({} refused since the last such line)", self.refused);
+            (self.refused, self.logged) = (0, Some(now));
+        }
+        Peer::new(socket).last_words(refusal_line(door, refusal));
+    }
+}

@@ -1,0 +1,254 @@
+//! The server: one event loop that owns listeners, signals and timers, admits or refuses, and hands every accepted
+//! socket to a worker thread. It blocks nowhere but in epoll_wait(2), and when nothing happens it does not wake up.
+//!
+//! ```text
+//! start::prepare -> Loop::run --- SIGHUP ---> reload::reload
+//!                      |  ^
+//!      SIGTERM, SIGINT |  '--- accept, timers
+//!                      v
+//!                  stopping: listeners closed, sessions told -- all gone, or the deadline, or a second signal --> end
+//! ```
+
+mod doors;
+mod notice;
+mod reload;
+mod start;
+
+use crate::config::Config;
+use crate::service::Service;
+use crate::sys;
+use doors::{Doors, Stir};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Why the server does not start, or cannot go on.
+#[derive(Debug)]
+pub enum StartError {
+    /// Something in the configuration or the files that it names: exit code 78.
+    Configuration(String),
+    /// Another server, a port that is taken, a full disk: exit code 75.
+    Temporary(String),
+    /// A right that is missing: exit code 77.
+    Permission(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Configuration(message) | StartError::Temporary(message) | StartError::Permission(message) => {
+                f.write_str(message)
+            }
+        }
+    }
+}
+
+impl StartError {
+    /// A system error with what it happened to.
+    fn io(what: impl fmt::Display, error: &io::Error) -> StartError {
+        let message = format!("{what}: {error}");
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => StartError::Permission(message),
+            _ => StartError::Temporary(message),
+        }
+    }
+}
+
+/// Sessions that have not ended so long after the signal are cut.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// While the server stops, it looks this often whether all sessions have gone.
+const STOP_LOOK: Duration = Duration::from_millis(20);
+
+/// What was written to the journal is made safe this soon.
+const SYNC_AFTER: Duration = Duration::from_millis(500);
+
+/// Housekeeping: journal, litter in `tmp/`, compression. The first round comes soon after the start.
+const HOUSEKEEPING_FIRST: Duration = Duration::from_secs(2);
+const HOUSEKEEPING: Duration = Duration::from_secs(3600);
+
+const SIGNALS: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+///
+/// Why it could not start.
+pub fn run(config: Config) -> Result<(), StartError> {
+    sys::tune_heap();
+    let signals = sys::signals().map_err(|error| StartError::io("signals", &error))?;
+    let poll = Poll::new().map_err(|error| StartError::io("epoll", &error))?;
+    let waker = Waker::new(poll.registry(), WAKER).map_err(|error| StartError::io("epoll", &error))?;
+    poll.registry()
+        .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
+        .map_err(|error| StartError::io("epoll", &error))?;
+    let started = start::prepare(config, waker)?;
+    Loop {
+        poll,
+        signals: File::from(signals),
+        service: started.service,
+        doors: started.doors,
+        arrivals: started.arrivals,
+        sync_at: None,
+        housekeeping_at: Instant::now() + HOUSEKEEPING_FIRST,
+        stop_by: None,
+        stop: Arc::default(),
+        _lock: started.lock,
+    }
+    .run();
+    Ok(())
+}
+
+struct Loop {
+    poll: Poll,
+    signals: File,
+    service: Arc<Service>,
+    doors: Doors,
+    arrivals: crate::arrivals::Arrivals,
+    /// When the journal is synced next; `None` while nothing was written.
+    sync_at: Option<Instant>,
+    housekeeping_at: Instant,
+    /// When patience ends, once a signal has said stop.
+    stop_by: Option<Instant>,
+    /// Tells the housekeeping thread that it is time.
+    stop: Arc<AtomicBool>,
+    _lock: crate::journal::Lock,
+}
+
+impl Loop {
+    fn run(mut self) {
+        if let Err(error) = self.doors.register(self.poll.registry()) {
+            log::error!("the listeners cannot be watched: {error}");
+            return;
+        }
+        notice::ready(&self.doors);
+        let mut events = Events::with_capacity(64);
+        while !self.is_over() {
+            let timeout = self.next_timer().map(|at| at.saturating_duration_since(Instant::now()));
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    log::error!("epoll_wait: {error}");
+                    break;
+                }
+                Ok(()) => {}
+            }
+            for event in &events {
+                match event.token() {
+                    SIGNALS => self.on_signals(),
+                    WAKER => self.sync_at = self.sync_at.or(Some(Instant::now() + SYNC_AFTER)),
+                    Token(door) => self.doors.stir(door),
+                }
+            }
+            self.on_timers();
+        }
+        self.end();
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop_by.is_some_and(|stop_by| self.service.admission.open() == 0 || Instant::now() >= stop_by)
+    }
+
+    fn next_timer(&self) -> Option<Instant> {
+        let stopping = self.stop_by.map(|stop_by| stop_by.min(Instant::now() + STOP_LOOK));
+        [self.sync_at, Some(self.housekeeping_at), self.doors.retry_at(), stopping].into_iter().flatten().min()
+    }
+
+    fn on_timers(&mut self) {
+        let now = Instant::now();
+        if self.sync_at.is_some_and(|at| at <= now) {
+            self.sync_at = None;
+            self.service.delivery.tick();
+        }
+        if self.doors.retry_at().is_some_and(|at| at <= now) {
+            self.doors.stir_all();
+        }
+        if self.housekeeping_at <= now && self.stop_by.is_none() {
+            self.housekeeping_at = now + HOUSEKEEPING;
+            let (service, stop) = (self.service.clone(), self.stop.clone());
+            let spawned =
+                std::thread::Builder::new().name("housekeeping".into()).spawn(move || housekeeping(&service, &stop));
+            if let Err(error) = spawned {
+                log::error!("housekeeping put off: {error}");
+            }
+        }
+    }
+
+    fn on_signals(&mut self) {
+        let mut numbers = [0; 16];
+        while let Ok(count @ 1..) = self.signals.read(&mut numbers) {
+            for &number in &numbers[..count] {
+                match i32::from(number) {
+                    libc::SIGHUP if self.stop_by.is_none() => {
+                        notice::reloading();
+                        reload::reload(&self.service, &self.arrivals);
+                        notice::reloaded();
+                    }
+                    libc::SIGHUP => {}
+                    number if self.stop_by.is_some() => {
+                        log::warn!("a second signal: ending at once");
+                        // All that was acknowledged is safe; what a clean end would do besides is done at the next start.
+                        std::process::exit(128 + number);
+                    }
+                    _ => self.begin_stop(),
+                }
+            }
+        }
+    }
+
+    fn begin_stop(&mut self) {
+        notice::stopping();
+        log::info!("stopping: {} connections are open", self.service.admission.open());
+        self.doors.close(self.poll.registry());
+        self.stop_by = Some(Instant::now() + STOP_PATIENCE);
+        self.stop.store(true, Relaxed);
+        self.service.sessions.stop_all();
+    }
+
+    /// What comes after the last session: everything that is known reaches the disk, unread lines leave the pipes.
+    fn end(self) {
+        self.service.sessions.cut_all();
+        self.arrivals.stop();
+        self.service.delivery.tick();
+        let subscribers = self.service.subscribers().take();
+        if let Some(subscribers) = subscribers {
+            subscribers.stop();
+        }
+        let _ = std::fs::remove_file(crate::monitor::control_socket(&self.service.config.state));
+        log::info!("stopped");
+    }
+}
+
+/// The slow work of each hour, in a thread of its own and at the lowest priority.
+fn housekeeping(service: &Service, stop: &AtomicBool) {
+    let _ = rustix::process::setpriority_process(None, 19);
+    service.delivery.housekeep();
+    let Some(older_than) = service.config.mail.compress_after else { return };
+    let users: Vec<String> = service.live().accounts.names().map(str::to_owned).collect();
+    for user in users {
+        if stop.load(Relaxed) {
+            return;
+        }
+        let maildir = service.config.maildir(&user);
+        let pause = || std::thread::sleep(Duration::from_millis(1));
+        match crate::maildir::compress::compress_pass(&maildir, older_than, stop, pause) {
+            Ok(report) if report.compressed > 0 => {
+                log::info!("{user}: {} messages compressed, {} octets saved", report.compressed, report.saved);
+            }
+            Ok(_) => {}
+            Err(error) => log::warn!("{error}"),
+        }
+    }
+}
+
+/// What wakes the loop when a message was recorded, for [`SYNC_AFTER`].
+fn sync_soon(waker: Waker) -> Stir {
+    Box::new(move || drop(waker.wake()))
+}

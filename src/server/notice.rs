@@ -1,0 +1,46 @@
+//! What is told to the one who started the server: the ready line on standard error, and sd_notify(3)'s datagrams.
+
+use super::doors::Doors;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+/// All sockets listen.
+pub fn ready(doors: &Doors) {
+    let places: Vec<String> = doors.places().map(|(door, place)| format!("{door}={place}")).collect();
+    eprintln!("mailbell: ready {}", places.join(" "));
+    tell("READY=1");
+}
+
+/// A reload begins.
+pub fn reloading() {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1_000));
+}
+
+/// A reload has ended.
+pub fn reloaded() {
+    tell("READY=1");
+}
+
+/// A clean stop begins.
+pub fn stopping() {
+    tell("STOPPING=1");
+}
+
+/// One datagram to `$NOTIFY_SOCKET`; nobody waits for it where there is none.
+fn tell(state: &str) {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    if let Err(error) = send(&name, state) {
+        log::warn!("NOTIFY_SOCKET: {error}");
+    }
+}
+
+fn send(name: &OsString, state: &str) -> rustix::io::Result<()> {
+    let address = match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
+        path => SocketAddrUnix::new(path)?,
+    };
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    sendto(&socket, state.as_bytes(), SendFlags::NOSIGNAL, &address).map(drop)
+}

@@ -1,0 +1,210 @@
+//! The start, in an order that matters: folders and lock, sockets while there may be root's rights, then the drop, then
+//! everything that must work without those rights, then the sandbox, then threads.
+
+use super::doors::{Doors, Kind};
+use super::{StartError, reload, sync_soon};
+use crate::arrivals::Arrivals;
+use crate::config::{Config, Place};
+use crate::delivery::Delivery;
+use crate::journal::{self, Held, Journal, KnownIds, Lock};
+use crate::listener::Listener;
+use crate::monitor;
+use crate::notify::Subscribers;
+use crate::sandbox::{Outcome, Places};
+use crate::service::{Door, Service};
+use crate::sys::{self, Ids};
+use mio::Waker;
+use rustix::fs::Mode;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What the loop goes on with.
+pub struct Started {
+    pub service: Arc<Service>,
+    pub doors: Doors,
+    pub arrivals: Arrivals,
+    pub lock: Lock,
+}
+
+/// Does everything up to the ready line.
+///
+/// # Errors
+///
+/// Says what is in the way.
+pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
+    rustix::process::umask(Mode::from_raw_mode(0o027));
+    let inherited = sys::inherited_sockets();
+    let become_user = ids(&config)?;
+    folders(&config, become_user)?;
+    let lock = lock(&config.state, become_user)?;
+    let mut listeners = listeners(&config, inherited, become_user)?;
+    if let Some(ids) = become_user {
+        sys::become_user(ids).map_err(|error| StartError::io("becoming another user", &error))?;
+    }
+    sandbox(&config);
+
+    let live = reload::live(&config).map_err(|problems| StartError::Configuration(problems.join("\n")))?;
+    let watched = reload::watched(&config, &live.accounts);
+    let state = |error: io::Error| StartError::io(config.state.display(), &error);
+    let journal = Arc::new(Journal::open(&config.journal()).map_err(state)?);
+    journal::clamp_all(&config.state, journal.last_seq()).map_err(state)?;
+    let known = Arc::new(KnownIds::load(&config.state, &journal).map_err(state)?);
+    let mut delivery = Delivery::new(&config, Some((journal.clone(), known)));
+    delivery.on_record(sync_soon(waker));
+    let delivery = Arc::new(delivery);
+    // Subscribers before arrivals: a new pipe or hook begins at the journal's end as it was at the last stop.
+    let subscribers = Subscribers::start(&config.state, &config.pipes, &config.hooks).map_err(StartError::Temporary)?;
+    let arrivals =
+        Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;
+
+    let control = Listener::bind(&Place::Unix(monitor::control_socket(&config.state))).map_err(state)?;
+    listeners.push((Kind::Control, control));
+    let service = Arc::new(Service::new(config, live, delivery, journal, subscribers));
+    let doors = Doors::new(listeners, service.clone());
+    Ok(Started { service, doors, arrivals, lock })
+}
+
+/// Whom to become: nobody else when started without root's rights or without `user`.
+fn ids(config: &Config) -> Result<Option<Ids>, StartError> {
+    let Some(user) = &config.user else { return Ok(None) };
+    let unknown = || {
+        let group = config.group.as_ref().map(|group| format!(" or group {group:?}")).unwrap_or_default();
+        StartError::Configuration(format!("the system knows no user {user:?}{group}"))
+    };
+    let ids = sys::look_up(user, config.group.as_deref())
+        .map_err(|error| StartError::io("the user database", &error))?
+        .ok_or_else(unknown)?;
+    Ok(rustix::process::geteuid().is_root().then_some(ids))
+}
+
+/// Makes what does not exist, as the user that will own it.
+fn folders(config: &Config, owner: Option<Ids>) -> Result<(), StartError> {
+    make_folder(&config.state, 0o750, owner)?;
+    make_folder(&config.mail.root, 0o750, owner)?;
+    for pipe in &config.pipes {
+        if let Some(folder) = pipe.path.parent() {
+            // Others may look for the pipe in it; the pipe's own mode says who reads.
+            make_folder(folder, 0o755, owner)?;
+        }
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path, mode: u32, owner: Option<Ids>) -> Result<(), StartError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let failed = |error: io::Error| StartError::io(path.display(), &error);
+    if let Some(parent) = path.parent()
+        && !parent.as_os_str().is_empty()
+    {
+        DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
+    }
+    DirBuilder::new().mode(mode).create(path).map_err(failed)?;
+    rustix::fs::chmod(path, Mode::from_raw_mode(mode)).map_err(|error| failed(error.into()))?;
+    give(path, owner).map_err(failed)
+}
+
+fn give(path: &Path, owner: Option<Ids>) -> io::Result<()> {
+    match owner {
+        Some(ids) => std::os::unix::fs::chown(path, Some(ids.uid), Some(ids.gid)),
+        None => Ok(()),
+    }
+}
+
+fn lock(state: &Path, owner: Option<Ids>) -> Result<Lock, StartError> {
+    let lock = Lock::for_server(state).map_err(|held| match held {
+        Held::Io(error) => StartError::io(state.join("lock").display(), &error),
+        held => StartError::Temporary(format!("{}: {held}", state.display())),
+    })?;
+    give(&state.join("lock"), owner).map_err(|error| StartError::io(state.join("lock").display(), &error))?;
+    Ok(lock)
+}
+
+/// Binds what the configuration names, and takes over what systemd bound. A door that systemd opened is not bound again.
+fn listeners(
+    config: &Config,
+    inherited: Vec<(std::os::fd::OwnedFd, String)>,
+    owner: Option<Ids>,
+) -> Result<Vec<(Kind, Listener)>, StartError> {
+    let metrics: Vec<Place> = config.metrics.iter().cloned().collect();
+    let doors: [(Door, &[Place]); 7] = [
+        (Door::Smtp, &config.smtp.listen),
+        (Door::Submission, &config.submission),
+        (Door::Smtps, &config.tls.smtps),
+        (Door::Lmtp, &config.lmtp),
+        (Door::Pop3, &config.pop3.listen),
+        (Door::Pop3s, &config.tls.pop3s),
+        (Door::Metrics, &metrics),
+    ];
+    let mut listeners = Vec::new();
+    for (socket, name) in inherited {
+        let Some((door, _)) = doors.iter().find(|(door, _)| door.name() == name) else {
+            let message =
+                format!("systemd handed over a socket named {name:?}; FileDescriptorName= must be a protocol");
+            return Err(StartError::Configuration(message));
+        };
+        let listener = Listener::inherit(socket).map_err(|error| StartError::io(format!("socket {name}"), &error))?;
+        listeners.push((Kind::Door(*door), listener));
+    }
+    let opened: Vec<Kind> = listeners.iter().map(|(kind, _)| *kind).collect();
+    for (door, places) in doors {
+        for place in places.iter().filter(|_| !opened.contains(&Kind::Door(door))) {
+            let listener = Listener::bind(place).map_err(|error| bind_failed(door, place, &error))?;
+            if let Place::Unix(path) = place {
+                give(path, owner).map_err(|error| StartError::io(path.display(), &error))?;
+            }
+            listeners.push((Kind::Door(door), listener));
+        }
+    }
+    for (kind, listener) in &listeners {
+        let timeout = match kind {
+            Kind::Door(Door::Pop3 | Door::Pop3s) => config.pop3.command_timeout,
+            _ => config.limits.command_timeout,
+        };
+        listener.set_timeouts(timeout).map_err(|error| StartError::io(listener.place(), &error))?;
+    }
+    Ok(listeners)
+}
+
+fn bind_failed(door: Door, place: &Place, error: &io::Error) -> StartError {
+    match (error.kind(), place) {
+        (io::ErrorKind::PermissionDenied, Place::Tcp(address)) if address.port() < 1024 => {
+            StartError::Permission(format!(
+                "{door} cannot listen on {place}: {error}. Ports below 1024 need root, or `setcap \
+                 cap_net_bind_service=+ep` on the binary, or systemd's sockets"
+            ))
+        }
+        (io::ErrorKind::AddrInUse, _) => {
+            StartError::Temporary(format!("{door} cannot listen on {place}: another program does already"))
+        }
+        _ => StartError::io(format!("{door} cannot listen on {place}"), error),
+    }
+}
+
+/// Holds the process to its places, unless hooks may run anything. What fails here makes nothing worse.
+fn sandbox(config: &Config) {
+    if !config.hooks.is_empty() {
+        return log::info!("landlock: left out, because hooks run programs");
+    }
+    let mut places = Places::new();
+    places.write(&config.state);
+    places.write(&config.mail.root);
+    config.pipes.iter().filter_map(|pipe| pipe.path.parent()).for_each(|folder| places.write(folder));
+    for watch in &config.watches {
+        // One that does not exist yet may come later, so its nearest ancestor stays in reach.
+        let there = watch.maildir.ancestors().find(|folder| folder.exists());
+        places.read(there.unwrap_or(&watch.maildir));
+    }
+    let read = [config.file.as_ref(), Some(&config.users.file), Some(&config.users.aliases)];
+    let tls = config.tls.pair.iter().flat_map(|(certificate, key)| [certificate, key]);
+    read.into_iter().flatten().chain(tls).for_each(|file| places.read_beside(file));
+    match places.enforce() {
+        Ok(Outcome::Enforced) => log::debug!("landlock: held to the places of the configuration"),
+        Ok(Outcome::Unsupported) => log::info!("landlock: this kernel has none that is new enough"),
+        Err(error) => log::warn!("landlock: {error}"),
+    }
+}

@@ -1,0 +1,175 @@
+//! The operating system where std and rustix have no safe call: signals, privileges, inherited sockets, C heap.
+//!
+//! The only room with `unsafe` in it. Everything here is small, says why it is sound, and offers a safe face.
+#![allow(unsafe_code)]
+
+pub mod landlock;
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// Write end of the signal pipe; -1 before [`signals`].
+static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn on_signal(number: libc::c_int) {
+    let octet = number as u8;
+    // SAFETY: write(2) is async-signal-safe; errno is saved because the interrupted code may be about to read it.
+    unsafe {
+        let errno = *libc::__errno_location();
+        libc::write(SIGNAL_PIPE.load(Ordering::Relaxed), (&raw const octet).cast(), 1);
+        *libc::__errno_location() = errno;
+    }
+}
+
+/// Turns SIGTERM, SIGINT and SIGHUP into octets (the signal's number) on the returned pipe, which does not block.
+///
+/// # Errors
+///
+/// When the pipe cannot be made or a handler cannot be set.
+pub fn signals() -> io::Result<OwnedFd> {
+    use rustix::pipe::{PipeFlags, pipe_with};
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    SIGNAL_PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
+    // The handler may run until the process ends, so its end of the pipe stays open until then.
+    std::mem::forget(write);
+    for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // SAFETY: the structure is plain data, for which all zeroes is valid; the handler is async-signal-safe.
+        let done = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigaction(number, &action, std::ptr::null_mut())
+        };
+        if done != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(read)
+}
+
+/// Numeric ids of a user, from the system's user database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// User id.
+    pub uid: u32,
+    /// The user's own group, or the group asked for.
+    pub gid: u32,
+}
+
+/// Looks `user` up, and `group` where given; `Ok(None)` when the system knows no such user or group.
+///
+/// # Errors
+///
+/// When the user database cannot be read.
+pub fn look_up(user: &str, group: Option<&str>) -> io::Result<Option<Ids>> {
+    let (Ok(user), Ok(group)) = (CString::new(user), group.map(CString::new).transpose()) else { return Ok(None) };
+    let mut buffer = vec![0_u8; 16 * 1024];
+    // SAFETY: both calls write only into the structure and the buffer that they are given with its true length, and
+    // the results are read only when the call says that it found something.
+    unsafe {
+        let mut entry: libc::passwd = std::mem::zeroed();
+        let mut found = std::ptr::null_mut();
+        match libc::getpwnam_r(user.as_ptr(), &mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &mut found) {
+            0 if found.is_null() => return Ok(None),
+            0 => {}
+            errno => return Err(io::Error::from_raw_os_error(errno)),
+        }
+        let mut ids = Ids { uid: entry.pw_uid, gid: entry.pw_gid };
+        if let Some(group) = group {
+            let mut entry: libc::group = std::mem::zeroed();
+            let mut found = std::ptr::null_mut();
+            match libc::getgrnam_r(group.as_ptr(), &mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &mut found) {
+                0 if found.is_null() => return Ok(None),
+                0 => ids.gid = entry.gr_gid,
+                errno => return Err(io::Error::from_raw_os_error(errno)),
+            }
+        }
+        Ok(Some(ids))
+    }
+}
+
+/// Becomes another user for good: no supplementary groups, then group, then user, in all threads.
+///
+/// # Errors
+///
+/// When the system refuses, or when the old rights could be taken back, which must end the start.
+pub fn become_user(ids: Ids) -> io::Result<()> {
+    // SAFETY: the three calls take plain numbers and an empty list.
+    let dropped = unsafe {
+        libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(ids.gid) == 0 && libc::setuid(ids.uid) == 0
+    };
+    if !dropped {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above. Succeeding here would mean that the drop above was not final.
+    if ids.uid != 0 && unsafe { libc::setuid(0) } == 0 {
+        return Err(io::Error::other("root's rights could be taken back after the drop"));
+    }
+    // A process that changed its user is no longer dumpable, and then its own /proc entries belong to root.
+    Ok(())
+}
+
+/// The sockets that systemd handed over (sd_listen_fds(3)), each with its name, `""` where it has none.
+///
+/// Call it once, before any thread starts: it takes the descriptors over.
+pub fn inherited_sockets() -> Vec<(OwnedFd, String)> {
+    const FIRST: RawFd = 3;
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+    if number("LISTEN_PID") != Some(std::process::id() as i32) {
+        return Vec::new();
+    }
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    (FIRST..FIRST.saturating_add(number("LISTEN_FDS").unwrap_or(0).clamp(0, 64)))
+        .filter_map(|fd| {
+            let name = names.next().unwrap_or_default().to_owned();
+            // SAFETY: fcntl on any number is harmless; the descriptor is ours by the protocol that LISTEN_PID confirms,
+            // and nothing in this process has opened files before this is called.
+            unsafe { (libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) == 0).then(|| (OwnedFd::from_raw_fd(fd), name)) }
+        })
+        .collect()
+}
+
+/// Tells the C heap that this process has many small threads: two arenas instead of eight a core.
+///
+/// Without it, glibc gives each thread that allocates an arena of its own, and idle sessions cost several times more.
+pub fn tune_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes two numbers, and no other thread runs yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 * 1024);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 128 * 1024);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_known_and_nonsense_is_not() {
+        assert_eq!(look_up("root", None).unwrap(), Some(Ids { uid: 0, gid: 0 }));
+        assert_eq!(look_up("root", Some("daemon")).unwrap().map(|ids| ids.uid), Some(0));
+        assert_eq!(look_up("no-such-user-here", None).unwrap(), None);
+        assert_eq!(look_up("root", Some("no-such-group")).unwrap(), None);
+        assert_eq!(look_up("ro\0ot", None).unwrap(), None);
+    }
+
+    #[test]
+    fn a_signal_becomes_an_octet() {
+        use std::io::Read;
+        let mut pipe = std::fs::File::from(signals().unwrap());
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).unwrap();
+        let mut octet = [0];
+        for _ in 0..100 {
+            match pipe.read(&mut octet) {
+                Ok(1) => break,
+                _ => std::thread::sleep(std::time::Duration::from_millis(10)),
+            }
+        }
+        assert_eq!(i32::from(octet[0]), libc::SIGHUP);
+    }
+}

@@ -1,0 +1,293 @@
+//! Running it: systemd's protocols, privileges, the sandbox, reload, status, metrics, and running out of things.
+
+mod common;
+
+use common::{BASIC, PATIENCE, Scratch, Server, Talk, wait_for};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+
+fn server_command(scratch: &Scratch) -> Command {
+    let mut command = Command::new(common::binary());
+    command.args(["serve", "-c"]).arg(scratch.path("mailbell.toml")).stdin(Stdio::null());
+    command
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn systemd_is_told_of_every_change() {
+    let scratch = Scratch::prepared("systemd", BASIC);
+    let socket = UnixDatagram::bind(scratch.path("notify.sock")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut text = [0; 256];
+        let length = socket.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    let path = scratch.path("notify.sock");
+    let server = Server::start_in(scratch, &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    assert_eq!(told(), "READY=1");
+    server.signal("HUP");
+    assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(told(), "READY=1");
+    server.signal("TERM");
+    assert_eq!(told(), "STOPPING=1");
+    server.stop_already();
+}
+
+#[test]
+fn sockets_that_systemd_opened_are_taken_over() {
+    let scratch = Scratch::prepared("activation", BASIC);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // sd_listen_fds(3): descriptors from 3 on, and the pid of the process that they are for.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#"LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=smtp exec "$0" serve -c "$1" 3<&0 0</dev/null"#])
+        .arg(common::binary())
+        .arg(scratch.path("mailbell.toml"))
+        .stdin(OwnedFd::from(listener));
+    let server = Server::start_by(scratch, command);
+    assert_eq!(server.address("smtp"), address);
+    server.send("alice@example.org", "Subject: x\n\nx\n");
+    assert_eq!(server.records().len(), 1);
+    server.stop();
+}
+
+#[test]
+fn started_as_root_it_keeps_nothing_of_it() {
+    if !is_root() {
+        eprintln!("not root: nothing was shown");
+        return;
+    }
+    let configuration = format!("user = \"nobody\"\n{BASIC}").replace("\"notify\"", "\"run/notify\"");
+    let scratch = Scratch::prepared("drop", &configuration);
+    for file in ["users", "aliases", "mailbell.toml"] {
+        Command::new("chmod").arg("0644").arg(scratch.path(file)).status().unwrap();
+    }
+    Command::new("chmod").arg("0755").arg(&scratch.0).status().unwrap();
+    let server = Server::start_in(scratch, &[]);
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(field("Uid:").iter().all(|id| id != "0"), "{status}");
+    assert!(field("Gid:").iter().all(|id| id != "0"), "{status}");
+    assert!(field("Groups:").is_empty(), "{status}");
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(field(set), ["0000000000000000"], "{status}");
+    }
+    assert_eq!(field("NoNewPrivs:"), ["1"], "{status}");
+    server.send("alice@example.org", "Subject: x\n\nx\n");
+    assert_eq!(server.new_files("alice").len(), 1);
+    server.stop();
+}
+
+#[test]
+fn a_folder_that_the_configuration_did_not_name_at_the_start_is_out_of_reach() {
+    let server = Server::start("landlock");
+    if fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap().contains("NoNewPrivs:\t0") {
+        eprintln!("this kernel has no Landlock: nothing was shown");
+        return;
+    }
+    let other = Scratch::new("elsewhere");
+    let pipe = other.path("notify");
+    fs::write(server.path("mailbell.toml"), format!("{BASIC}[[pipe]]\npath = \"{}\"\n", pipe.display())).unwrap();
+    server.signal("HUP");
+    wait_for("the refusal in the log", || server.log().contains("not everything could be had").then_some(()));
+    assert!(!pipe.exists());
+    server.send("alice@example.org", "Subject: x\n\nx\n");
+    assert_eq!(server.records().len(), 1);
+    server.stop();
+}
+
+#[test]
+fn a_reload_brings_new_users_and_keeps_sessions_and_a_broken_file_changes_nothing() {
+    let server = Server::start("reload");
+    let mut before = server.smtp();
+    before.expect("220");
+    before.say("EHLO x", "250");
+    before.say("MAIL FROM:<>", "250");
+    before.say("RCPT TO:<dora@example.org>", "550");
+    let added = server.run(&["user", "add", "dora", "--stdin"], "secret-d\n");
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    server.signal("HUP");
+    wait_for("dora to be known", || {
+        before.write(b"RCPT TO:<dora@example.org>\r\n");
+        before.reply()[0].starts_with("250").then_some(())
+    });
+    before.say("DATA", "354");
+    before.say("Subject: x\r\n\r\nx\r\n.", "250");
+    let mut pop3 = server.pop3_as("dora");
+    pop3.say("STAT", "+OK 1 ");
+
+    fs::write(server.path("users"), "alice:{PLAIN}secret-a\nwhat is this\n").unwrap();
+    server.signal("HUP");
+    let log = wait_for("the complaint", || Some(server.log()).filter(|log| log.contains("the old settings stay")));
+    assert!(log.contains("users:2: "), "{log}");
+    pop3.say("NOOP", "+OK");
+    server.send("dora@example.org", "Subject: y\n\ny\n");
+    server.stop();
+}
+
+#[test]
+fn status_tells_what_runs_and_what_waits() {
+    let server = Server::start("status");
+    server.send("alice@example.org", "Subject: x\n\nx\n");
+    server.send("bob@example.org", "Subject: y\n\ny\n");
+    let _session = server.pop3_as("alice");
+    let json = |server: &Server| {
+        let output = server.run(&["status", "--json"], "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let status = wait_for("the pipe to have its lines", || {
+        Some(json(&server)).filter(|status| status["subscribers"][0]["backlog"] == 2)
+    });
+    assert_eq!(status["running"], true);
+    assert_eq!(status["pid"], server.pid());
+    assert_eq!(status["last_seq"], 2);
+    assert_eq!(status["maildrops_open"], 1);
+    assert_eq!(status["counters"]["messages_accepted"], 2);
+    assert_eq!(status["counters"]["logins"], 1);
+    assert!(status["subscribers"][0]["oldest_unread"].as_str().unwrap().starts_with("20"), "{status}");
+    let output = server.run(&["status"], "");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("messages  2 accepted"));
+
+    let scratch = server.stop();
+    let output = common::run(&scratch.path("mailbell.toml"), &["status", "--json"], "");
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&status["running"], &status["last_seq"]), (&false.into(), &2.into()));
+    assert_eq!(status["subscribers"][0]["backlog"], 2, "{status}");
+}
+
+#[test]
+fn prometheus_gets_the_same_numbers() {
+    let server = Server::with("metrics", &format!("{BASIC}[metrics]\nlisten = \"127.0.0.1:0\"\n"));
+    server.send("alice@example.org", "Subject: x\n\nx\n");
+    let get = |request: &str| {
+        let mut talk = Talk::to(server.address("metrics"));
+        talk.write(request.as_bytes());
+        let mut text = String::new();
+        let mut stream = talk.stream();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let text = get("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(text.starts_with("HTTP/1.0 200 OK\r\n"), "{text}");
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+    assert!(body.contains("\nmailbell_messages_accepted_total 1\n"), "{body}");
+    assert!(body.contains("\nmailbell_journal_last_seq 1\n"), "{body}");
+    assert!(body.contains("mailbell_subscriber_backlog{subscriber=\"pipe:"), "{body}");
+    for line in body.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.starts_with("mailbell_") && line.rsplit(' ').next().unwrap().parse::<u64>().is_ok(), "{line}");
+    }
+    assert!(get("GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 404 "));
+    assert!(get("POST /metrics HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 405 "));
+    server.stop();
+}
+
+#[test]
+fn running_out_of_descriptors_is_weather() {
+    let scratch =
+        Scratch::prepared("emfile", &format!("{BASIC}[limits]\nconnections = 200\nconnections_per_ip = 200\n"));
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#"ulimit -n 48; exec "$0" serve -c "$1""#])
+        .arg(common::binary())
+        .arg(scratch.path("mailbell.toml"))
+        .stdin(Stdio::null());
+    let server = Server::start_by(scratch, command);
+    let mut crowd: Vec<Talk> = (0..60).map(|_| server.smtp()).collect();
+    wait_for("the descriptors to run out", || server.log().contains("trying again").then_some(()));
+    crowd[0].expect("220");
+    crowd.truncate(0);
+    server.send("alice@example.org", "Subject: x\n\nx\n");
+    server.stop();
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let server = Server::start("twice");
+    let mut talk = server.smtp();
+    talk.expect("220");
+    talk.say("EHLO x", "250");
+    talk.say("MAIL FROM:<>", "250");
+    talk.say("RCPT TO:<alice@example.org>", "250");
+    talk.say("DATA", "354");
+    talk.write(b"half");
+    server.signal("TERM");
+    wait_for("the stop to begin", || server.log().contains("stopping").then_some(()));
+    server.signal("TERM");
+    let scratch = server.wait_for_end();
+    assert!(common::files(&scratch.path("mail/alice/new")).is_empty());
+}
+
+#[test]
+fn what_is_in_the_way_is_said_with_its_code() {
+    let scratch = Scratch::prepared("codes", BASIC);
+    let run = |scratch: &Scratch| server_command(scratch).output().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    fs::write(scratch.path("mailbell.toml"), BASIC.replacen("127.0.0.1:0", &address.to_string(), 1)).unwrap();
+    let output = run(&scratch);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(75), "{text}");
+    assert!(text.contains(&address.to_string()) && text.contains("another program"), "{text}");
+
+    fs::write(scratch.path("mailbell.toml"), format!("user = \"no-such-user-here\"\n{BASIC}")).unwrap();
+    let output = run(&scratch);
+    assert_eq!(output.status.code(), Some(78), "{}", String::from_utf8_lossy(&output.stderr));
+
+    fs::write(scratch.path("mailbell.toml"), BASIC).unwrap();
+    fs::write(scratch.path("users"), "nonsense\n").unwrap();
+    let output = run(&scratch);
+    assert_eq!(output.status.code(), Some(78), "{}", String::from_utf8_lossy(&output.stderr));
+
+    fs::remove_file(scratch.path("mailbell.toml")).unwrap();
+    assert_eq!(run(&scratch).status.code(), Some(78));
+}
+
+#[test]
+fn usage_errors_are_64_and_help_is_0() {
+    let run =
+        |arguments: &[&str]| Command::new(common::binary()).args(arguments).stdin(Stdio::null()).output().unwrap();
+    for command in ["serve", "check", "user", "watch", "cat", "deliver", "status"] {
+        for help in ["-h", "--help"] {
+            let output = run(&[command, help]);
+            assert_eq!(output.status.code(), Some(0), "{command} {help}");
+            assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("mailbell {command}")), "{command}");
+        }
+        assert_eq!(run(&[command, "--no-such-option"]).status.code(), Some(64), "{command}");
+    }
+    assert_eq!(run(&[]).status.code(), Some(64));
+    assert_eq!(run(&["no-such-command"]).status.code(), Some(64));
+    assert_eq!(run(&["--help"]).status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&run(&["--version"]).stdout).starts_with("mailbell 0."));
+}
+
+#[test]
+fn a_proxy_that_is_trusted_tells_the_true_client() {
+    let server = Server::with("proxy", &format!("{BASIC}[proxy]\ntrusted = [\"127.0.0.0/8\"]\n"));
+    let mut talk = server.smtp();
+    talk.write(b"PROXY TCP4 192.0.2.9 192.0.2.1 4711 25\r\n");
+    talk.expect("220");
+    talk.say("EHLO x", "250");
+    talk.say("MAIL FROM:<>", "250");
+    talk.say("RCPT TO:<alice@example.org>", "250");
+    talk.say("DATA", "354");
+    talk.say("Subject: x\r\n\r\nx\r\n.", "250");
+    assert_eq!(server.records()[0]["client"], "192.0.2.9");
+    let mut liar = server.smtp();
+    liar.stream().write_all(b"EHLO x\r\n").unwrap();
+    assert!(liar.is_closed());
+    server.stop();
+}
