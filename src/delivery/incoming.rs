@@ -181,7 +181,7 @@ impl<'a> Incoming<'a> {
         let summary = Summary::parse(&self.buffer);
         // The first recipient is as good as any other to write at.
         let first = recipients.first().ok_or_else(|| io::Error::other("a message without recipients"))?;
-        let draft = Draft::create(&self.delivery.maildir(&first.user), &id.text, self.delivery.modes)?;
+        let draft = Draft::create(&self.delivery.maildir(&first.user), &id.text, &self.delivery.modes)?;
         Ok(Begun { draft, id, lines, summary })
     }
 

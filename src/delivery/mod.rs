@@ -4,11 +4,14 @@
 //! a matter of memory and one write(2) without fsync; see `journal` for why that is enough.
 
 mod head;
+mod housekeeping;
 mod incoming;
 mod recorder;
+#[cfg(test)]
+mod tests;
 
 pub use incoming::Incoming;
-pub use recorder::{Recorder, Wake};
+pub use recorder::{Recorder, Stir};
 
 use crate::config::Config;
 use crate::journal::{Journal, KnownIds};
@@ -19,7 +22,7 @@ use crate::trace::{Facts, Origin, Via};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long the free space of the disk is taken to be what it was.
@@ -97,7 +100,6 @@ pub struct Stored {
 }
 
 /// Stores messages. One for the process.
-#[derive(Debug)]
 pub struct Delivery {
     hostname: String,
     root: PathBuf,
@@ -108,6 +110,10 @@ pub struct Delivery {
     /// What the disk had free, and when.
     free: Mutex<Option<(Instant, u64)>>,
     recorder: Option<Recorder>,
+    journal_keep: Duration,
+    /// Each with its user.
+    maildirs: Mutex<Vec<(String, PathBuf)>>,
+    scan: OnceLock<Stir>,
 }
 
 impl Delivery {
@@ -123,6 +129,9 @@ impl Delivery {
             ids: Ids::new(&config.hostname),
             free: Mutex::default(),
             recorder: journal.map(|(journal, known)| Recorder::new(journal, known)),
+            journal_keep: config.journal_keep,
+            maildirs: Mutex::default(),
+            scan: OnceLock::new(),
         }
     }
 
@@ -161,6 +170,12 @@ impl Delivery {
     /// The way into the journal; `None` where another process records.
     pub fn recorder(&self) -> Option<&Recorder> {
         self.recorder.as_ref()
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery").field("root", &self.root).finish_non_exhaustive()
     }
 }
 

@@ -3,23 +3,26 @@
 
 use super::Recipient;
 use crate::journal::{Journal, KnownIds, Record};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Memory for records that wait, octets. What is more is found again by a scan of the Maildirs.
 const WAITING: usize = 4 * 1024 * 1024;
 
-/// After so many records what is known is to be put in order, whatever the time.
-const UNSETTLED: u64 = 50_000;
+/// After so many records what is known is put in order, which makes it small.
+const UNSETTLED: usize = 50_000;
 
 /// The way into the journal, for every thread.
-#[derive(Debug)]
 pub struct Recorder {
     journal: Arc<Journal>,
     known: Arc<KnownIds>,
     state: Mutex<State>,
-    changed: Condvar,
+    /// Called when there is something to flush.
+    stir: Option<Stir>,
 }
+
+/// Something cheap that can be done from any thread.
+pub type Stir = Box<dyn Fn() + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -30,27 +33,20 @@ struct State {
     overflowed: bool,
     /// The last try failed, and the log knows.
     failing: bool,
-    /// There is something to be synced or tried again.
+    /// There is something to flush, and `stir` was called.
     due: bool,
-    unsettled: u64,
-    stopping: bool,
-}
-
-/// Why [`Recorder::wait`] came back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wake {
-    /// There are records to be synced or tried again.
-    Due,
-    /// The time is over, or there is much to settle.
-    Time,
-    /// The end.
-    Stop,
+    unsettled: usize,
 }
 
 impl Recorder {
     /// Writes to `journal` and marks in `known`.
     pub fn new(journal: Arc<Journal>, known: Arc<KnownIds>) -> Recorder {
-        Recorder { journal, known, state: Mutex::default(), changed: Condvar::new() }
+        Recorder { journal, known, state: Mutex::default(), stir: None }
+    }
+
+    /// `stir` is called after records came, once until the next [`Recorder::flush`].
+    pub fn on_record(&mut self, stir: Stir) {
+        self.stir = Some(stir);
     }
 
     /// What is known.
@@ -83,15 +79,16 @@ impl Recorder {
             return;
         }
         let mut state = self.lock();
-        state.unsettled += records.len() as u64;
+        state.unsettled += records.len();
         if state.waiting.is_empty() {
             self.append(&mut state, records);
         } else {
             self.keep(&mut state, records);
         }
-        if !state.due {
-            state.due = true;
-            self.changed.notify_all();
+        let due = std::mem::replace(&mut state.due, true);
+        drop(state);
+        if !due {
+            self.stir.iter().for_each(|stir| stir());
         }
     }
 
@@ -125,64 +122,52 @@ impl Recorder {
         }
     }
 
-    /// Tries again what waits, and makes the journal last. True: everything is recorded, but the Maildirs must be
-    /// scanned for messages whose records were too many to wait.
+    /// Tries again what waits, and makes the journal last. What is still to do then stirs again. True: everything is
+    /// recorded, but the Maildirs must be scanned for messages whose records were too many to wait.
     pub fn flush(&self) -> bool {
-        let overflowed = {
+        let (mut due, missed) = {
             let mut state = self.lock();
             let waiting = std::mem::take(&mut state.waiting);
             state.octets = 0;
             if !waiting.is_empty() {
                 self.append(&mut state, waiting);
             }
-            state.due = !state.waiting.is_empty();
-            state.waiting.is_empty() && std::mem::take(&mut state.overflowed)
+            if state.unsettled >= UNSETTLED {
+                self.settle_now(&mut state);
+            }
+            state.due = false;
+            (!state.waiting.is_empty(), state.waiting.is_empty() && std::mem::take(&mut state.overflowed))
         };
         if let Err(error) = self.journal.sync() {
             log::error!("journal: {error}");
-            self.lock().due = true;
+            due = true;
         }
-        overflowed
+        if due && !std::mem::replace(&mut self.lock().due, true) {
+            self.stir.iter().for_each(|stir| stir());
+        }
+        missed
     }
 
     /// A moment at which no record is being written: what is recorded becomes ready to be saved, and `seq` is that of
     /// the last such record.
     pub fn settle(&self) -> u64 {
-        let mut state = self.lock();
+        self.settle_now(&mut self.lock())
+    }
+
+    fn settle_now(&self, state: &mut State) -> u64 {
         state.unsettled = 0;
         self.known.settle();
         self.journal.last_seq()
     }
 
-    /// Sleeps until there is something to do, at most until `end`.
-    pub fn wait(&self, end: Instant) -> Wake {
-        self.wait_while(end, |state| !state.due && !state.stopping && state.unsettled < UNSETTLED)
-    }
-
-    /// Sleeps for a while in which more records may come, unless the end comes first.
-    pub fn linger(&self, time: Duration) -> Wake {
-        self.wait_while(Instant::now() + time, |state| !state.stopping)
-    }
-
-    fn wait_while(&self, end: Instant, condition: impl Fn(&mut State) -> bool) -> Wake {
-        let time = end.saturating_duration_since(Instant::now());
-        let (state, _) =
-            self.changed.wait_timeout_while(self.lock(), time, condition).unwrap_or_else(PoisonError::into_inner);
-        match *state {
-            State { stopping: true, .. } => Wake::Stop,
-            State { due: true, .. } => Wake::Due,
-            _ => Wake::Time,
-        }
-    }
-
-    /// Ends every [`Recorder::wait`], now and later.
-    pub fn stop(&self) {
-        self.lock().stopping = true;
-        self.changed.notify_all();
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").field("state", &self.state).finish_non_exhaustive()
     }
 }
 

@@ -195,6 +195,12 @@ impl Journal {
         Ok(())
     }
 
+    /// Puts another file in the place of the active segment, such as /dev/full, and gives the one before.
+    #[cfg(test)]
+    pub(crate) fn swap_file(&self, file: File) -> File {
+        std::mem::replace(&mut self.lock().file, file)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }

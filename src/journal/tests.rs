@@ -111,13 +111,10 @@ fn a_full_disk_costs_no_number_and_no_later_record() {
     let scratch = Scratch::new("full");
     let journal = Journal::open(&scratch.journal()).unwrap();
     add(&journal, "a");
-    let file = {
-        let mut writer = journal.lock();
-        std::mem::replace(&mut writer.file, OpenOptions::new().write(true).open("/dev/full").unwrap())
-    };
+    let file = journal.swap_file(OpenOptions::new().write(true).open("/dev/full").unwrap());
     journal.append(&mut [sample(0, "alice", "b")]).unwrap_err();
     assert_eq!(journal.last_seq(), 1);
-    journal.lock().file = file;
+    journal.swap_file(file);
     assert_eq!(add(&journal, "b").seq, 2);
 }
 

@@ -11,7 +11,7 @@ use log::warn;
 
 use super::listing::{Listing, UNMEASURED};
 use super::reader::MessageReader;
-use super::sizes::Sizes;
+use super::sizes::{Shape, Sizes};
 use crate::limits;
 
 /// How long a log-in waits for another session to end.
@@ -137,23 +137,24 @@ fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
     for index in unmeasured {
         unique_id.clear();
         listing.unique_id(index, &mut unique_id);
-        let size = match known.get(&unique_id) {
-            Some(octets) => Ok(octets),
-            None => {
-                block.resize(64 * 1024, 0);
-                measured += 1;
-                MessageReader::measure(&listing.path(maildir, index), &mut block)
+        let path = listing.path(maildir, index);
+        let size = rustix::fs::stat(&path).map_err(io::Error::from).map(|stat| Shape::of(&stat)).and_then(|shape| {
+            if let Some(octets) = known.get(&unique_id, shape) {
+                return Ok((octets, shape));
             }
-        };
+            block.resize(64 * 1024, 0);
+            measured += 1;
+            Ok((MessageReader::measure(&path, &mut block)?, shape))
+        });
         match size {
-            Ok(octets) => {
-                sizes.insert(&unique_id, octets);
+            Ok((octets, shape)) => {
+                sizes.insert(&unique_id, octets, shape);
                 listing.set_wire(index, octets);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(index),
             // It stays in the list, so that it is not forgotten; RETR will say that it cannot be read.
             Err(error) => {
-                warn!("{}: cannot be measured: {error}", listing.path(maildir, index).display());
+                warn!("{}: cannot be measured: {error}", path.display());
                 listing.set_wire(index, 0);
             }
         }

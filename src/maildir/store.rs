@@ -12,30 +12,23 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Modes of what is made here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Modes {
     file: u32,
     folder: u32,
+    /// Whether the process's umask takes rights away from files: the first file tells, which saves a system call for
+    /// every other one.
+    masked: Arc<OnceLock<bool>>,
 }
 
 impl Modes {
     /// Of the mode of files: who may read them may enter their folder. Never the world.
     pub fn of_files(mode: u32) -> Modes {
         let file = mode & 0o660 | 0o600;
-        Modes { file, folder: 0o700 | file & 0o060 | (file & 0o040) >> 2 }
-    }
-
-    /// Of files.
-    pub fn file(self) -> u32 {
-        self.file
-    }
-
-    /// Of folders.
-    pub fn folder(self) -> u32 {
-        self.folder
+        Modes { file, folder: 0o700 | file & 0o060 | (file & 0o040) >> 2, masked: Arc::default() }
     }
 }
 
@@ -44,7 +37,7 @@ impl Modes {
 /// # Errors
 ///
 /// Of mkdir(2) or fsync(2).
-pub fn make_maildir(maildir: &Path, modes: Modes) -> io::Result<()> {
+pub fn make_maildir(maildir: &Path, modes: &Modes) -> io::Result<()> {
     make_folder(maildir, modes)?;
     for name in ["tmp", "new", "cur"] {
         make_folder(&maildir.join(name), modes)?;
@@ -53,7 +46,7 @@ pub fn make_maildir(maildir: &Path, modes: Modes) -> io::Result<()> {
 }
 
 /// Makes a folder and those above it.
-fn make_folder(folder: &Path, modes: Modes) -> io::Result<()> {
+fn make_folder(folder: &Path, modes: &Modes) -> io::Result<()> {
     match DirBuilder::new().mode(modes.folder).create(folder) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
@@ -108,10 +101,10 @@ impl Draft {
     /// # Errors
     ///
     /// Of open(2) and, for a new Maildir, mkdir(2).
-    pub fn create(maildir: &Path, id: &str, modes: Modes) -> io::Result<Draft> {
+    pub fn create(maildir: &Path, id: &str, modes: &Modes) -> io::Result<Draft> {
         let path = maildir.join("tmp").join(id);
         let file = in_maildir(maildir, modes, || create(&path, modes))?;
-        Ok(Draft { file, made: Made(vec![path.clone()]), path, modes, size: 0 })
+        Ok(Draft { file, made: Made(vec![path.clone()]), path, modes: modes.clone(), size: 0 })
     }
 
     /// Appends octets, in one write(2) unless the system takes fewer.
@@ -145,7 +138,7 @@ impl Draft {
         for maildir in maildirs {
             let path = maildir.join("tmp").join(id);
             if path != self.path {
-                in_maildir(maildir, self.modes, || match fs::hard_link(&self.path, &path) {
+                in_maildir(maildir, &self.modes, || match fs::hard_link(&self.path, &path) {
                     Err(error) if no_link(&error) => self.copy_to(&path),
                     outcome => outcome,
                 })?;
@@ -159,7 +152,7 @@ impl Draft {
     }
 
     fn copy_to(&self, path: &Path) -> io::Result<()> {
-        let mut copy = create(path, self.modes)?;
+        let mut copy = create(path, &self.modes)?;
         let whole = File::open(&self.path).and_then(|mut from| io::copy(&mut from, &mut copy));
         whole.and_then(|_| copy.sync_all()).inspect_err(|_| drop(fs::remove_file(path)))
     }
@@ -184,7 +177,7 @@ impl Staged {
             // unwrap: every path here was made by joining a Maildir, "tmp" and an id.
             let maildir = path.parent().and_then(Path::parent).unwrap();
             let new = maildir.join("new");
-            let folder = in_maildir(maildir, self.modes, || File::open(&new))?;
+            let folder = in_maildir(maildir, &self.modes, || File::open(&new))?;
             let target = new.join(file_name);
             fs::rename(&*path, &target).map_err(at(&target))?;
             failpoint::reach("after-rename");
@@ -201,7 +194,7 @@ impl Staged {
 }
 
 /// Does something in a Maildir; if the Maildir is not there, makes it and tries again.
-fn in_maildir<T>(maildir: &Path, modes: Modes, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+fn in_maildir<T>(maildir: &Path, modes: &Modes, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let outcome = match act() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => make_maildir(maildir, modes).and_then(|()| act()),
         outcome => outcome,
@@ -214,23 +207,13 @@ fn at(path: &Path) -> impl Fn(io::Error) -> io::Error {
     |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-fn create(path: &Path, modes: Modes) -> io::Result<File> {
+fn create(path: &Path, modes: &Modes) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(modes.file).open(path)?;
-    if umask() & modes.file != 0 {
+    let mode = || file.metadata().map(|metadata| metadata.permissions().mode() & 0o777);
+    if *modes.masked.get_or_init(|| mode().is_ok_and(|mode| mode != modes.file)) {
         file.set_permissions(fs::Permissions::from_mode(modes.file))?;
     }
     Ok(file)
-}
-
-/// The process's umask as it was at the first message; where it cannot be read, what takes everything away. Knowing it
-/// saves a system call for each message.
-fn umask() -> u32 {
-    static UMASK: OnceLock<u32> = OnceLock::new();
-    *UMASK.get_or_init(|| {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let octal = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-        octal.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o777)
-    })
 }
 
 /// Whether this says that there can be no link, rather than that something is wrong.

@@ -3,7 +3,9 @@ use crate::maildir::testing::{files, folder};
 use proptest::prelude::*;
 use std::os::unix::fs::MetadataExt;
 
-const MODES: Modes = Modes { file: 0o640, folder: 0o750 };
+fn modes() -> Modes {
+    Modes::of_files(0o640)
+}
 
 fn tmp(maildir: &Path) -> usize {
     fs::read_dir(maildir.join("tmp")).map_or(0, |entries| entries.count())
@@ -18,7 +20,8 @@ fn modes_never_open_to_the_world() {
     for (asked, file, folder) in
         [(0o640, 0o640, 0o750), (0o600, 0o600, 0o700), (0o660, 0o660, 0o770), (0o666, 0o660, 0o770), (0, 0o600, 0o700)]
     {
-        assert_eq!(Modes::of_files(asked), Modes { file, folder }, "{asked:o}");
+        let modes = Modes::of_files(asked);
+        assert_eq!((modes.file, modes.folder), (file, folder), "{asked:o}");
     }
 }
 
@@ -26,7 +29,7 @@ fn modes_never_open_to_the_world() {
 fn recipients_share_one_file_in_maildirs_that_are_made() {
     let root = folder("store");
     let maildirs: Vec<PathBuf> = ["a", "b", "c"].iter().map(|user| root.join("mail").join(user)).collect();
-    let mut draft = Draft::create(&maildirs[0], "1.M2", Modes::of_files(0o660)).unwrap();
+    let mut draft = Draft::create(&maildirs[0], "1.M2", &Modes::of_files(0o660)).unwrap();
     draft.write(b"one ").unwrap();
     draft.write(b"two").unwrap();
     assert_eq!(draft.size(), 7);
@@ -47,10 +50,10 @@ fn recipients_share_one_file_in_maildirs_that_are_made() {
 fn a_message_that_is_dropped_leaves_nothing_at_any_step() {
     let root = folder("dropped");
     let maildirs = [root.join("a"), root.join("b")];
-    let mut draft = Draft::create(&maildirs[0], "1", MODES).unwrap();
+    let mut draft = Draft::create(&maildirs[0], "1", &modes()).unwrap();
     draft.write(b"x").unwrap();
     drop(draft);
-    let draft = Draft::create(&maildirs[0], "1", MODES).unwrap();
+    let draft = Draft::create(&maildirs[0], "1", &modes()).unwrap();
     drop(draft.stage("1", &maildirs).unwrap());
     assert!(maildirs.iter().all(|maildir| tmp(maildir) == 0 && files(maildir).is_empty()));
     fs::remove_dir_all(root).unwrap();
@@ -60,7 +63,7 @@ fn a_message_that_is_dropped_leaves_nothing_at_any_step() {
 fn the_first_may_be_left_out() {
     let root = folder("left-out");
     let maildirs = [root.join("a"), root.join("b")];
-    let mut draft = Draft::create(&maildirs[0], "1", MODES).unwrap();
+    let mut draft = Draft::create(&maildirs[0], "1", &modes()).unwrap();
     draft.write(b"x").unwrap();
     draft.stage("1", &maildirs[1..]).unwrap().publish("1").unwrap();
     assert!(tmp(&maildirs[0]) == 0 && files(&maildirs[0]).is_empty());
@@ -72,9 +75,9 @@ fn the_first_may_be_left_out() {
 fn what_vanished_on_the_way_is_made_again() {
     let root = folder("vanished");
     let maildirs = [root.join("a"), root.join("b")];
-    make_maildir(&maildirs[0], MODES).unwrap();
+    make_maildir(&maildirs[0], &modes()).unwrap();
     fs::remove_dir(maildirs[0].join("tmp")).unwrap();
-    let draft = Draft::create(&maildirs[0], "1", MODES).unwrap();
+    let draft = Draft::create(&maildirs[0], "1", &modes()).unwrap();
     let staged = draft.stage("1", &maildirs).unwrap();
     fs::remove_dir(maildirs[1].join("new")).unwrap();
     staged.publish("1").unwrap();
@@ -92,7 +95,7 @@ fn where_there_is_no_link_there_is_a_copy() {
         return;
     }
     let far = shm.join(root.file_name().unwrap());
-    let mut draft = Draft::create(&root.join("a"), "1", MODES).unwrap();
+    let mut draft = Draft::create(&root.join("a"), "1", &modes()).unwrap();
     draft.write(&[b'x'; 100_000]).unwrap();
     draft.stage("1", &[far.join("b"), root.join("a"), root.join("c")]).unwrap().publish("1").unwrap();
     let path = far.join("b/new/1");
@@ -110,7 +113,7 @@ proptest! {
         let root = folder("all-or-nothing");
         let maildirs: Vec<PathBuf> = (0..recipients).map(|n| root.join(n.to_string())).collect();
         for maildir in &maildirs {
-            make_maildir(maildir, MODES).unwrap();
+            make_maildir(maildir, &modes()).unwrap();
         }
         let victim = &maildirs[broken % recipients];
         let breaks = |name: &str| {
@@ -120,7 +123,7 @@ proptest! {
         if step == 0 {
             breaks("tmp");
         }
-        let outcome = Draft::create(&maildirs[0], "1", MODES).and_then(|mut draft| {
+        let outcome = Draft::create(&maildirs[0], "1", &modes()).and_then(|mut draft| {
             draft.write(b"message")?;
             if step == 1 {
                 // The name is taken.

@@ -232,6 +232,7 @@ impl<M> Session<M> {
                     Failure::TooLarge => reply::TOO_LARGE,
                     Failure::Loop => reply::LOOP,
                     Failure::NoRoom => reply::NO_ROOM,
+                    Failure::OverQuota => reply::MAILBOX_FULL,
                     Failure::System => reply::SYSTEM,
                 };
                 return self.each_recipient(&transaction, |_| refusal.to_owned(), out).unwrap_or(Step::Continue);

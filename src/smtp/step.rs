@@ -121,6 +121,8 @@ pub enum Failure {
     Loop,
     /// The disk is full.
     NoRoom,
+    /// Somebody's quota was reached.
+    OverQuota,
     /// The system failed.
     System,
 }

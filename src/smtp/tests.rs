@@ -123,6 +123,7 @@ fn every_outcome_has_its_reply() {
         (Failure::TooLarge, "552 5.3.4 "),
         (Failure::Loop, "554 5.4.6 "),
         (Failure::NoRoom, "452 4.3.1 "),
+        (Failure::OverQuota, "552 5.2.2 "),
         (Failure::System, "451 4.3.0 "),
     ] {
         let mut driver = driver_in("Recipients");
