@@ -75,6 +75,19 @@ pub enum Domains {
     These(Vec<String>),
 }
 
+impl Domains {
+    /// Whether mail for this domain (or address literal) is ours; case and a dot at the end do not count.
+    pub fn contains(&self, domain: &str) -> bool {
+        match self {
+            Domains::Any => true,
+            Domains::These(ours) => {
+                let domain = domain.strip_suffix('.').unwrap_or(domain).to_lowercase();
+                ours.contains(&domain)
+            }
+        }
+    }
+}
+
 /// `[mail]`.
 #[derive(Clone, Debug)]
 pub struct Mail {
@@ -232,6 +245,13 @@ impl Config {
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
         let line = self.file.as_ref().map_or(0, |file| load::line_of_key(file, key));
         Problem { file: self.file.clone().unwrap_or_else(|| "built-in defaults".into()), line, message: message.into() }
+    }
+
+    /// Whether anybody can hand in or fetch mail over the network.
+    pub fn takes_mail(&self) -> bool {
+        let doors =
+            [&self.smtp.listen, &self.submission, &self.lmtp, &self.pop3.listen, &self.tls.smtps, &self.tls.pop3s];
+        doors.iter().any(|places| !places.is_empty())
     }
 
     /// Where a user's mail is.

@@ -119,6 +119,7 @@ impl<'a> Driver<'a> {
                 let (failure, ours) = match failure {
                     delivery::Failure::TooLarge => (Failure::TooLarge, false),
                     delivery::Failure::Loop => (Failure::Loop, false),
+                    delivery::Failure::OverQuota => (Failure::OverQuota, false),
                     delivery::Failure::DiskFull => (Failure::NoRoom, true),
                     delivery::Failure::System(_) => (Failure::System, true),
                 };
