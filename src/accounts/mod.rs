@@ -116,7 +116,7 @@ impl Accounts {
         let local = path.local_part.to_lowercase();
         match &path.domain {
             Some(domain) if !self.domains.contains(domain) => return Err(Unknown::NotOurDomain),
-            None if local != POSTMASTER => return Err(Unknown::NoSuchUser),
+            // An address without a domain is one of ours, as Postfix has it: what a camera or a script is told to write.
             _ => {}
         }
         let is_postmaster = local == POSTMASTER || cut(&local, self.subaddress) == Some(POSTMASTER);
