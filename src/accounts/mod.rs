@@ -171,18 +171,19 @@ impl Accounts {
 
 fn read_users(config: &Config) -> (Vec<Account>, Vec<Problem>) {
     let file = &config.users.file;
-    match fs::read(file) {
-        Ok(text) => passwd::parse(file, &text),
-        // A server that only watches other programs' Maildirs needs no accounts.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !config.takes_mail() => (Vec::new(), Vec::new()),
-        Err(error) => {
-            let message = match error.kind() {
-                io::ErrorKind::NotFound => "there is no such file; `mailbell user add NAME` makes it".to_owned(),
-                _ => format!("cannot be read: {error}"),
-            };
-            (Vec::new(), vec![Problem { file: file.clone(), line: 0, message }])
-        }
+    let error = match fs::read(file) {
+        Ok(text) => return passwd::parse(file, &text),
+        Err(error) => error,
+    };
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    let hint = if is_missing { "; `mailbell user add NAME` makes it" } else { "" };
+    let problem = config.problem("users.file", format!("`users.file`: {}: {error}{hint}", file.display()));
+    // Where nobody named the file, nobody was added yet, or nobody is needed: other programs' Maildirs can be watched.
+    if is_missing && problem.line == 0 {
+        log::warn!("{}: there is no such file, so nobody has mail here yet{hint}", file.display());
+        return (Vec::new(), Vec::new());
     }
+    (Vec::new(), vec![problem])
 }
 
 fn read_aliases(config: &Config, known: &Known<'_>) -> (HashMap<String, Vec<usize>>, Vec<Problem>) {

@@ -27,8 +27,6 @@ pub struct Modes {
 impl Modes {
     /// Of the mode of files: who may read them may enter their folder. Never the world.
     pub fn of_files(mode: u32) -> Modes {
-        // Asked now, since a sandbox may hide it later.
-        umask();
         let file = mode & 0o660 | 0o600;
         Modes { file, folder: 0o700 | file & 0o060 | (file & 0o040) >> 2, masked: Arc::default() }
     }

@@ -24,7 +24,8 @@ const CAPACITY: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Fifo {
     path: PathBuf,
-    read: File,
+    /// `None` only while [`Fifo::has_reader`] looks.
+    read: Option<File>,
     write: File,
     identity: (u64, u64),
     /// Tells when somebody read, closed, or took away the FIFO; without it, asking now and then has to do.
@@ -70,11 +71,10 @@ impl Fifo {
         let write = open_end(path, OFlags::WRONLY)?;
         let identity = identity(&write.metadata()?);
         let survived = fcntl_getpipe_size(&read)? == CAPACITY || ioctl_fionread(&read)? > 0;
-        let fifo = Fifo { path: path.to_owned(), read, write, identity, events: watch(path) };
-        let found = if survived { Found::Old(fifo.peek().ok()) } else { Found::New };
+        let found = if survived { Found::Old(peek(&read).ok()) } else { Found::New };
         // Where the kernel does not give as much, a smaller pipe holds fewer lines, and that is all.
-        let _ = fcntl_setpipe_size(&fifo.write, CAPACITY);
-        Ok((fifo, found))
+        let _ = fcntl_setpipe_size(&write, CAPACITY);
+        Ok((Fifo { path: path.to_owned(), read: Some(read), write, identity, events: watch(path) }, found))
     }
 
     /// Readable when [`Fifo::drain_events`] will have seen something.
@@ -107,7 +107,7 @@ impl Fifo {
     ///
     /// As FIONREAD says.
     pub(super) fn left(&self) -> io::Result<u64> {
-        Ok(ioctl_fionread(&self.read)?)
+        Ok(ioctl_fionread(&self.write)?)
     }
 
     /// Writes a line of at most PIPE_BUF octets, whole; false when there is no room for it.
@@ -130,8 +130,8 @@ impl Fifo {
     ///
     /// As read(2) says.
     pub(super) fn take_out(&mut self) -> io::Result<Vec<u8>> {
-        let mut octets = vec![0; fcntl_getpipe_size(&self.read)?.max(CAPACITY)];
-        let count = match self.read.read(&mut octets) {
+        let mut octets = vec![0; fcntl_getpipe_size(&self.write)?.max(CAPACITY)];
+        let count = match self.read.as_mut().map_or(Ok(0), |read| read.read(&mut octets)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             other => other?,
         };
@@ -145,14 +145,15 @@ impl Fifo {
     ///
     /// When our own end cannot be opened again, because the FIFO was taken away; this one is of no use then.
     pub(super) fn has_reader(&mut self) -> io::Result<bool> {
-        self.read = File::open("/dev/null")?;
+        self.read = None;
         let mut fds = [PollFd::new(&self.write, PollFlags::empty())];
         let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         let alone = fds[0].revents().contains(PollFlags::ERR);
-        self.read = open_end(&self.path, OFlags::RDONLY)?;
-        if identity(&self.read.metadata()?) != self.identity {
+        let read = open_end(&self.path, OFlags::RDONLY)?;
+        if identity(&read.metadata()?) != self.identity {
             return Err(io::Error::other("the FIFO was replaced"));
         }
+        self.read = Some(read);
         polled?;
         Ok(!alone)
     }
@@ -161,19 +162,19 @@ impl Fifo {
     pub(super) fn is_in_place(&self) -> bool {
         fs::metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity)
     }
+}
 
-    /// What is in it, without taking it out.
-    fn peek(&self) -> io::Result<Vec<u8>> {
-        let (copy_read, copy_write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        fcntl_setpipe_size(&copy_write, fcntl_getpipe_size(&self.read)?)?;
-        let count = match tee(&self.read, &copy_write, CAPACITY, SpliceFlags::NONBLOCK) {
-            Err(Errno::AGAIN) => 0,
-            other => other?,
-        };
-        let mut octets = vec![0; count];
-        File::from(copy_read).read_exact(&mut octets)?;
-        Ok(octets)
-    }
+/// What is in a FIFO, without taking it out.
+fn peek(fifo: &File) -> io::Result<Vec<u8>> {
+    let (copy_read, copy_write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    fcntl_setpipe_size(&copy_write, fcntl_getpipe_size(fifo)?)?;
+    let count = match tee(fifo, &copy_write, CAPACITY, SpliceFlags::NONBLOCK) {
+        Err(Errno::AGAIN) => 0,
+        other => other?,
+    };
+    let mut octets = vec![0; count];
+    File::from(copy_read).read_exact(&mut octets)?;
+    Ok(octets)
 }
 
 /// Device and inode.
