@@ -53,8 +53,11 @@ impl Segment {
     /// When the file cannot be opened.
     pub fn lines(&self) -> io::Result<Lines> {
         let file = File::open(&self.path)?;
-        let source =
-            if self.compressed { Source::Gzip(MultiGzDecoder::new(BufReader::new(file))) } else { Source::Plain(file) };
+        let source = if self.compressed {
+            Source::Gzip(Box::new(MultiGzDecoder::new(BufReader::new(file))))
+        } else {
+            Source::Plain(file)
+        };
         Ok(Lines { reader: BufReader::with_capacity(64 * 1024, source) })
     }
 
@@ -102,7 +105,7 @@ pub struct Lines {
 #[derive(Debug)]
 enum Source {
     Plain(File),
-    Gzip(MultiGzDecoder<BufReader<File>>),
+    Gzip(Box<MultiGzDecoder<BufReader<File>>>),
 }
 
 impl Read for Source {
