@@ -3,11 +3,11 @@
 //! A cursor is a small text file in `STATE/cursors/`, written in place with one pwrite(2) of fixed width: it survives
 //! `kill -9` to the last write, and a power cut to some recent one, which is then repeated and not lost.
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown, lchown};
 use std::path::{Path, PathBuf};
 
 /// Two numbers of 20 digits, a space and a newline.
@@ -69,7 +69,10 @@ impl Cursor {
         let io = |error: io::Error| CursorError::Io(path.clone(), error);
         fs::DirBuilder::new().recursive(true).mode(0o750).create(&dir).map_err(io)?;
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o640).open(&path).map_err(io)?;
+        options.read(true).write(true).create(true).truncate(false).mode(0o640);
+        // root may come here, and the folder is another user's.
+        let file = options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(&path).map_err(io)?;
+        give_to_owner(state, &dir, &file);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(CursorError::InUse(name.to_owned())),
@@ -117,6 +120,20 @@ impl Cursor {
     }
 }
 
+/// Gives what root made to the user whose state this is, who must be able to read it at the next start.
+fn give_to_owner(state: &Path, dir: &Path, file: &File) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let give = |owner: fs::Metadata| {
+        let (user, group) = (Some(owner.uid()), Some(owner.gid()));
+        lchown(dir, user, group).and_then(|()| fchown(file, user, group))
+    };
+    if let Err(error) = fs::metadata(state).and_then(give) {
+        log::warn!("{}: {error}", dir.display());
+    }
+}
+
 enum Stored {
     Place(Place),
     Nothing,
@@ -143,7 +160,7 @@ fn read(file: &File) -> io::Result<Stored> {
     Ok(place.map_or(Stored::Damaged, Stored::Place))
 }
 
-/// Every cursor and its place, without holding them; for `status`.
+/// Every cursor and its place, without holding them; for `status`. One that cannot be read is logged and left out.
 ///
 /// # Errors
 ///
@@ -156,10 +173,10 @@ pub fn cursors(state: &Path) -> io::Result<Vec<(String, Place)>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        if let Some(name) = entry.file_name().to_str()
-            && let Stored::Place(place) = read(&File::open(entry.path())?)?
-        {
-            found.push((decode(name), place));
+        match (entry.file_name().to_str(), File::open(entry.path()).and_then(|file| read(&file))) {
+            (Some(name), Ok(Stored::Place(place))) => found.push((decode(name), place)),
+            (_, Ok(_)) => {}
+            (_, Err(error)) => log::warn!("{}: {error}", entry.path().display()),
         }
     }
     found.sort_by(|one, other| one.0.cmp(&other.0));
@@ -171,7 +188,7 @@ pub fn cursors(state: &Path) -> io::Result<Vec<(String, Place)>> {
 ///
 /// # Errors
 ///
-/// When a cursor cannot be read or written.
+/// When the folder cannot be read, or a cursor cannot be written.
 pub fn clamp_all(state: &Path, last: u64) -> io::Result<()> {
     for (name, place) in cursors(state)? {
         if place.written > last || place.acknowledged > last {

@@ -296,6 +296,31 @@ fn cursors_hold_their_place_one_process_at_a_time() {
     assert_eq!(Cursor::open(&scratch.0, name, || 5).unwrap().place(), Place::default());
 }
 
+#[test]
+fn a_cursor_that_cannot_be_read_stops_nobody() {
+    let scratch = Scratch::new("unreadable");
+    drop(Cursor::open(&scratch.0, "watch:mine", || 7).unwrap());
+    fs::create_dir(scratch.0.join("cursors/watch:another-user-s")).unwrap();
+    assert_eq!(cursors(&scratch.0).unwrap(), [("watch:mine".to_owned(), Place::at(7))]);
+    clamp_all(&scratch.0, 3).unwrap();
+    assert_eq!(cursors(&scratch.0).unwrap(), [("watch:mine".to_owned(), Place::at(3))]);
+}
+
+#[test]
+fn what_root_makes_belongs_to_whom_the_state_belongs() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let scratch = Scratch::new("root");
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    chown(&scratch.0, Some(12345), Some(23456)).unwrap();
+    drop(Cursor::open(&scratch.0, "watch:x", || 7).unwrap());
+    for path in ["cursors", "cursors/watch:x"] {
+        let metadata = fs::metadata(scratch.0.join(path)).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (12345, 23456), "{path}");
+    }
+}
+
 /// What the server does from time to time: everything that is recorded may be saved, and is.
 fn save(known: &KnownIds, journal: &Journal, user: &str, new: &[&str]) {
     known.settle();
