@@ -243,6 +243,48 @@ impl Conn {
         Ok(ready > 0)
     }
 
+    /// Lets the peer wait, after what is queued was sent.
+    ///
+    /// # Errors
+    ///
+    /// Early, when the peer left or the server stops. A peer that closed only its own half still waits for a reply.
+    pub fn pause(&mut self, how_long: Duration) -> Result<(), Error> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        self.flush()?;
+        let end = Instant::now() + how_long;
+        let mut awaited = PollFlags::RDHUP;
+        // As in `receive_command`: `Peer::stop` wakes who is marked as waiting.
+        self.peer.waiting.store(self.peer.epoch.elapsed().as_millis() as u64, SeqCst);
+        let outcome = loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if self.peer.stop.load(SeqCst) {
+                break Err(Error::Stopping);
+            }
+            if left.is_zero() {
+                break Ok(());
+            }
+            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+            let mut fds = [PollFd::new(&self.peer.socket.0, awaited)];
+            if let Err(error) = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&left))) {
+                break Err(io::Error::from(error).into());
+            }
+            let seen = fds[0].revents();
+            if seen.intersects(PollFlags::HUP | PollFlags::ERR) && !self.peer.stop.load(SeqCst) {
+                break Err(Error::Closed);
+            }
+            if seen.contains(PollFlags::RDHUP) {
+                awaited = PollFlags::empty();
+            }
+        };
+        self.peer.waiting.store(BUSY, SeqCst);
+        outcome
+    }
+
+    /// How long each command is waited for from now on.
+    pub fn set_command_timeout(&mut self, timeout: Duration) {
+        self.command_timeout = timeout;
+    }
+
     /// Message data: whatever is there, at least one octet, to be taken with [`Conn::consume`].
     ///
     /// `received` is how much of this message has come so far and `began` when it began: a sender slower than

@@ -15,7 +15,7 @@
 //! A message flows one way: accept -> `conn` -> `smtp::Session` -> `dot` -> `maildir` (fsync) -> `journal` -> 250, and
 //! from the journal to each subscriber in `notify`. Nothing below knows who reads it.
 
-// Floor 0. Siblings: smtp -> address, dot, sasl, trace; pop3 -> dot; header -> trace -> date; all -> limits.
+// Floor 0. Siblings: smtp -> address, dot, sasl, trace; pop3 -> dot, sasl; header -> trace -> date; all -> limits.
 pub mod address;
 pub mod counters;
 pub mod date;

@@ -1,9 +1,224 @@
-//! POP3 over a connection: does what the session's steps say.
+//! POP3 over a connection: does what the session's steps say. Messages go from file to socket through the dot encoder in
+//! large blocks; what a reply says and which command may come when is the session's affair (`pop3`), not this room's.
+//!
+//! Every way in which a session ends but QUIT leaves the maildrop as it was (RFC 1939 section 6).
 
-use crate::conn::{Client, Conn};
+mod login;
+
+use std::io::Read;
+
+use crate::conn::{Client, Command, Conn, Error};
+use crate::limits;
+use crate::maildir::drop::{self, Maildrop};
+use crate::maildir::reader::MessageReader;
+use crate::maillog::Line;
+use crate::pop3::{Maildrop as _, Marks, Part, Session, Step, Unavailable, Updating};
+use crate::sasl::{Exchange, Mechanism};
 use crate::service::{Door, Service};
 
+/// Most octets that are read of a message at once. The block and the output that it becomes stay in a core's cache.
+const BLOCK: usize = 64 * 1024;
+
+/// The same for TOP, which is asked for headers.
+const TOP_BLOCK: usize = 8 * 1024;
+
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
-pub fn serve(_service: &Service, _conn: Conn, _client: &Client, _door: Door) {
-    unimplemented!("pop3d")
+pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
+    service.counters.pop3_sessions.one();
+    let stamp = service.live().accounts.all_plain().then(|| login::stamp(&service.config.hostname));
+    let session = Session::new(login::settings(service, client, door, stamp.clone()));
+    let mut driver = Driver {
+        service,
+        conn,
+        client,
+        door,
+        session,
+        stamp,
+        exchange: None,
+        user: None,
+        line: Vec::new(),
+        block: Vec::new(),
+        sent: Sent::default(),
+        deleted: 0,
+    };
+    let end = driver.run();
+    driver.end(&end);
+}
+
+/// What a session handed out: messages by RETR, and octets on disk by RETR and TOP.
+#[derive(Default)]
+struct Sent {
+    messages: u64,
+    octets: u64,
+}
+
+struct Driver<'a> {
+    service: &'a Service,
+    conn: Conn,
+    client: &'a Client,
+    door: Door,
+    session: Session<Maildrop>,
+    /// What APOP digests begin with; only where APOP is offered.
+    stamp: Option<String>,
+    /// The SASL exchange under way.
+    exchange: Option<(Mechanism, Exchange)>,
+    /// Who logged in.
+    user: Option<String>,
+    /// The command of the moment.
+    line: Vec<u8>,
+    /// Empty while the session waits: an idle one keeps no buffer.
+    block: Vec<u8>,
+    sent: Sent,
+    /// Messages that the update removed.
+    deleted: usize,
+}
+
+impl Driver<'_> {
+    fn run(&mut self) -> Result<(), Error> {
+        self.session.greeting(self.conn.output());
+        loop {
+            let mut step = self.next_line()?;
+            loop {
+                self.conn.flush_blocks()?;
+                step = match step {
+                    Step::Continue => break,
+                    Step::Close => return Ok(()),
+                    Step::More => self.session.more(self.conn.output()),
+                    Step::StartTls => self.start_tls()?,
+                    Step::Login(login) => self.log_in(login)?,
+                    Step::Auth { mechanism, initial } => self.begin_exchange(mechanism, initial.as_deref())?,
+                    Step::AuthResponse => self.go_on_with_exchange()?,
+                    Step::Send(part) => self.send(part)?,
+                    Step::Update => self.update(),
+                };
+            }
+        }
+    }
+
+    /// Waits for a line and gives it to the session.
+    fn next_line(&mut self) -> Result<Step, Error> {
+        if !self.conn.has_input() {
+            self.block = Vec::new();
+            let usual = self.service.config.pop3.command_timeout;
+            let crowded = self.service.admission.is_crowded();
+            self.conn.set_command_timeout(if crowded { usual.min(limits::CROWDED_COMMAND) } else { usual });
+        }
+        Ok(match self.conn.command(self.session.line_limit())? {
+            Command::Line(line) => {
+                self.line.clear();
+                self.line.extend_from_slice(line);
+                self.session.command(&self.line, self.conn.output())
+            }
+            Command::TooLong => {
+                self.exchange = None;
+                self.session.line_too_long(self.conn.output())
+            }
+        })
+    }
+
+    fn start_tls(&mut self) -> Result<Step, Error> {
+        // A reload may have taken the certificate away since the greeting.
+        let Some(config) = self.service.live().tls.clone() else { return Err(Error::Closed) };
+        if let Err(error) = self.conn.start_tls(&config) {
+            self.service.counters.tls_failures.one();
+            log::info!("{}: TLS handshake with {} failed: {error}", self.door, self.client);
+            return Err(Error::Closed);
+        }
+        self.service.counters.tls_handshakes.one();
+        self.session.tls_started();
+        Ok(Step::Continue)
+    }
+
+    /// Sends a message, or says why not.
+    fn send(&mut self, part: Part) -> Result<Step, Error> {
+        let (mut reader, mut octets) = match self.open(part) {
+            Ok(opened) => opened,
+            Err(why) => return Ok(self.session.message_opened(part, Err(why), self.conn.output())),
+        };
+        let step = self.session.message_opened(part, Ok(()), self.conn.output());
+        let mut encoder = part.encoder();
+        while octets > 0 && encoder.encode(&self.block[..octets], self.conn.output()) {
+            self.sent.octets += octets as u64;
+            self.conn.flush_blocks()?;
+            octets = reader.read(&mut self.block).inspect_err(|error| {
+                log::error!("pop3: message {} cannot be read to its end: {error}", part.message_number);
+            })?;
+        }
+        encoder.finish(self.conn.output());
+        if part.lines.is_none() {
+            self.service.counters.messages_retrieved.one();
+            self.sent.messages += 1;
+        }
+        Ok(step)
+    }
+
+    /// Opens a message and reads its first block, before anything is said: a file that cannot be read is answered, and
+    /// does not end the session.
+    fn open(&mut self, part: Part) -> Result<(MessageReader, usize), Unavailable> {
+        let maildrop = self.session.maildrop().ok_or(Unavailable::Failed)?;
+        let mut reader = maildrop.open_message(part.message_number).map_err(|error| match error {
+            drop::Error::Gone => Unavailable::Gone,
+            error => {
+                log::error!("pop3: {error}");
+                Unavailable::Failed
+            }
+        })?;
+        // With room for one octet more than all of a small message, one read(2) tells that it was all.
+        let most = if part.lines.is_some() { TOP_BLOCK } else { BLOCK };
+        let room = usize::try_from(maildrop.size(part.message_number)).map_or(most, |size| most.min(size + 1));
+        if self.block.len() < room {
+            self.block.resize(room, 0);
+        }
+        let octets = reader.read(&mut self.block).map_err(|error| {
+            log::error!("pop3: message {} cannot be read: {error}", part.message_number);
+            Unavailable::Failed
+        })?;
+        Ok((reader, octets))
+    }
+
+    /// QUIT: what was deleted goes, what was sent is seen.
+    fn update(&mut self) -> Step {
+        let (mark_seen, nothing) = (self.service.config.pop3.mark_seen, Marks::new());
+        let report = self.session.updating().map(|Updating { maildrop, deleted, seen }| {
+            maildrop.update(deleted, if mark_seen { seen } else { &nothing })
+        });
+        let report = report.unwrap_or_default();
+        self.service.counters.messages_deleted.add(report.removed as u64);
+        self.deleted = report.removed;
+        self.session.updated(report.failed, self.conn.output())
+    }
+
+    /// Says goodbye where that is right, and frees the maildrop before the client can see the end.
+    fn end(mut self, end: &Result<(), Error>) {
+        // RFC 1939 section 3 has a silent client closed without a word.
+        if matches!(end, Err(Error::Stopping)) {
+            self.session.stopping(self.conn.output());
+        }
+        std::mem::drop(self.session);
+        self.conn.close();
+        if let Err(Error::Io(error)) = &end {
+            log::info!("{}: {}: {error}", self.door, self.client);
+        }
+        if let Some(user) = &self.user {
+            Line::new("session-end")
+                .field("user", user)
+                .field("client", self.client)
+                .field("door", self.door)
+                .field("retrieved", self.sent.messages)
+                .field("octets", self.sent.octets)
+                .field("deleted", self.deleted)
+                .field("why", why(end))
+                .info();
+        }
+    }
+}
+
+fn why(end: &Result<(), Error>) -> &'static str {
+    match end {
+        Ok(()) => "quit",
+        Err(Error::Closed) => "closed",
+        Err(Error::Timeout) => "timeout",
+        Err(Error::Stopping) => "stopping",
+        Err(Error::Io(_)) => "error",
+    }
 }

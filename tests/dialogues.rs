@@ -1,8 +1,9 @@
 //! Plays every dialogue script in `tests/dialogues/` against the real binary: one file a rule of the protocol.
 //!
 //! `C: text` is sent with CRLF, `C-: text` without; `\r \n \t \xHH \\` are escapes. `S: pattern` is one line that must come,
-//! with `*` for anything; after the last line the server must have sent nothing more. `S-EOF` is the end of the
-//! connection. `@ message TEXT` puts a message into alice's Maildir before a POP3 dialogue; `@ door=KIND` chooses the
+//! with `*` for anything and the same escapes; after the last line the server must have sent nothing more. `S-EOF` is the
+//! end of the connection. `C*20: text` is said 20 times, and so are `C-*20:` and `S*20:`. `@ message TEXT` puts a message
+//! into alice's Maildir before a POP3 dialogue; `@ door=KIND` chooses the
 //! listener. `# text` says which rule it is.
 
 mod common;
@@ -47,15 +48,22 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// `*` stands for anything; written the slow and obvious way.
-fn matches(pattern: &str, line: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == line,
-        Some((head, tail)) => {
-            line.starts_with(head)
-                && (head.len()..=line.len())
-                    .filter(|&at| line.is_char_boundary(at))
-                    .any(|at| matches(tail, &line[at..]))
+fn matches(pattern: &[u8], line: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => line.is_empty(),
+        Some((b'*', tail)) => (0..=line.len()).any(|at| matches(tail, &line[at..])),
+        Some((first, tail)) => line.split_first().is_some_and(|(octet, line)| octet == first && matches(tail, line)),
+    }
+}
+
+/// `C*20: text` is `C: text`, 20 times.
+fn repeated(line: &str) -> std::iter::RepeatN<String> {
+    let parts = line.split_once(": ").and_then(|(word, text)| Some((word.split_once('*')?, text)));
+    match parts {
+        Some(((word @ ("C" | "C-" | "S"), times), text)) => {
+            std::iter::repeat_n(format!("{word}: {text}"), times.parse().unwrap())
         }
+        _ => std::iter::repeat_n(line.to_owned(), 1),
     }
 }
 
@@ -79,7 +87,9 @@ fn play(server: &Server, file: &Path, default_door: &str) -> Result<(), String> 
     }
     let mut talk = Talk::to(server.address(door));
     let mut expected_any = false;
-    for (number, line) in script.lines().enumerate() {
+    let lines = script.lines().enumerate().flat_map(|(number, line)| repeated(line).map(move |line| (number, line)));
+    for (number, line) in lines {
+        let line = line.as_str();
         let at = |text: String| Err(format!("{}:{}: {text}", file.file_name().unwrap().display(), number + 1));
         if let Some(text) = line.strip_prefix("C: ").or_else(|| (line == "C:").then_some("")) {
             let mut octets = unescape(text);
@@ -89,9 +99,9 @@ fn play(server: &Server, file: &Path, default_door: &str) -> Result<(), String> 
             talk.write(&unescape(text));
         } else if let Some(pattern) = line.strip_prefix("S: ").or_else(|| (line == "S:").then_some("")) {
             expected_any = true;
-            match talk.line() {
-                Some(got) if matches(pattern, &got) => {}
-                Some(got) => return at(format!("expected {pattern:?}, got {got:?}")),
+            match talk.octets() {
+                Some(got) if matches(&unescape(pattern), &got) => {}
+                Some(got) => return at(format!("expected {pattern}, got {}", got.escape_ascii())),
                 None => return at(format!("expected {pattern:?}, the connection was closed")),
             }
         } else if line == "S-EOF" {
@@ -143,5 +153,7 @@ fn pop3() {
 
 #[test]
 fn patterns_match_as_they_say() {
-    assert!(matches("250 *", "250 ok") && matches("*", "") && matches("a*b*c", "aXbYc") && !matches("a*b", "a"));
+    assert!(
+        matches(b"250 *", b"250 ok") && matches(b"*", b"") && matches(b"a*b*c", b"aXbYc") && !matches(b"a*b", b"a")
+    );
 }

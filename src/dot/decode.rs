@@ -1,9 +1,38 @@
 //! Message data on the way in: CRLF lines with dots stuffed become LF lines; the end is CRLF . CRLF and nothing else.
+//! It reads no socket and knows no limit; the caller feeds blocks of any size.
+//!
+//! # Bare CR and bare LF
+//!
+//! Both are stored as they came, and neither ends a line here, so no peer that reads line ends otherwise than we do can
+//! smuggle a second message into a first. A dot after a bare LF is part of the message and is kept. (Postfix's
+//! `smtpd_forbid_bare_newline = normalize` takes that dot away, or the whole line where it holds nothing else. Who sends
+//! a bare LF has not looked for a dot after it either, as curl does with a file of LF lines, so the dot is his; and it
+//! can harm nobody, since POP3 stuffs it again on the way out.)
 
-/// A strict little machine over the octets of message data. Start of DATA counts as after CRLF.
+use memchr::memchr;
+
+/// Where the next octet stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// After CRLF. The start of the data counts as that (RFC 5321 section 4.1.1.4: an empty message is `. CRLF` alone).
+    #[default]
+    Start,
+    /// After the dot that began a line and that is dropped whatever follows.
+    Dot,
+    /// After that dot and a CR that is held back.
+    DotCr,
+    /// After a CR that is held back.
+    Cr,
+    /// Anywhere else.
+    Inside,
+}
+
+/// A strict little machine over the octets of message data.
+///
+/// A message that ends has nothing held back, and the number of LF stored is the number of CRLF and bare LF that came.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
-    // private state to be built
+    place: Place,
 }
 
 impl Decoder {
@@ -12,17 +41,52 @@ impl Decoder {
         Decoder::default()
     }
 
-    /// Decodes `input` and appends what is to be stored to `out`. Gives how many octets of `input` belong to the message,
-    /// and whether it ended there; the rest is the next command's.
-    pub fn decode(&mut self, _input: &[u8], _out: &mut Vec<u8>) -> (usize, bool) {
-        unimplemented!("dot::decode")
+    /// Decodes `input` and appends what is to be stored to `out`, at most one octet more than came in. Gives how many
+    /// octets of `input` belong to the message, and whether it ended there; the rest is the next command's. After the
+    /// end the decoder is as new.
+    pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> (usize, bool) {
+        out.reserve(input.len() + 1);
+        let mut at = 0;
+        while at < input.len() {
+            self.place = match (self.place, input[at]) {
+                (Place::Start, b'.') => Place::Dot,
+                (Place::Dot, b'\r') => Place::DotCr,
+                (Place::DotCr, b'\n') => {
+                    self.place = Place::Start;
+                    return (at + 1, true);
+                }
+                (Place::Cr, b'\n') => {
+                    out.push(b'\n');
+                    Place::Start
+                }
+                (Place::Cr | Place::DotCr, b'\r') => {
+                    out.push(b'\r');
+                    Place::Cr
+                }
+                (Place::Start | Place::Inside, b'\r') => Place::Cr,
+                (place, _) => {
+                    if matches!(place, Place::Cr | Place::DotCr) {
+                        out.push(b'\r');
+                    }
+                    let text = &input[at..];
+                    let text = &text[..memchr(b'\r', text).unwrap_or(text.len())];
+                    out.extend_from_slice(text);
+                    at += text.len();
+                    self.place = Place::Inside;
+                    continue;
+                }
+            };
+            at += 1;
+        }
+        (at, false)
     }
 }
 
 /// The same for BDAT (RFC 3030): no dots, no end of data; CRLF becomes LF, across chunks too.
 #[derive(Clone, Debug, Default)]
 pub struct LineEnds {
-    // private state to be built
+    /// A CR is held back, since an LF may follow.
+    cr: bool,
 }
 
 impl LineEnds {
@@ -32,12 +96,32 @@ impl LineEnds {
     }
 
     /// Appends what is to be stored of `input` to `out`.
-    pub fn decode(&mut self, _input: &[u8], _out: &mut Vec<u8>) {
-        unimplemented!("dot::decode")
+    pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) {
+        out.reserve(input.len() + 1);
+        let Some(&first) = input.first() else { return };
+        if self.cr && first != b'\n' {
+            out.push(b'\r');
+        }
+        let mut rest = input;
+        while let Some(cr) = memchr(b'\r', rest) {
+            out.extend_from_slice(&rest[..cr]);
+            rest = &rest[cr + 1..];
+            if rest.first().is_some_and(|&next| next != b'\n') {
+                out.push(b'\r');
+            }
+        }
+        out.extend_from_slice(rest);
+        self.cr = input.last() == Some(&b'\r');
     }
 
     /// The end of the last chunk: what was held back.
-    pub fn finish(&mut self, _out: &mut Vec<u8>) {
-        unimplemented!("dot::decode")
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.cr) {
+            out.push(b'\r');
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -114,7 +114,13 @@ fn one_session_at_a_time_and_the_lock_dies_with_it() {
     assert!(matches!(Maildrop::open(&place.maildir, "alice", &place.maildrops), Err(Error::InUse)));
     let other = folder("drop-other");
     assert!(Maildrop::open(&other, "bob", &place.maildrops).is_ok());
-    drop(first);
+    // Who comes while the other session is about to end waits for it.
+    let leaving = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        drop(first);
+    });
+    drop(place.open());
+    leaving.join().unwrap();
     let maildrops = Arc::clone(&place.maildrops);
     let maildir = place.maildir.clone();
     let crashed = std::thread::spawn(move || {
@@ -211,14 +217,19 @@ fn foreign_files_are_measured_once_and_never_renamed() {
     let remembered = place.state.join("sizes/alice");
     let text = fs::read_to_string(&remembered).unwrap();
     assert_eq!(text.lines().count(), 3, "{text}");
-    fs::write(&remembered, text.replace("2.h 6", "2.h 60")).unwrap();
+    fs::write(&remembered, text.replace("2.h 6 ", "2.h 60 ")).unwrap();
     place.rename("new/1.h", "cur/1.h:2,F");
     assert_eq!(sizes(&place.open()), [3, 60, 7]);
+    // Another file that took a name is measured again.
+    fs::write(place.maildir.join("new/9.h"), b"b\nc").unwrap();
+    place.rename("new/9.h", "cur/2.h,S=9:2,S");
+    assert_eq!(sizes(&place.open()), [3, 6, 7]);
     fs::remove_file(&remembered).unwrap();
     assert_eq!(sizes(&place.open()), [3, 6, 7]);
     fs::remove_file(place.maildir.join("cur/1.h:2,F")).unwrap();
     place.open();
-    assert_eq!(fs::read_to_string(&remembered).unwrap(), "mailbell sizes 1\n2.h 6\n");
+    let text = fs::read_to_string(&remembered).unwrap();
+    assert!(text.starts_with("mailbell sizes 2\n2.h 6 3 ") && text.lines().count() == 2, "{text}");
 }
 
 #[test]

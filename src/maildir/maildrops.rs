@@ -4,20 +4,26 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use log::warn;
 
 use super::listing::{Listing, UNMEASURED};
 use super::reader::MessageReader;
-use super::sizes::Sizes;
+use super::sizes::{Shape, Sizes};
 use crate::limits;
+
+/// How long a log-in waits for another session to end.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// All maildrops of the process.
 #[derive(Debug)]
 pub struct Maildrops {
     sizes: PathBuf,
     open: Mutex<HashSet<String>>,
+    /// Told whenever a maildrop is closed.
+    closed: Condvar,
     kept: Mutex<Vec<Kept>>,
 }
 
@@ -38,6 +44,7 @@ pub(super) struct Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         self.maildrops.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.user);
+        self.maildrops.closed.notify_all();
     }
 }
 
@@ -50,7 +57,7 @@ impl Lock {
 impl Maildrops {
     /// `sizes` is the folder STATE/sizes; it is made when it is needed.
     pub fn new(sizes: PathBuf) -> Maildrops {
-        Maildrops { sizes, open: Mutex::default(), kept: Mutex::default() }
+        Maildrops { sizes, open: Mutex::default(), closed: Condvar::new(), kept: Mutex::default() }
     }
 
     /// How many maildrops are open.
@@ -58,9 +65,14 @@ impl Maildrops {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// `None` while another session has the maildrop.
+    /// `None` while another session has the maildrop, and keeps it for longer than a session needs to end whose client
+    /// has gone: who hangs up without QUIT and comes again at once finds it free.
     pub(super) fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut open, _) = self
+            .closed
+            .wait_timeout_while(open, PATIENCE, |open| open.contains(user))
+            .unwrap_or_else(PoisonError::into_inner);
         open.insert(user.to_owned()).then(|| Lock { maildrops: Arc::clone(self), user: user.to_owned() })
     }
 
@@ -125,23 +137,24 @@ fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
     for index in unmeasured {
         unique_id.clear();
         listing.unique_id(index, &mut unique_id);
-        let size = match known.get(&unique_id) {
-            Some(octets) => Ok(octets),
-            None => {
-                block.resize(64 * 1024, 0);
-                measured += 1;
-                MessageReader::measure(&listing.path(maildir, index), &mut block)
+        let path = listing.path(maildir, index);
+        let size = rustix::fs::stat(&path).map_err(io::Error::from).map(|stat| Shape::of(&stat)).and_then(|shape| {
+            if let Some(octets) = known.get(&unique_id, shape) {
+                return Ok((octets, shape));
             }
-        };
+            block.resize(64 * 1024, 0);
+            measured += 1;
+            Ok((MessageReader::measure(&path, &mut block)?, shape))
+        });
         match size {
-            Ok(octets) => {
-                sizes.insert(&unique_id, octets);
+            Ok((octets, shape)) => {
+                sizes.insert(&unique_id, octets, shape);
                 listing.set_wire(index, octets);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(index),
             // It stays in the list, so that it is not forgotten; RETR will say that it cannot be read.
             Err(error) => {
-                warn!("{}: cannot be measured: {error}", listing.path(maildir, index).display());
+                warn!("{}: cannot be measured: {error}", path.display());
                 listing.set_wire(index, 0);
             }
         }

@@ -3,21 +3,26 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
+use super::name::Name;
 use crate::dot::encode::WireSize;
 
 /// How a gzip file with deflate begins (RFC 1952 section 2.3.1).
 pub const GZIP: [u8; 3] = [0x1F, 0x8B, 8];
 
 /// A message's octets as they were before compression, LF line ends and all. Read it in large blocks: a plain file
-/// costs an open(2) and one read(2) a block, no more.
+/// costs an open(2) and one read(2) a block, and no more where its name tells when it has come to its end.
 #[derive(Debug)]
 pub struct MessageReader {
     file: File,
     kind: Kind,
+    /// Octets that are left of a plain file, if its name tells its size. A block that is not filled ends at 0 then, and
+    /// nobody has to ask for the end; where the name is wrong, it is asked for as ever.
+    left: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -25,6 +30,8 @@ enum Kind {
     /// Nothing was read yet; the first block will tell.
     Unknown,
     Plain,
+    /// All of a plain file was read.
+    End,
     /// The decoder has a descriptor of its own.
     Gzip(Box<MultiGzDecoder<File>>),
 }
@@ -32,7 +39,13 @@ enum Kind {
 impl MessageReader {
     /// Opens a message file.
     pub fn open(path: &Path) -> io::Result<MessageReader> {
-        Ok(MessageReader { file: File::open(path)?, kind: Kind::Unknown })
+        let left = path.file_name().and_then(|file_name| Name::parse(file_name.as_bytes()).size);
+        Ok(MessageReader { file: File::open(path)?, kind: Kind::Unknown, left })
+    }
+
+    /// Reads a message file that is open already, at its beginning.
+    pub fn of(file: File) -> MessageReader {
+        MessageReader { file, kind: Kind::Unknown, left: None }
     }
 
     /// Counts a whole message as RETR sends it, by way of a block that the caller keeps for many messages.
@@ -59,17 +72,31 @@ impl MessageReader {
         file.rewind()?;
         Ok((file.read(block)?, head == GZIP))
     }
+
+    /// Counts what was read of a plain file into a block of so many octets.
+    fn taken(&mut self, octets: usize, block: usize) {
+        self.left = self.left.and_then(|left| left.checked_sub(octets as u64));
+        if octets < block && self.left == Some(0) {
+            self.kind = Kind::End;
+        }
+    }
 }
 
 impl Read for MessageReader {
     fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
         match &mut self.kind {
-            Kind::Plain => self.file.read(block),
+            Kind::Plain => {
+                let octets = self.file.read(block)?;
+                self.taken(octets, block.len());
+                Ok(octets)
+            }
+            Kind::End => Ok(0),
             Kind::Gzip(decoder) => decoder.read(block),
             Kind::Unknown => {
                 let (octets, gzip) = MessageReader::read_first(&mut self.file, block)?;
                 if !gzip {
                     self.kind = Kind::Plain;
+                    self.taken(octets, block.len());
                     return Ok(octets);
                 }
                 self.file.rewind()?;

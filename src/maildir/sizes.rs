@@ -1,7 +1,8 @@
 //! The sizes of messages whose names do not tell them, remembered in one small file for each user, so that another
 //! program's file is read for its size once. The file may be lost at any time; it is then made anew.
 //!
-//! Its lines are `UNIQUE-ID OCTETS`. Only messages that are there are written again, which bounds it. It is replaced by
+//! Its lines are `UNIQUE-ID OCTETS FILE-OCTETS SECONDS NANOSECONDS`: a size is believed only of the file that it was
+//! measured of, as its own length and the time of its last change tell, for names are used again. Only messages that are there are written again, which bounds it. It is replaced by
 //! rename, without fsync: what a power cut takes is measured again.
 
 use std::collections::HashMap;
@@ -9,16 +10,37 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+use rustix::fs::Stat;
+
 /// The first line, so that a later form can be told apart.
-const HEAD: &str = "mailbell sizes 1\n";
+const HEAD: &str = "mailbell sizes 2\n";
 
 /// No file larger than this is read: some 1,000,000 messages.
 const LARGEST: u64 = 64 << 20;
 
+/// What tells a file from another that took its name: its octets on disk and the time of its last change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    octets: u64,
+    seconds: i64,
+    nanoseconds: u64,
+}
+
+impl Shape {
+    /// From what stat(2) says.
+    pub fn of(stat: &Stat) -> Shape {
+        Shape {
+            octets: u64::try_from(stat.st_size).unwrap_or(0),
+            seconds: stat.st_mtime,
+            nanoseconds: stat.st_mtime_nsec,
+        }
+    }
+}
+
 /// Remembered sizes by unique-id.
 #[derive(Debug, Default)]
 pub struct Sizes {
-    by_id: HashMap<Vec<u8>, u64>,
+    by_id: HashMap<Vec<u8>, (u64, Shape)>,
 }
 
 impl Sizes {
@@ -33,23 +55,21 @@ impl Sizes {
         for line in lines.split_inclusive(|&octet| octet == b'\n') {
             // A last line without its end may have lost digits.
             let Some(line) = line.strip_suffix(b"\n") else { continue };
-            let Some(space) = memchr::memchr(b' ', line) else { continue };
-            let octets = std::str::from_utf8(&line[space + 1..]).ok().and_then(|digits| digits.parse().ok());
-            if let Some(octets) = octets {
-                sizes.insert(&line[..space], octets);
+            if let Some((unique_id, octets, shape)) = parse(line) {
+                sizes.insert(unique_id, octets, shape);
             }
         }
         sizes
     }
 
-    /// The size of a message, octets as RETR sends them.
-    pub fn get(&self, unique_id: &[u8]) -> Option<u64> {
-        self.by_id.get(unique_id).copied()
+    /// The size of a message whose file has this shape, octets as RETR sends them.
+    pub fn get(&self, unique_id: &[u8], shape: Shape) -> Option<u64> {
+        self.by_id.get(unique_id).filter(|(_, known)| *known == shape).map(|(octets, _)| *octets)
     }
 
     /// Remembers a size. `unique_id` has no space and no line end in it.
-    pub fn insert(&mut self, unique_id: &[u8], octets: u64) {
-        self.by_id.insert(unique_id.to_vec(), octets);
+    pub fn insert(&mut self, unique_id: &[u8], octets: u64, shape: Shape) {
+        self.by_id.insert(unique_id.to_vec(), (octets, shape));
     }
 
     /// How many are remembered.
@@ -70,9 +90,9 @@ impl Sizes {
             fs::create_dir_all(folder)?;
         }
         let mut content = HEAD.as_bytes().to_vec();
-        for (unique_id, octets) in &self.by_id {
+        for (unique_id, (octets, shape)) in &self.by_id {
             content.extend_from_slice(unique_id);
-            content.extend_from_slice(format!(" {octets}\n").as_bytes());
+            writeln!(content, " {octets} {} {} {}", shape.octets, shape.seconds, shape.nanoseconds)?;
         }
         // No user name has a `~`, so this is no other user's file.
         let mut new = path.as_os_str().to_owned();
@@ -83,9 +103,24 @@ impl Sizes {
     }
 }
 
+/// Takes a line apart, without its end.
+fn parse(line: &[u8]) -> Option<(&[u8], u64, Shape)> {
+    let space = memchr::memchr(b' ', line)?;
+    let mut numbers = std::str::from_utf8(&line[space + 1..]).ok()?.split(' ');
+    let octets = numbers.next()?.parse().ok()?;
+    let shape = Shape {
+        octets: numbers.next()?.parse().ok()?,
+        seconds: numbers.next()?.parse().ok()?,
+        nanoseconds: numbers.next()?.parse().ok()?,
+    };
+    numbers.next().is_none().then_some((&line[..space], octets, shape))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SHAPE: Shape = Shape { octets: 90, seconds: -7, nanoseconds: 5 };
 
     #[test]
     fn survives_what_happens_to_files() {
@@ -93,16 +128,19 @@ mod tests {
         let path = folder.join("sizes/alice");
         assert!(Sizes::load(&path).is_empty());
         let mut sizes = Sizes::default();
-        sizes.insert(b"1.M2.h", 120);
-        sizes.insert(b"mb-00", u64::MAX);
+        sizes.insert(b"1.M2.h", 120, SHAPE);
+        sizes.insert(b"mb-00", u64::MAX, Shape { octets: 0, seconds: i64::MIN, nanoseconds: u64::MAX });
         sizes.store(&path).unwrap();
         let read = Sizes::load(&path);
-        assert_eq!((read.len(), read.get(b"1.M2.h"), read.get(b"mb-00")), (2, Some(120), Some(u64::MAX)));
+        assert_eq!(read.by_id, sizes.by_id);
+        assert_eq!(read.get(b"1.M2.h", SHAPE), Some(120));
+        assert_eq!(read.get(b"1.M2.h", Shape { nanoseconds: 6, ..SHAPE }), None);
 
-        fs::write(&path, format!("{HEAD}a 1\nb\nc x\n d\ne 99999999999999999999\nf 12")).unwrap();
+        let lines = "a 1 90 -7 5\nb\nc x\n d\ne 99999999999999999999 90 -7 5\ng 1 90 -7\nh 1 90 -7 5 5\nf 12 90 -7 5";
+        fs::write(&path, format!("{HEAD}{lines}")).unwrap();
         let read = Sizes::load(&path);
-        assert_eq!((read.len(), read.get(b"a"), read.get(b"f")), (1, Some(1), None));
-        for other in ["", "mailbell sizes 2\na 1\n", "mailbell"] {
+        assert_eq!((read.len(), read.get(b"a", SHAPE)), (1, Some(1)));
+        for other in ["", "mailbell sizes 1\na 1\n", "mailbell"] {
             fs::write(&path, other).unwrap();
             assert!(Sizes::load(&path).is_empty(), "{other}");
         }

@@ -4,9 +4,9 @@
 //! characters, `?` for exactly one, everything else for itself. A field that the message does not have is as an empty
 //! one, so `*` matches it, `?*` asks for a field that says something, and `""` for one that says nothing.
 
-use super::nearest::nearest;
 use crate::journal::Record;
 use crate::journal::record::FIELDS;
+use crate::nearest::nearest;
 
 /// `users` and every entry of `match` must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

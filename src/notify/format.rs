@@ -7,10 +7,10 @@
 //! than some 3,000 octets; PATH_MAX is 4,096) are they cut too, because a torn line would cost a reader the next one.
 
 use super::filter::field;
-use super::nearest::nearest;
 use crate::journal::Record;
 use crate::journal::record::FIELDS;
 use crate::limits::PIPE_LINE;
+use crate::nearest::nearest;
 
 /// Most octets in a template: the shortest values of all its fields then fit in a line beside its text.
 const TEMPLATE: usize = 2_048;

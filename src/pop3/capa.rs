@@ -1,13 +1,14 @@
 //! What the server says it can do: CAPA (RFC 2449 section 5), the list of AUTH without an argument, and LANG.
 
 use super::step::Settings;
+use crate::sasl::Mechanism;
 
 /// The mechanisms that may be used on this connection now. PLAIN and LOGIN show the password to whoever listens.
-pub(super) fn mechanisms(settings: &Settings) -> impl Iterator<Item = &'static str> {
+pub(super) fn mechanisms(settings: &Settings) -> impl Iterator<Item = Mechanism> {
     let cleartext = settings.cleartext_allowed || settings.tls_active;
-    [("CRAM-MD5", settings.cram_md5), ("PLAIN", cleartext), ("LOGIN", cleartext)]
+    [(Mechanism::CramMd5, settings.cram_md5), (Mechanism::Plain, cleartext), (Mechanism::Login, cleartext)]
         .into_iter()
-        .filter_map(|(name, offered)| offered.then_some(name))
+        .filter_map(|(mechanism, offered)| offered.then_some(mechanism))
 }
 
 /// Appends the reply to CAPA.
@@ -18,9 +19,9 @@ pub(super) fn capabilities(settings: &Settings, out: &mut Vec<u8>) {
     }
     if mechanisms(settings).next().is_some() {
         out.extend_from_slice(b"SASL");
-        for name in mechanisms(settings) {
+        for mechanism in mechanisms(settings) {
             out.push(b' ');
-            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(mechanism.name().as_bytes());
         }
         out.extend_from_slice(b"\r\n");
     }
@@ -34,8 +35,8 @@ pub(super) fn capabilities(settings: &Settings, out: &mut Vec<u8>) {
 /// Appends the list that AUTH without an argument gives; no RFC has it, but clients of old servers ask for it.
 pub(super) fn mechanism_list(settings: &Settings, out: &mut Vec<u8>) {
     out.extend_from_slice(b"+OK Mechanisms follow\r\n");
-    for name in mechanisms(settings) {
-        out.extend_from_slice(name.as_bytes());
+    for mechanism in mechanisms(settings) {
+        out.extend_from_slice(mechanism.name().as_bytes());
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b".\r\n");

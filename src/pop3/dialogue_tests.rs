@@ -72,7 +72,7 @@ fn play(name: &str, script: Script) {
     let maildrop = Fake { messages: messages.collect(), gone: Vec::new() };
     let mut settings = settings();
     settings.tls_available = false;
-    settings.stamp = None;
+    settings.cram_md5 = true;
     let mut driver = Driver::new(settings, maildrop);
     let mut replies = Vec::new();
     driver.session.greeting(&mut replies);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dot::encode::WireSize;
+use crate::sasl::{Credentials, Exchange, Fault, Progress};
 
 /// Messages as they would be stored, with LF line ends, and their unique-ids.
 #[derive(Clone, Debug, Default)]
@@ -52,12 +53,12 @@ pub(super) struct Driver {
     pub(super) closed: bool,
     /// What was applied at QUIT.
     pub(super) applied: Option<(Vec<u32>, Vec<u32>)>,
-    login: Option<Vec<u8>>,
+    exchange: Option<Exchange>,
 }
 
 impl Driver {
     pub(super) fn new(settings: Settings, maildrop: Fake) -> Driver {
-        Driver { session: Session::new(settings), maildrop, closed: false, applied: None, login: None }
+        Driver { session: Session::new(settings), maildrop, closed: false, applied: None, exchange: None }
     }
 
     /// One line without its end; gives the reply.
@@ -82,23 +83,15 @@ impl Driver {
                 }
                 Step::Login(Login::Password { name, password }) => self.check(&name, &password, &mut out),
                 Step::Login(Login::Apop { .. }) => self.session.opened(Err(Refusal::Auth), &mut out),
-                Step::Auth { mechanism: "PLAIN", initial: Some(initial) } => self.plain(&initial, &mut out),
-                Step::Auth { mechanism: "LOGIN", initial: None } => {
-                    self.login = Some(Vec::new());
-                    self.session.challenge("VXNlcm5hbWU6", &mut out)
+                Step::Auth { mechanism, initial } => {
+                    let begun = Exchange::begin(mechanism, initial.as_deref(), || "<1.2@mailbell>".into());
+                    self.exchanged(begun, &mut out)
                 }
-                Step::Auth { .. } => self.session.challenge("", &mut out),
-                Step::AuthResponse => match self.login.take() {
-                    Some(name) if name.is_empty() => {
-                        self.login = Some(line.to_vec());
-                        self.session.challenge("UGFzc3dvcmQ6", &mut out)
-                    }
-                    Some(name) if name == b"YWxpY2U=" && line == b"c2VjcmV0LWE=" => {
-                        self.check("alice", b"secret-a", &mut out)
-                    }
-                    Some(_) => self.check("", b"", &mut out),
-                    None => self.plain(line, &mut out),
-                },
+                Step::AuthResponse => {
+                    let mut exchange = self.exchange.take().expect("an exchange was begun");
+                    let progress = exchange.respond(line);
+                    self.exchanged(progress.map(|progress| (exchange, progress)), &mut out)
+                }
                 Step::Send(part) => self.send(part, &mut out),
                 Step::Update => {
                     let updating = self.session.updating().expect("QUIT led to Update");
@@ -109,12 +102,14 @@ impl Driver {
         }
     }
 
-    fn plain(&mut self, response: &[u8], out: &mut Vec<u8>) -> Step {
-        // base64 of NUL alice NUL secret-a
-        if response == b"AGFsaWNlAHNlY3JldC1h" {
-            self.check("alice", b"secret-a", out)
-        } else {
-            self.check("", b"", out)
+    fn exchanged(&mut self, outcome: Result<(Exchange, Progress), Fault>, out: &mut Vec<u8>) -> Step {
+        match outcome {
+            Ok((exchange, Progress::Challenge(text))) => {
+                self.exchange = Some(exchange);
+                self.session.challenge(&text, out)
+            }
+            Ok((_, Progress::Done(Credentials::Password { name, password }))) => self.check(&name, &password, out),
+            Ok(_) | Err(_) => self.session.opened(Err(Refusal::Auth), out),
         }
     }
 

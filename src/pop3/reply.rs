@@ -26,6 +26,7 @@ pub(super) const LOGIN_FIRST: &str = "Log in first";
 pub(super) const LOGGED_IN: &str = "Logged in already";
 pub(super) const NO_ARGUMENT: &str = "This command takes no argument";
 pub(super) const LINE_TOO_LONG: &str = "Line too long";
+pub(super) const STOPPING: &str = "[SYS/TEMP] The server ends this session, try again later";
 pub(super) const TOO_MANY_ERRORS: &str = "Too many errors, closing";
 
 pub(super) const ZERO: &str = "Messages are numbered from 1";

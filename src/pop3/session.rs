@@ -9,6 +9,7 @@ use super::transaction::Transaction;
 use super::verb::{self, Place, Verb};
 use super::{Maildrop, capa, reply};
 use crate::limits;
+use crate::sasl::Mechanism;
 
 /// The states of RFC 1939 section 3, and the end.
 #[derive(Debug)]
@@ -201,14 +202,12 @@ impl<M: Maildrop> Session<M> {
             return Step::Continue;
         }
         let (wanted, initial) = argument::pair(argument);
-        let named = |name: &&str| name.as_bytes().eq_ignore_ascii_case(wanted);
-        let offered = capa::mechanisms(&self.settings).find(named);
-        match offered {
-            Some(mechanism) => Step::Auth { mechanism, initial: initial.map(<[u8]>::to_vec) },
-            None if wanted.eq_ignore_ascii_case(b"PLAIN") || wanted.eq_ignore_ascii_case(b"LOGIN") => {
-                self.error(reply::CLEARTEXT_REFUSED, out)
+        match Mechanism::named(wanted) {
+            Some(mechanism) if capa::mechanisms(&self.settings).any(|offered| offered == mechanism) => {
+                Step::Auth { mechanism, initial: initial.map(<[u8]>::to_vec) }
             }
-            None => self.error(reply::UNKNOWN_MECHANISM, out),
+            Some(Mechanism::Plain | Mechanism::Login) => self.error(reply::CLEARTEXT_REFUSED, out),
+            _ => self.error(reply::UNKNOWN_MECHANISM, out),
         }
     }
 
@@ -316,6 +315,12 @@ impl<M: Maildrop> Session<M> {
             reply::err(out, reply::NOT_ALL_REMOVED);
         }
         Step::Close
+    }
+
+    /// Ends the session for the server's own reasons; nothing is deleted.
+    pub fn stopping(&mut self, out: &mut Vec<u8>) {
+        self.enter(State::Closed);
+        reply::err(out, reply::STOPPING);
     }
 
     /// The name of the state, for logs and `mailbell status`.

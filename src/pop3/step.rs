@@ -3,6 +3,7 @@
 
 use super::Marks;
 use crate::dot::encode::Encoder;
+use crate::sasl::Mechanism;
 
 /// What the driver knows of the connection when it begins.
 #[derive(Clone, Debug, Default)]
@@ -32,12 +33,11 @@ pub enum Step {
     StartTls,
     /// Check these credentials, open the maildrop, then call `opened`.
     Login(Login),
-    /// Begin a SASL exchange with this mechanism (in capitals); answer with `challenge` or `opened`. `initial` is the
-    /// initial response as it came, base64 or `=` (RFC 5034 section 4).
+    /// Begin a SASL exchange; answer with `challenge` or `opened`.
     Auth {
-        /// `PLAIN`, `LOGIN` or `CRAM-MD5`.
-        mechanism: &'static str,
-        /// The initial response.
+        /// One that is offered.
+        mechanism: Mechanism,
+        /// The initial response as it came: base64, or `=` for an empty one (RFC 5034 section 4).
         initial: Option<Vec<u8>>,
     },
     /// This line answers the last challenge; answer with `challenge` or `opened`.

@@ -299,13 +299,23 @@ impl Talk {
 
     /// One line without its end; `None` at the end of the connection.
     pub fn line(&mut self) -> Option<String> {
+        self.octets().map(|line| String::from_utf8_lossy(&line).into_owned())
+    }
+
+    /// The same, octet for octet.
+    pub fn octets(&mut self) -> Option<Vec<u8>> {
         let mut line = Vec::new();
         match self.reader.read_until(b'\n', &mut line) {
-            Ok(0) => None,
-            Ok(_) => Some(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
             Err(error) => panic!("no line came: {error}"),
         }
+        // A server that is killed may leave half a line.
+        let whole = line.ends_with(b"\n");
+        line.truncate(line.strip_suffix(b"\r\n").unwrap_or(&line).len());
+        assert!(!whole || !line.ends_with(b"\n"), "a line without CRLF: {}", line.escape_ascii());
+        Some(line)
     }
 
     /// One whole reply: for SMTP all its lines, for POP3 its first.

@@ -1,0 +1,113 @@
+//! How a client becomes a user with an open maildrop: credentials, the delay for who guesses, the lock.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Driver;
+use crate::conn::{Client, Error};
+use crate::maildir::drop::{self, Maildrop};
+use crate::maillog::Line;
+use crate::pop3::{Login, Refusal, Settings, Step};
+use crate::sasl::{Credentials, Exchange, Fault, Mechanism, Progress};
+use crate::service::{Door, Service};
+
+/// What a session may offer on this connection.
+pub(super) fn settings(service: &Service, client: &Client, door: Door, stamp: Option<String>) -> Settings {
+    Settings {
+        tls_available: service.live().tls.is_some(),
+        tls_active: door.is_implicit_tls(),
+        cleartext_allowed: client.is_local() || !service.config.tls.required_for_auth,
+        cram_md5: stamp.is_some(),
+        stamp,
+    }
+}
+
+/// What APOP and CRAM-MD5 digest with the secret (RFC 1939 section 7, RFC 2195): never the same twice, and not to be
+/// guessed before it is said.
+pub(super) fn stamp(hostname: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Relaxed);
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let mut noise = [0; 8];
+    // Without noise the stamp is still new, and that is what its protocol asks for.
+    let _ = rustix::rand::getrandom(&mut noise, rustix::rand::GetRandomFlags::empty());
+    format!("<{:x}.{}.{count}.{micros}@{hostname}>", u64::from_ne_bytes(noise), std::process::id())
+}
+
+impl Driver<'_> {
+    /// USER and PASS, or APOP.
+    pub(super) fn log_in(&mut self, login: Login) -> Result<Step, Error> {
+        match login {
+            Login::Password { name, password } => self.authenticate(&Credentials::Password { name, password }, "USER"),
+            Login::Apop { name, digest } => {
+                let stamp = self.stamp.clone().unwrap_or_default();
+                self.authenticate(&Credentials::Apop { name, stamp, digest }, "APOP")
+            }
+        }
+    }
+
+    /// AUTH.
+    pub(super) fn begin_exchange(&mut self, mechanism: Mechanism, initial: Option<&[u8]>) -> Result<Step, Error> {
+        let begun = Exchange::begin(mechanism, initial, || stamp(&self.service.config.hostname));
+        self.exchanged(mechanism, begun)
+    }
+
+    /// The line that answers a challenge.
+    pub(super) fn go_on_with_exchange(&mut self) -> Result<Step, Error> {
+        let Some((mechanism, mut exchange)) = self.exchange.take() else {
+            return Ok(self.session.opened(Err(Refusal::Auth), self.conn.output()));
+        };
+        let progress = exchange.respond(&self.line);
+        self.exchanged(mechanism, progress.map(|progress| (exchange, progress)))
+    }
+
+    fn exchanged(&mut self, mechanism: Mechanism, outcome: Result<(Exchange, Progress), Fault>) -> Result<Step, Error> {
+        match outcome {
+            Ok((exchange, Progress::Challenge(text))) => {
+                self.exchange = Some((mechanism, exchange));
+                Ok(self.session.challenge(&text, self.conn.output()))
+            }
+            Ok((_, Progress::Done(credentials))) => self.authenticate(&credentials, mechanism.name()),
+            Err(_) => Ok(self.session.opened(Err(Refusal::Auth), self.conn.output())),
+        }
+    }
+
+    /// Waits as long as guessing from there costs, then believes the credentials or not, then opens the maildrop.
+    fn authenticate(&mut self, credentials: &Credentials, method: &str) -> Result<Step, Error> {
+        let (service, address) = (self.service, self.client.ip());
+        let delay = service.penalties.delay(address);
+        if !delay.is_zero() {
+            self.conn.pause(delay)?;
+        }
+        let verified = service.verifier.verify(&service.live().accounts, credentials);
+        let line = |event: &str| {
+            let name = verified.as_deref().unwrap_or(credentials.name());
+            Line::new(event)
+                .field("user", name)
+                .field("client", self.client)
+                .field("door", self.door)
+                .field("method", method)
+        };
+        let Some(user) = &verified else {
+            service.penalties.failed(address);
+            service.counters.login_failures.one();
+            line("login-failed").warn();
+            return Ok(self.session.opened(Err(Refusal::Auth), self.conn.output()));
+        };
+        service.penalties.succeeded(address);
+        service.counters.logins.one();
+        line("login").maybe("tls", self.conn.tls_description()).info();
+        let opened = Maildrop::open(&service.config.maildir(user), user, &service.maildrops).map_err(|error| {
+            log::warn!("pop3: {user}: {error}");
+            match error {
+                drop::Error::InUse => Refusal::InUse,
+                error if error.is_temporary() => Refusal::Temporary,
+                _ => Refusal::Permanent,
+            }
+        });
+        if opened.is_ok() {
+            self.user = verified;
+        }
+        Ok(self.session.opened(opened, self.conn.output()))
+    }
+}
