@@ -106,9 +106,9 @@ impl Accounts {
 
     /// Whose Maildirs mail for this address goes to: each user once, at least one.
     ///
-    /// A path without a domain is taken for one of ours, as Postfix does: RFC 5321 section 4.1.1.3 asks it for postmaster,
-    /// and programs on this machine write to `root`. The order: an alias, a user, the same without subaddress, the
-    /// catch-all; for postmaster, at last the first account.
+    /// A path without a domain is taken for one of ours, as Postfix does: RFC 5321 section 4.1.1.3 knows it of postmaster
+    /// alone, but cameras and scripts are told nothing else. The order: an alias, a user, the same without subaddress,
+    /// postmaster in any case, the catch-all.
     ///
     /// # Errors
     ///

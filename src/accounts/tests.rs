@@ -97,6 +97,7 @@ info: alice+web@example.org
         ("postmaster@example.net", "NotOurDomain"),
         ("alice", "alice"),
         ("Team", "alice bob carol"),
+        ("alice+tag", "alice"),
         ("nobody", "NoSuchUser"),
         ("@example.org", "NoSuchUser"),
     ] {
