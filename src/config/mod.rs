@@ -75,6 +75,19 @@ pub enum Domains {
     These(Vec<String>),
 }
 
+impl Domains {
+    /// Whether mail for this domain (or address literal) is ours; case and a dot at the end do not count.
+    pub fn contains(&self, domain: &str) -> bool {
+        match self {
+            Domains::Any => true,
+            Domains::These(ours) => {
+                let domain = domain.strip_suffix('.').unwrap_or(domain).to_lowercase();
+                ours.contains(&domain)
+            }
+        }
+    }
+}
+
 /// `[mail]`.
 #[derive(Clone, Debug)]
 pub struct Mail {

@@ -8,7 +8,7 @@ mod housekeeping;
 mod incoming;
 mod recorder;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use incoming::Incoming;
 pub use recorder::{Recorder, Stir};
