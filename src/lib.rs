@@ -9,7 +9,7 @@
 //! floor 3   cli  server                                 what a person types; what the event loop does
 //! floor 2   handshake  smtpd  pop3d  monitor  service  delivery  arrivals  admission  sessions  listener  pool  conn  tls    sockets and threads
 //! floor 1   maildir  journal  notify  accounts  config  sandbox  sys      files and the operating system
-//! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  counters  maillog  limits    pure: no I/O, no clock
+//! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  counters  maillog  limits  nearest    pure: no I/O, no clock
 //! ```
 //!
 //! A message flows one way: accept -> `conn` -> `smtp::Session` -> `dot` -> `maildir` (fsync) -> `journal` -> 250, and
@@ -24,6 +24,7 @@ pub mod header;
 pub mod limits;
 pub mod line;
 pub mod maillog;
+pub mod nearest;
 pub mod pop3;
 pub mod proxy;
 pub mod sasl;

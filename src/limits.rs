@@ -24,6 +24,17 @@ pub const SESSION_ERRORS: u32 = 20;
 /// as long as nobody else is kept out by it.
 pub const CROWDED_COMMAND: Duration = Duration::from_secs(30);
 
+/// How long an SMTP client may be silent while places are few. RFC 5321 section 4.5.3.2.7 wants 5 minutes, which is what
+/// all have as long as nobody else is kept out by it.
+pub const CROWDED_SMTP_COMMAND: Duration = Duration::from_secs(10);
+
+/// Unknown recipients that one SMTP session may name before each further one makes it wait. Postfix's
+/// `smtpd_soft_error_limit` is the same.
+pub const UNKNOWN_RECIPIENTS: u32 = 10;
+
+/// Longest wait for one more unknown recipient: each takes a second more than the last, up to this.
+pub const UNKNOWN_RECIPIENT_PAUSE: Duration = Duration::from_secs(5);
+
 /// How much of a message's header is read for its event, octets.
 pub const HEADER_OCTETS: usize = 64 * 1024;
 

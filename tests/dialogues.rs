@@ -1,8 +1,9 @@
 //! Plays every dialogue script in `tests/dialogues/` against the real binary: one file a rule of the protocol.
 //!
 //! `C: text` is sent with CRLF, `C-: text` without; `\r \n \t \xHH \\` are escapes. `S: pattern` is one line that must come,
-//! with `*` for anything and the same escapes; after the last line the server must have sent nothing more. `S-EOF` is the end of the
-//! connection. `@ message TEXT` puts a message into alice's Maildir before a POP3 dialogue; `@ door=KIND` chooses the
+//! with `*` for anything and the same escapes; after the last line the server must have sent nothing more. `S-EOF` is the
+//! end of the connection. `C*20: text` is said 20 times, and so are `C-*20:` and `S*20:`. `@ message TEXT` puts a message
+//! into alice's Maildir before a POP3 dialogue; `@ door=KIND` chooses the
 //! listener. `# text` says which rule it is.
 
 mod common;
@@ -55,6 +56,17 @@ fn matches(pattern: &[u8], line: &[u8]) -> bool {
     }
 }
 
+/// `C*20: text` is `C: text`, 20 times.
+fn repeated(line: &str) -> std::iter::RepeatN<String> {
+    let parts = line.split_once(": ").and_then(|(word, text)| Some((word.split_once('*')?, text)));
+    match parts {
+        Some(((word @ ("C" | "C-" | "S"), times), text)) => {
+            std::iter::repeat_n(format!("{word}: {text}"), times.parse().unwrap())
+        }
+        _ => std::iter::repeat_n(line.to_owned(), 1),
+    }
+}
+
 fn play(server: &Server, file: &Path, default_door: &str) -> Result<(), String> {
     let script = fs::read_to_string(file).unwrap();
     let mut door = default_door;
@@ -75,7 +87,9 @@ fn play(server: &Server, file: &Path, default_door: &str) -> Result<(), String> 
     }
     let mut talk = Talk::to(server.address(door));
     let mut expected_any = false;
-    for (number, line) in script.lines().enumerate() {
+    let lines = script.lines().enumerate().flat_map(|(number, line)| repeated(line).map(move |line| (number, line)));
+    for (number, line) in lines {
+        let line = line.as_str();
         let at = |text: String| Err(format!("{}:{}: {text}", file.file_name().unwrap().display(), number + 1));
         if let Some(text) = line.strip_prefix("C: ").or_else(|| (line == "C:").then_some("")) {
             let mut octets = unescape(text);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const SIBLINGS: &[(&str, &str)] = &[
     // Floor 0: the words of the protocols.
     ("smtp", "address"),
+    ("smtp", "dot"),
     ("smtp", "limits"),
     ("smtp", "sasl"),
     ("smtp", "trace"),

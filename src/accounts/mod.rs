@@ -1,14 +1,51 @@
 //! Who has mail here, under which addresses, and how a login is believed.
+//!
+//! It reads the users and aliases files and, for `mailbell user`, changes the first. It knows no protocol and no Maildir.
+
+mod aliases;
+mod cache;
+mod digest;
+mod expand;
+mod gate;
+mod passwd;
+mod penalties;
+mod random;
+mod rewrite;
+mod secret;
+#[cfg(test)]
+mod tests;
+mod verifier;
+
+pub use penalties::Penalties;
+pub use random::random_password;
+pub use rewrite::{Passwd, PasswdError};
+pub use verifier::Verifier;
 
 use crate::address::{ForwardPath, ReversePath};
-use crate::config::{Config, Problem};
-use crate::sasl::Credentials;
-use std::net::IpAddr;
-use std::time::Duration;
+use crate::config::{Config, Domains, Problem};
+use expand::{Known, cut};
+use passwd::Account;
+use secret::Secret;
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+
+const POSTMASTER: &str = "postmaster";
 
 /// The users and aliases files as they were read: one moment, never changed. A reload makes a new one.
 #[derive(Debug)]
-pub struct Accounts {}
+pub struct Accounts {
+    accounts: Vec<Account>,
+    /// Places in `accounts`, by name.
+    users: HashMap<String, usize>,
+    /// Places in `accounts`, each once, by alias.
+    aliases: HashMap<String, Vec<usize>>,
+    domains: Domains,
+    subaddress: Option<char>,
+    catch_all: Option<usize>,
+    /// Whose secret has the scheme that most have.
+    usual: Option<usize>,
+}
 
 /// Why there is nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,93 +62,154 @@ impl Accounts {
     /// # Errors
     ///
     /// Everything that is wrong: bad lines, bad names, alias loops, unknown targets.
-    pub fn load(_config: &Config) -> Result<Accounts, Vec<Problem>> {
-        unimplemented!("accounts")
+    pub fn load(config: &Config) -> Result<Accounts, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let (accounts, wrong) = read_users(config);
+        problems.extend(wrong);
+        let users: HashMap<String, usize> =
+            accounts.iter().enumerate().rev().map(|(index, account)| (account.name.clone(), index)).collect();
+        let catch_all = config.users.catch_all.as_ref().and_then(|name| {
+            let user = users.get(name).copied();
+            // When the file is damaged, the user may be in a damaged line.
+            if user.is_none() && problems.is_empty() {
+                let message =
+                    format!("`users.catch_all`: there is no user {name:?}; add it with `mailbell user add {name}`");
+                problems.push(config.problem("users.catch_all", message));
+            }
+            user
+        });
+        let known = Known {
+            users: &users,
+            domains: &config.domains,
+            subaddress: config.users.subaddress,
+            postmaster: catch_all.or((!accounts.is_empty()).then_some(0)),
+        };
+        let (aliases, wrong) = read_aliases(config, &known);
+        problems.extend(wrong);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let usual = usual(&accounts);
+        let (domains, subaddress) = (config.domains.clone(), config.users.subaddress);
+        Ok(Accounts { accounts, users, aliases, domains, subaddress, catch_all, usual })
     }
 
     /// The users in the order of their file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        std::iter::empty()
+        self.accounts.iter().map(|account| account.name.as_str())
     }
 
     /// The user of that name, in the spelling of the file, without regard to case.
-    pub fn user(&self, _name: &str) -> Option<&str> {
-        unimplemented!("accounts")
+    pub fn user(&self, name: &str) -> Option<&str> {
+        self.account(name).map(|account| account.name.as_str())
     }
 
     /// Whose Maildirs mail for this address goes to: each user once, at least one.
     ///
+    /// A path without a domain is postmaster's alone (RFC 5321 section 4.1.1.3). The order: an alias, a user, the same
+    /// without subaddress, postmaster in any case, the catch-all.
+    ///
     /// # Errors
     ///
     /// When it is nobody's.
-    pub fn resolve(&self, _path: &ForwardPath) -> Result<Vec<String>, Unknown> {
-        unimplemented!("accounts")
+    pub fn resolve(&self, path: &ForwardPath) -> Result<Vec<String>, Unknown> {
+        let local = path.local_part.to_lowercase();
+        match &path.domain {
+            Some(domain) if !self.domains.contains(domain) => return Err(Unknown::NotOurDomain),
+            None if local != POSTMASTER => return Err(Unknown::NoSuchUser),
+            _ => {}
+        }
+        let is_postmaster = local == POSTMASTER || cut(&local, self.subaddress) == Some(POSTMASTER);
+        let first = if is_postmaster && !self.accounts.is_empty() { Some(0) } else { None };
+        let users = self.own(&local).or_else(|| self.catch_all.or(first).map(|user| vec![user]));
+        let users = users.filter(|users| !users.is_empty()).ok_or(Unknown::NoSuchUser)?;
+        Ok(users.into_iter().map(|user| self.accounts[user].name.clone()).collect())
     }
 
-    /// Whether this user may send as this address: the null path, his own, with subaddress, or an alias of his.
-    pub fn may_send_as(&self, _user: &str, _path: &ReversePath) -> bool {
-        unimplemented!("accounts")
+    /// Whether this user may send as this address: the null path, his own, with subaddress, or an alias of his. An
+    /// address without a domain is taken for one of ours.
+    pub fn may_send_as(&self, user: &str, path: &ReversePath) -> bool {
+        let ReversePath::Mailbox(mailbox) = path else { return true };
+        let ours = mailbox.domain.as_ref().is_none_or(|domain| self.domains.contains(domain));
+        let users = self.own(&mailbox.local_part.to_lowercase()).unwrap_or_default();
+        ours && users.iter().any(|index| self.accounts[*index].name.eq_ignore_ascii_case(user))
     }
 
     /// Whether every account has a {PLAIN} secret, so that CRAM-MD5 and APOP may be offered. False without accounts.
     pub fn all_plain(&self) -> bool {
-        unimplemented!("accounts")
+        !self.accounts.is_empty() && self.accounts.iter().all(|account| account.secret.plain().is_some())
+    }
+
+    /// The account that a client means when it logs in as `name`: a user, or his address at one of our domains.
+    fn login(&self, name: &str) -> Option<(&str, &Secret)> {
+        let local = match name.rsplit_once('@') {
+            Some((local, domain)) if self.domains.contains(domain) => local,
+            Some(_) => return None,
+            None => name,
+        };
+        self.account(local).map(|account| (account.name.as_str(), &account.secret))
+    }
+
+    /// A secret of the scheme that most accounts have.
+    fn usual_secret(&self) -> Option<&Secret> {
+        self.usual.map(|index| &self.accounts[index].secret)
+    }
+
+    fn account(&self, name: &str) -> Option<&Account> {
+        self.users.get(&name.to_ascii_lowercase()).map(|index| &self.accounts[*index])
+    }
+
+    /// Whose address this local part (in lower case) is, without those who stand in for nobody.
+    fn own(&self, local: &str) -> Option<Vec<usize>> {
+        let exact = |name: &str| {
+            let user = || self.users.get(name).map(|user| vec![*user]);
+            self.aliases.get(name).cloned().or_else(user)
+        };
+        exact(local).or_else(|| cut(local, self.subaddress).and_then(exact))
     }
 }
 
-/// Checks credentials: one for the process. It costs the same for users that do not exist, runs few argon2 at once
-/// (memory!), and remembers recent successes for some minutes as a keyed hash.
-#[derive(Debug, Default)]
-pub struct Verifier {}
-
-impl Verifier {
-    /// The user's name when the credentials are right.
-    pub fn verify(&self, _accounts: &Accounts, _credentials: &Credentials) -> Option<String> {
-        unimplemented!("accounts")
+fn read_users(config: &Config) -> (Vec<Account>, Vec<Problem>) {
+    let file = &config.users.file;
+    let error = match fs::read(file) {
+        Ok(text) => return passwd::parse(file, &text),
+        Err(error) => error,
+    };
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    let hint = if is_missing { "; `mailbell user add NAME` makes it" } else { "" };
+    let problem = config.problem("users.file", format!("`users.file`: {}: {error}{hint}", file.display()));
+    // Where nobody named the file, nobody was added yet, or nobody is needed: other programs' Maildirs can be watched.
+    if is_missing && problem.line == 0 {
+        log::warn!("{}: there is no such file, so nobody has mail here yet{hint}", file.display());
+        return (Vec::new(), Vec::new());
     }
+    (Vec::new(), vec![problem])
 }
 
-/// The brute-force delay by network (/32, IPv6 /48): 0, 2, 4, 8, 15 seconds, forgotten after quiet. Loopback too.
-#[derive(Debug, Default)]
-pub struct Penalties {}
-
-impl Penalties {
-    /// How long the next try from there has to wait before its credentials are looked at.
-    pub fn delay(&self, _address: Option<IpAddr>) -> Duration {
-        unimplemented!("accounts")
-    }
-
-    /// A login failed.
-    pub fn failed(&self, _address: Option<IpAddr>) {
-        unimplemented!("accounts")
-    }
-
-    /// A login succeeded.
-    pub fn succeeded(&self, _address: Option<IpAddr>) {
-        unimplemented!("accounts")
-    }
+fn read_aliases(config: &Config, known: &Known<'_>) -> (HashMap<String, Vec<usize>>, Vec<Problem>) {
+    let file = &config.users.aliases;
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !config.users.aliases_given => {
+            return Default::default();
+        }
+        Err(error) => {
+            let message = format!("`users.aliases`: {}: {error}", file.display());
+            return (HashMap::new(), vec![config.problem("users.aliases", message)]);
+        }
+    };
+    let (aliases, mut problems) = aliases::parse(file, &text);
+    let (users, wrong) = expand::expand(&aliases, known);
+    problems.extend(wrong);
+    problems.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
+    (users, problems)
 }
 
-/// The passwd-file as it is changed: by `mailbell user`, and at the first start of the embedded default.
-#[derive(Debug)]
-pub struct Passwd {}
-
-impl Passwd {
-    /// Adds a user with an ARGON2ID hash of the password; makes the file (0600) and its folder where they do not exist.
-    ///
-    /// # Errors
-    ///
-    /// As a sentence.
-    pub fn add(_file: &std::path::Path, _name: &str, _password: &[u8]) -> Result<(), String> {
-        unimplemented!("accounts")
+/// The first account whose secret has the scheme that most have.
+fn usual(accounts: &[Account]) -> Option<usize> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for account in accounts {
+        *counts.entry(account.secret.scheme()).or_default() += 1;
     }
-}
-
-/// A password that nobody guesses, easy to type.
-///
-/// # Errors
-///
-/// When the system has no random numbers.
-pub fn random_password() -> std::io::Result<String> {
-    unimplemented!("accounts")
+    (0..accounts.len()).rev().max_by_key(|index| counts[accounts[*index].secret.scheme()])
 }

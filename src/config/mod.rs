@@ -1,13 +1,23 @@
 //! The configuration: TOML in, types out, everything that is wrong said at once with its place.
 
+mod conflicts;
+mod load;
 mod network;
 mod place;
+mod report;
+mod section;
+mod subscribers;
+#[cfg(test)]
+mod tests;
+mod value;
 
 pub use network::Network;
 pub use place::Place;
+pub use value::user_name;
 
 use crate::notify::{HookSettings, PipeSettings};
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,6 +73,19 @@ pub enum Domains {
     Any,
     /// These, in lower case.
     These(Vec<String>),
+}
+
+impl Domains {
+    /// Whether mail for this domain (or address literal) is ours; case and a dot at the end do not count.
+    pub fn contains(&self, domain: &str) -> bool {
+        match self {
+            Domains::Any => true,
+            Domains::These(ours) => {
+                let domain = domain.strip_suffix('.').unwrap_or(domain).to_lowercase();
+                ours.contains(&domain)
+            }
+        }
+    }
 }
 
 /// `[mail]`.
@@ -191,13 +214,37 @@ impl Config {
     /// # Errors
     ///
     /// Everything that is wrong with it, in the order of its lines.
-    pub fn load(_file: &Path) -> Result<Config, Vec<Problem>> {
-        unimplemented!("config")
+    pub fn load(file: &Path) -> Result<Config, Vec<Problem>> {
+        load::load(file)
     }
 
     /// What `serve` runs when there is no file: state under `folder`, one account that gets all mail for `localhost`.
-    pub fn embedded(_folder: &Path, _account: &str) -> Config {
-        unimplemented!("config")
+    pub fn embedded(folder: &Path, account: &str) -> Config {
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let loopback = |port| vec![Place::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))];
+        let defaults = load::defaults(&folder);
+        Config {
+            domains: Domains::These(vec!["localhost".into()]),
+            state: folder.clone(),
+            mail: Mail { root: folder.join("mail"), ..defaults.mail },
+            users: Users {
+                file: folder.join("users"),
+                aliases: folder.join("aliases"),
+                catch_all: Some(account.to_owned()),
+                ..defaults.users
+            },
+            smtp: Smtp { listen: loopback(2525), ..defaults.smtp },
+            pop3: Pop3 { listen: loopback(1110), ..defaults.pop3 },
+            pipes: vec![subscribers::default_pipe(folder.join("notify"))],
+            ..defaults
+        }
+    }
+
+    /// Something that is wrong with a setting, at the line of its key where the file has it: `mail.root`,
+    /// `smtp.listen[0]`, `pipe[1].path`.
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
+        let line = self.file.as_ref().map_or(0, |file| load::line_of_key(file, key));
+        Problem { file: self.file.clone().unwrap_or_else(|| "built-in defaults".into()), line, message: message.into() }
     }
 
     /// Where a user's mail is.
@@ -213,7 +260,7 @@ impl Config {
 
 impl Users {
     /// Whether this can be a user's name: 1 to 64 of `a-z 0-9 . _ -`, not beginning with a dot or dash.
-    pub fn is_name(_name: &str) -> bool {
-        unimplemented!("config")
+    pub fn is_name(name: &str) -> bool {
+        user_name(name).is_ok()
     }
 }

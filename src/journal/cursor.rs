@@ -186,7 +186,7 @@ pub fn clamp_all(state: &Path, last: u64) -> io::Result<()> {
 }
 
 /// Any name as a file name: what is not plainly harmless becomes `%XX`.
-fn encode(name: &str) -> String {
+pub fn encode(name: &str) -> String {
     let mut text = String::new();
     for octet in name.bytes() {
         if octet.is_ascii_alphanumeric() || b"_-+@:".contains(&octet) || (octet == b'.' && !text.is_empty()) {

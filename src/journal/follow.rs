@@ -25,20 +25,26 @@ pub enum Item {
     },
 }
 
-/// A place in the journal that moves forward.
+/// A place in the journal that moves forward, and knows when there may be more.
+#[derive(Debug)]
 pub struct Follower {
-    dir: PathBuf,
+    reader: Reader,
     inotify: OwnedFd,
+}
+
+/// A place in the journal that moves forward.
+#[derive(Debug)]
+pub struct Reader {
+    dir: PathBuf,
     /// `seq` of the record that comes next.
     next: u64,
     open: Option<Open>,
-    /// Segments came or went since the folder was read.
+    /// Segments may have come or gone since the folder was read.
     changed: bool,
     line: Vec<u8>,
-    /// The beginning of a line that is still being written.
-    partial: Vec<u8>,
 }
 
+#[derive(Debug)]
 struct Open {
     first: u64,
     /// `seq` of the line that is read next: a segment has no gaps.
@@ -46,7 +52,7 @@ struct Open {
     lines: Lines,
 }
 
-/// What [`Follower::enter_segment`] found.
+/// What [`Reader::enter_segment`] found.
 enum Found {
     Segment,
     Gap(Item),
@@ -63,15 +69,7 @@ impl Follower {
         let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let events = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
         inotify::add_watch(&inotify, dir, events)?;
-        Ok(Follower {
-            dir: dir.to_owned(),
-            inotify,
-            next: after + 1,
-            open: None,
-            changed: true,
-            line: Vec::new(),
-            partial: Vec::new(),
-        })
+        Ok(Follower { reader: Reader::new(dir, after), inotify })
     }
 
     /// Readable when the journal may have grown since [`Follower::drain_events`].
@@ -81,7 +79,12 @@ impl Follower {
 
     /// `seq` of the record that comes next.
     pub fn next_seq(&self) -> u64 {
-        self.next
+        self.reader.next
+    }
+
+    /// Goes to the record after `after`, forwards or back.
+    pub fn go_to(&mut self, after: u64) {
+        self.reader = Reader::new(&self.reader.dir, after);
     }
 
     /// Takes what [`Follower::fd`] holds. Call it before reading to the end, not after: an event that comes in between
@@ -90,7 +93,7 @@ impl Follower {
         let mut space = [MaybeUninit::uninit(); 4096];
         let mut events = inotify::Reader::new(&self.inotify, &mut space);
         while let Ok(event) = events.next() {
-            self.changed |= event.events() != inotify::ReadFlags::MODIFY;
+            self.reader.changed |= event.events() != inotify::ReadFlags::MODIFY;
             // What is in the buffer is taken; another read(2) would only say that there is no more.
             if events.is_buffer_empty() {
                 break;
@@ -99,6 +102,22 @@ impl Follower {
     }
 
     /// The next item; `None` when there is nothing more yet.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read. The place stays where it was.
+    pub fn next_item(&mut self) -> io::Result<Option<Item>> {
+        self.reader.next_item()
+    }
+}
+
+impl Reader {
+    /// Reads the journal in `dir` from the record after `after`.
+    pub fn new(dir: &Path, after: u64) -> Reader {
+        Reader { dir: dir.to_owned(), next: after + 1, open: None, changed: true, line: Vec::new() }
+    }
+
+    /// The next item; `None` at the end of what there was when this reader was made.
     ///
     /// # Errors
     ///
@@ -113,7 +132,6 @@ impl Follower {
                 }
             };
             if !open.lines.next(&mut self.line)? {
-                self.partial.append(&mut self.line);
                 // The end of this segment, or of the journal: a later segment tells. The writer ends one before it
                 // begins the next, so one more look at this one is enough.
                 let first = open.first;
@@ -122,14 +140,9 @@ impl Follower {
                     return Ok(None);
                 }
                 if !open.lines.next(&mut self.line)? {
-                    self.partial.clear();
                     self.open = None;
                     continue;
                 }
-            }
-            if !self.partial.is_empty() {
-                self.partial.append(&mut self.line);
-                std::mem::swap(&mut self.partial, &mut self.line);
             }
             let at = open.at;
             open.at += 1;
@@ -173,5 +186,40 @@ impl Follower {
             }
         }
         Ok(Found::Nothing)
+    }
+}
+
+/// `seq` of the latest record, 0 where there is none or no journal yet; from the files alone.
+///
+/// # Errors
+///
+/// When the folder or the last segment cannot be read.
+pub fn last_seq(dir: &Path) -> io::Result<u64> {
+    let segments = match segment::list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => other?,
+    };
+    let Some(last) = segments.last() else { return Ok(0) };
+    let (mut lines, mut line) = (last.lines()?, Vec::new());
+    let mut next = last.first;
+    while lines.next(&mut line)? {
+        next += 1;
+    }
+    Ok(next - 1)
+}
+
+/// The oldest record after `after` that there is; from the files alone.
+///
+/// # Errors
+///
+/// When the folder or a segment cannot be read.
+pub fn oldest_after(dir: &Path, after: u64) -> io::Result<Option<Record>> {
+    let mut reader = Reader::new(dir, after);
+    loop {
+        match reader.next_item()? {
+            Some(Item::Record(record)) => return Ok(Some(*record)),
+            Some(Item::Lost { .. }) => {}
+            None => return Ok(None),
+        }
     }
 }

@@ -25,11 +25,11 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-pub use cursor::{Cursor, CursorError, Place, clamp_all, cursors};
-pub use follow::{Follower, Item};
+pub use cursor::{Cursor, CursorError, Place, clamp_all, cursors, encode};
+pub use follow::{Follower, Item, Reader, last_seq, oldest_after};
 pub use lock::{Held, Lock};
 pub use record::Record;
-pub use seen::KnownIds;
+pub use seen::{KnownIds, Present};
 
 use duplicates::Duplicates;
 use segment::Segment;
@@ -58,6 +58,8 @@ struct Writer {
     file: File,
     /// Octets in the active segment.
     end: u64,
+    /// Up to here the disk has room for it.
+    reserved: u64,
     /// `seq` of the record that comes next.
     next: u64,
     /// When the first record of the active segment was stored, microseconds.
@@ -119,6 +121,7 @@ impl Journal {
             record.write_json(&mut writer.buffer);
             writer.buffer.push(b'\n');
         }
+        segment::reserve(&writer.file, writer.end, &mut writer.reserved, writer.buffer.len() as u64)?;
         segment::append(&mut writer.file, &mut writer.end, &writer.buffer)?;
         for record in records.iter() {
             writer.duplicates.insert(&record.user, &record.summary.key, record.seq);
@@ -144,7 +147,7 @@ impl Journal {
             writer.file.try_clone()?
         };
         // Without the lock: nobody's mail waits for this.
-        file.sync_data()
+        file.sync_data().inspect_err(|_| self.lock().dirty = true)
     }
 
     /// Seals what is old, compresses what is sealed, drops what is older than `keep`. `now` is in microseconds.
@@ -192,6 +195,12 @@ impl Journal {
         Ok(())
     }
 
+    /// Puts another file in the place of the active segment, such as /dev/full, and gives the one before.
+    #[cfg(test)]
+    pub(crate) fn swap_file(&self, file: File) -> File {
+        std::mem::replace(&mut self.lock().file, file)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -202,7 +211,7 @@ impl Writer {
     fn begin(dir: &Path, first: u64, duplicates: Duplicates) -> io::Result<Writer> {
         let segment = Segment::plain(dir, first);
         let file = OpenOptions::new().append(true).create_new(true).mode(0o640).open(segment.path)?;
-        Ok(Writer { file, end: 0, next: first, began: None, dirty: false, duplicates, buffer: Vec::new() })
+        Ok(Writer { file, end: 0, reserved: 0, next: first, began: None, dirty: false, duplicates, buffer: Vec::new() })
     }
 
     /// Goes on with the last segment: counts its records, and cuts off what is not a whole one at its end.
@@ -227,7 +236,7 @@ impl Writer {
             log::warn!("{}: cut off {} octets of a record that was not whole", segment.path.display(), length - end);
             file.set_len(end)?;
         }
-        Ok(Writer { file, end, next, began, dirty: true, duplicates, buffer: Vec::new() })
+        Ok(Writer { file, end, reserved: end, next, began, dirty: true, duplicates, buffer: Vec::new() })
     }
 }
 
@@ -244,17 +253,4 @@ fn count_lines(segment: &Segment) -> io::Result<u64> {
 fn first_timestamp(segment: &Segment) -> io::Result<Option<u64>> {
     let mut line = Vec::new();
     Ok(if segment.lines()?.next(&mut line)? { Record::parse(&line).ok().map(|record| record.timestamp) } else { None })
-}
-
-/// `seq` of the latest record in `dir`, without being its writer; 0 when there is none.
-///
-/// # Errors
-///
-/// When the folder or a segment cannot be read.
-pub fn last_seq(dir: &Path) -> io::Result<u64> {
-    let segments = match segment::list(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        segments => segments?,
-    };
-    segments.last().map_or(Ok(0), |last| Ok(last.first - 1 + count_lines(last)?))
 }

@@ -1,27 +1,62 @@
 //! Which messages of a Maildir are recorded already, so that each becomes one event however often its folder is read.
 //!
 //! Known is what the journal holds and what a compact file per user holds, `STATE/seen/USER`, for what the journal has
-//! dropped. A message is kept as 64 bits of a digest of its id. The file is a cache with a promise: it says up to which
-//! `seq` the journal is in it, and what comes after is read from the journal.
+//! dropped. A message is kept as 64 bits of a digest of its id: 8 octets for each that is still there. The files are a
+//! cache with a promise: `STATE/seen/.seq` says up to which `seq` the journal is in them, and what comes after is read
+//! from the journal. Hence no file may hold what the journal does not: a message that was made known and is not
+//! recorded yet is *fresh*, and stays out of the files until it is.
 
 use super::Journal;
-use super::follow::{Follower, Item};
+use super::record::Record;
+use super::segment;
 use md5::{Digest, Md5};
-use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How a seen file begins; the `seq` follows, then the digests, all little-endian 64 bits.
+/// How a seen file begins; the digests follow, little-endian 64 bits.
 const MAGIC: &[u8; 8] = b"mbseen1\n";
+
+/// The file that says what the others cover. No user's name begins with a dot.
+const COVERED: &str = ".seq";
 
 /// The known messages of every user.
 #[derive(Debug)]
 pub struct KnownIds {
     dir: PathBuf,
-    users: Mutex<HashMap<String, HashSet<u64>>>,
+    users: Mutex<HashMap<String, Ids>>,
+}
+
+#[derive(Debug, Default)]
+struct Ids {
+    /// Recorded, or never to be recorded; sorted.
+    settled: Vec<u64>,
+    /// Known since the last [`KnownIds::settle`]; true: recorded.
+    fresh: HashMap<u64, bool>,
+    /// `settled` is not what the file says.
+    changed: bool,
+}
+
+impl Ids {
+    /// Sorts what was added, each once.
+    fn sort(&mut self) {
+        self.settled.sort_unstable();
+        self.settled.dedup();
+        self.settled.shrink_to_fit();
+        self.changed = true;
+    }
+}
+
+/// The digests of the messages that a user's Maildirs hold now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Present {
+    /// In `new/`.
+    pub new: Vec<u64>,
+    /// In `cur/`: they make no event any more, so they become known.
+    pub cur: Vec<u64>,
 }
 
 impl KnownIds {
@@ -33,89 +68,180 @@ impl KnownIds {
     pub fn load(state: &Path, journal: &Journal) -> io::Result<KnownIds> {
         let dir = state.join("seen");
         fs::DirBuilder::new().recursive(true).mode(0o750).create(&dir)?;
-        let mut users = HashMap::new();
-        let mut covered = HashMap::new();
+        let mut users: HashMap<String, Ids> = HashMap::new();
+        let covered = fs::read_to_string(dir.join(COVERED)).ok().and_then(|text| text.strip_suffix('\n')?.parse().ok());
+        let mut covered: u64 = covered.unwrap_or(0);
         for entry in fs::read_dir(&dir)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
+            if name.starts_with('.') {
+                continue;
+            }
             match parse(&fs::read(entry.path())?) {
-                Some((seq, digests)) => {
-                    // A power cut can have taken the journal's end away and left this file.
-                    covered.insert(name.clone(), seq.min(journal.last_seq()));
-                    users.insert(name, digests);
+                Some(settled) => drop(users.insert(name, Ids { settled, ..Ids::default() })),
+                None => {
+                    log::warn!("{}: damaged; read from the journal instead", entry.path().display());
+                    covered = 0;
                 }
-                None if name.ends_with(".tmp") => fs::remove_file(entry.path())?,
-                None => log::warn!("{}: damaged, passed over", entry.path().display()),
             }
         }
-        // A user without a file has nothing but the journal, from its beginning; there may be such a user.
-        let mut follower = Follower::open(journal.dir(), 0)?;
-        while let Some(item) = follower.next_item()? {
-            if let Item::Record(record) = item
-                && covered.get(&record.user).is_none_or(|seq| record.seq > *seq)
-            {
-                users.entry(record.user).or_default().insert(digest(record.id.as_bytes()));
-            }
+        // The journal may be another one than that of the files: they say nothing about it then.
+        if covered > journal.last_seq() {
+            covered = 0;
         }
+        for (user, digest) in recorded_after(covered, journal)? {
+            users.entry(user).or_default().settled.push(digest);
+        }
+        users.values_mut().for_each(Ids::sort);
         Ok(KnownIds { dir, users: Mutex::new(users) })
     }
 
-    /// Makes an id known; true when it was not.
+    /// Nothing is known, and nothing will be saved: for one delivery, whose id is new.
+    pub fn none() -> KnownIds {
+        KnownIds { dir: PathBuf::new(), users: Mutex::default() }
+    }
+
+    /// What stands for an id.
+    pub fn digest(id: &[u8]) -> u64 {
+        // As the record says it, so that what was read from the journal is the same.
+        let text = String::from_utf8_lossy(id);
+        let mut number = [0; 8];
+        number.copy_from_slice(&Md5::digest(text.as_bytes())[..8]);
+        u64::from_le_bytes(number)
+    }
+
+    /// Makes an id known; true when it was not. To be followed by [`KnownIds::recorded`] or [`KnownIds::remove`].
     pub fn insert(&self, user: &str, id: &[u8]) -> bool {
+        let digest = KnownIds::digest(id);
         let mut users = self.lock();
-        match users.get_mut(user) {
-            Some(known) => known.insert(digest(id)),
-            None => users.entry(user.to_owned()).or_default().insert(digest(id)),
+        if !users.contains_key(user) {
+            users.insert(user.to_owned(), Ids::default());
         }
+        // unwrap: it was inserted, if it was not there.
+        let ids = users.get_mut(user).unwrap();
+        let known = ids.settled.binary_search(&digest).is_ok() || ids.fresh.contains_key(&digest);
+        if !known {
+            ids.fresh.insert(digest, false);
+        }
+        !known
     }
 
-    /// Makes an id unknown again: its record could not be written.
+    /// Makes an id unknown again that was inserted: there will be no record of it.
     pub fn remove(&self, user: &str, id: &[u8]) {
-        if let Some(known) = self.lock().get_mut(user) {
-            known.remove(&digest(id));
+        if let Some(ids) = self.lock().get_mut(user) {
+            ids.fresh.remove(&KnownIds::digest(id));
         }
     }
 
-    /// Writes a user's file: the ids of `present` that are known, as of the journal's `seq`. All others are forgotten.
+    /// The journal holds the record of an id that was inserted.
+    pub fn recorded(&self, user: &str, id: &[u8]) {
+        if let Some(recorded) = self.lock().get_mut(user).and_then(|ids| ids.fresh.get_mut(&KnownIds::digest(id))) {
+            *recorded = true;
+        }
+    }
+
+    /// Everything that is recorded now may go into the files. The caller sees to it that no record is being written,
+    /// takes the journal's `seq` for [`KnownIds::cover`], and makes the journal last before anything is saved.
+    pub fn settle(&self) {
+        for ids in self.lock().values_mut() {
+            let before = ids.settled.len();
+            ids.settled.extend(ids.fresh.iter().filter(|(_, recorded)| **recorded).map(|(digest, _)| digest));
+            if ids.settled.len() > before {
+                ids.fresh.retain(|_, recorded| !*recorded);
+                ids.fresh.shrink_to_fit();
+                ids.sort();
+            }
+        }
+    }
+
+    /// Forgets the messages of a user that are not there any more, and writes his file. `present` was read after
+    /// [`KnownIds::settle`]; `None`: nobody knows what is there.
     ///
     /// # Errors
     ///
     /// When the disk is full or fails; the old file stays then.
-    pub fn save<'a>(&self, user: &str, seq: u64, present: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
-        let mut kept: Vec<u64> = Vec::new();
+    pub fn save(&self, user: &str, present: Option<Present>) -> io::Result<()> {
+        let mut octets = MAGIC.to_vec();
         {
             let mut users = self.lock();
-            let Some(known) = users.get_mut(user) else { return Ok(()) };
-            let present: HashSet<u64> = present.map(digest).collect();
-            known.retain(|digest| present.contains(digest));
-            known.shrink_to_fit();
-            kept.extend(known.iter());
+            let ids = users.entry(user.to_owned()).or_default();
+            if let Some(mut present) = present {
+                present.new.sort_unstable();
+                let mut settled = present.cur;
+                settled.extend(ids.settled.iter().filter(|digest| present.new.binary_search(digest).is_ok()));
+                settled.sort_unstable();
+                settled.dedup();
+                if settled != ids.settled {
+                    ids.settled = settled;
+                    ids.sort();
+                }
+            }
+            if !ids.changed {
+                return Ok(());
+            }
+            ids.settled.iter().for_each(|digest| octets.extend_from_slice(&digest.to_le_bytes()));
+            ids.changed = false;
         }
-        kept.sort_unstable();
-        let mut octets = Vec::with_capacity(16 + kept.len() * 8);
-        octets.extend_from_slice(MAGIC);
-        octets.extend_from_slice(&seq.to_le_bytes());
-        kept.iter().for_each(|digest| octets.extend_from_slice(&digest.to_le_bytes()));
-        let tmp = self.dir.join(format!("{user}.tmp"));
-        let mut file = File::create(&tmp)?;
-        file.write_all(&octets)?;
-        file.sync_data()?;
-        fs::rename(tmp, self.dir.join(user))
+        let written = self.write(user, &octets);
+        if written.is_err()
+            && let Some(ids) = self.lock().get_mut(user)
+        {
+            ids.changed = true;
+        }
+        written
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, HashSet<u64>>> {
+    /// The files hold what the journal has up to `seq`.
+    ///
+    /// # Errors
+    ///
+    /// When the disk is full or fails; the old promise stays then.
+    pub fn cover(&self, seq: u64) -> io::Result<()> {
+        self.write(COVERED, format!("{seq}\n").as_bytes())
+    }
+
+    /// Every user of whom something is known.
+    pub fn users(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    fn write(&self, name: &str, octets: &[u8]) -> io::Result<()> {
+        let tmp = self.dir.join(format!(".{name}.new"));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&tmp)?;
+        file.write_all(octets)?;
+        file.sync_data()?;
+        fs::rename(tmp, self.dir.join(name))?;
+        // The next file may promise more only when this one is there to stay.
+        File::open(&self.dir)?.sync_all()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Ids>> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn parse(octets: &[u8]) -> Option<(u64, HashSet<u64>)> {
-    let (numbers, []) = octets.strip_prefix(MAGIC)?.as_chunks::<8>() else { return None };
-    let (seq, digests) = numbers.split_first()?;
-    Some((u64::from_le_bytes(*seq), digests.iter().map(|digest| u64::from_le_bytes(*digest)).collect()))
+/// The messages of the journal's records after `seq`. A damaged line is passed over: its message is recorded again.
+fn recorded_after(seq: u64, journal: &Journal) -> io::Result<Vec<(String, u64)>> {
+    let mut found = Vec::new();
+    if seq == journal.last_seq() {
+        return Ok(found);
+    }
+    let segments = segment::list(journal.dir())?;
+    let next = segments.partition_point(|segment| segment.first <= seq + 1);
+    for segment in &segments[next.saturating_sub(1)..] {
+        let (mut lines, mut line) = (segment.lines()?, Vec::new());
+        while lines.next(&mut line)? {
+            if let Ok(record) = Record::parse(&line)
+                && record.seq > seq
+            {
+                found.push((record.user, KnownIds::digest(record.id.as_bytes())));
+            }
+        }
+    }
+    Ok(found)
 }
 
-fn digest(id: &[u8]) -> u64 {
-    let mut number = [0; 8];
-    number.copy_from_slice(&Md5::digest(id)[..8]);
-    u64::from_le_bytes(number)
+fn parse(octets: &[u8]) -> Option<Vec<u64>> {
+    let (numbers, []) = octets.strip_prefix(MAGIC)?.as_chunks::<8>() else { return None };
+    Some(numbers.iter().map(|digest| u64::from_le_bytes(*digest)).collect())
 }

@@ -5,12 +5,17 @@
 
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// Longest line that is read, octets. A record is bounded by `limits::HEADER_OCTETS`, escaped at most six times.
 const LONGEST_LINE: u64 = 1024 * 1024;
+
+/// Octets that are reserved at a time: some 50 records.
+const RESERVE: u64 = 64 * 1024;
 
 /// One segment on disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,9 +53,12 @@ impl Segment {
     /// When the file cannot be opened.
     pub fn lines(&self) -> io::Result<Lines> {
         let file = File::open(&self.path)?;
-        let reader: Box<dyn Read + Send> =
-            if self.compressed { Box::new(MultiGzDecoder::new(BufReader::new(file))) } else { Box::new(file) };
-        Ok(Lines { reader: BufReader::with_capacity(64 * 1024, reader) })
+        let source = if self.compressed {
+            Source::Gzip(Box::new(MultiGzDecoder::new(BufReader::new(file))))
+        } else {
+            Source::Plain(file)
+        };
+        Ok(Lines { reader: BufReader::with_capacity(64 * 1024, source) })
     }
 
     /// Replaces a sealed plain segment by its gzip. Readers find one or the other at every moment.
@@ -89,13 +97,30 @@ pub fn list(dir: &Path) -> io::Result<Vec<Segment>> {
 }
 
 /// The lines of a segment, one after the other.
+#[derive(Debug)]
 pub struct Lines {
-    reader: BufReader<Box<dyn Read + Send>>,
+    reader: BufReader<Source>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Plain(File),
+    Gzip(Box<MultiGzDecoder<BufReader<File>>>),
+}
+
+impl Read for Source {
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Source::Plain(file) => file.read(block),
+            Source::Gzip(decoder) => decoder.read(block),
+        }
+    }
 }
 
 impl Lines {
     /// Reads the next whole line into `line`, without its newline; false at the end, or before a line that has none
-    /// yet, whose beginning is in `line` then.
+    /// yet. That is read again the next time, from the file: the next start of a server that was killed while it wrote
+    /// cuts such a line off and puts others in its place.
     ///
     /// # Errors
     ///
@@ -110,8 +135,34 @@ impl Lines {
         if count as u64 == LONGEST_LINE {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a line of more than a mebibyte"));
         }
+        // The reader is at its file's end, so nothing is left in its buffer. A compressed segment grows no more.
+        if count > 0
+            && let Source::Plain(file) = self.reader.get_mut()
+        {
+            file.seek_relative(-(count as i64))?;
+        }
         Ok(false)
     }
+}
+
+/// Sees to it that the disk has room for `octets` after `end`, so that a full disk refuses a record before its first
+/// octet is written and not in its middle, where a reader may have begun to read. One fallocate(2) for many records;
+/// a file system without it goes on without.
+///
+/// # Errors
+///
+/// When the disk or the disk quota is full.
+pub fn reserve(file: &File, end: u64, reserved: &mut u64, octets: u64) -> io::Result<()> {
+    if end + octets <= *reserved {
+        return Ok(());
+    }
+    let ahead = octets.max(RESERVE);
+    match fallocate(file, FallocateFlags::KEEP_SIZE, end, ahead) {
+        Ok(()) => *reserved = end + ahead,
+        Err(error @ (Errno::NOSPC | Errno::DQUOT)) => return Err(error.into()),
+        Err(_) => *reserved = u64::MAX,
+    }
+    Ok(())
 }
 
 /// Appends octets to a file, all or, as far as that can be, nothing: what went wrong half-way is cut off again.

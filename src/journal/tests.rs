@@ -80,6 +80,45 @@ fn a_torn_last_line_is_cut_off_whatever_its_length() {
 }
 
 #[test]
+fn whatever_is_left_of_the_file_its_whole_records_are_the_journal() {
+    let scratch = Scratch::new("prefix");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    for id in ["a", "b", "c"] {
+        add(&journal, id);
+    }
+    drop(journal);
+    let path = Segment::plain(&scratch.journal(), 1).path;
+    let all = fs::read(&path).unwrap();
+    for length in 0..=all.len() {
+        let whole = all[..length].iter().filter(|octet| **octet == b'\n').count() as u64;
+        fs::write(&path, &all[..length]).unwrap();
+        let journal = Journal::open(&scratch.journal()).unwrap();
+        assert_eq!(journal.last_seq(), whole, "cut at {length}");
+        let known = KnownIds::load(&scratch.0, &journal).unwrap();
+        let unknown = ["a", "b", "c"].into_iter().filter(|id| known.insert("alice", id.as_bytes())).count() as u64;
+        assert_eq!(unknown, 3 - whole);
+        assert_eq!(add(&journal, "d").seq, whole + 1);
+        // Letting go of an inotify instance takes the kernel its time, so not at each octet.
+        if length % 100 == 0 {
+            let mut follower = Follower::open(&scratch.journal(), 0).unwrap();
+            assert_eq!(rest(&mut follower), (1..=whole + 1).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_costs_no_number_and_no_later_record() {
+    let scratch = Scratch::new("full");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    add(&journal, "a");
+    let file = journal.swap_file(OpenOptions::new().write(true).open("/dev/full").unwrap());
+    journal.append(&mut [sample(0, "alice", "b")]).unwrap_err();
+    assert_eq!(journal.last_seq(), 1);
+    journal.swap_file(file);
+    assert_eq!(add(&journal, "b").seq, 2);
+}
+
+#[test]
 fn a_damaged_line_costs_its_own_record_only() {
     let scratch = Scratch::new("damaged");
     let journal = Journal::open(&scratch.journal()).unwrap();
@@ -167,6 +206,62 @@ fn a_line_that_is_being_written_is_not_an_item_yet() {
 }
 
 #[test]
+fn a_line_that_a_crash_left_is_forgotten_when_the_next_start_cuts_it_off() {
+    use std::io::Write;
+    let scratch = Scratch::new("cut");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    add(&journal, "a");
+    drop(journal);
+    let mut follower = Follower::open(&scratch.journal(), 0).unwrap();
+    assert_eq!(rest(&mut follower), [1]);
+    let path = Segment::plain(&scratch.journal(), 1).path;
+    OpenOptions::new().append(true).open(path).unwrap().write_all(b"{\"seq\":2,\"event\":\"Mess").unwrap();
+    assert!(rest(&mut follower).is_empty());
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    for id in ["b", "c"] {
+        add(&journal, id);
+    }
+    assert_eq!(rest(&mut follower), [2, 3]);
+}
+
+#[test]
+fn a_follower_goes_back_and_forth() {
+    let scratch = Scratch::new("rewind");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    for id in ["a", "b", "c"] {
+        add(&journal, id);
+        journal.rotate(&mut journal.lock()).unwrap();
+    }
+    let mut follower = Follower::open(&scratch.journal(), 0).unwrap();
+    for after in [0, 2, 0, 1, 3] {
+        follower.go_to(after);
+        assert_eq!(rest(&mut follower), (after + 1..=3).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_end_and_single_records_are_found_without_following() {
+    let scratch = Scratch::new("look");
+    assert_eq!(last_seq(&scratch.journal()).unwrap(), 0);
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    assert_eq!(last_seq(&scratch.journal()).unwrap(), 0);
+    for n in 0..9 {
+        add(&journal, &n.to_string());
+        if n % 4 == 3 {
+            journal.rotate(&mut journal.lock()).unwrap();
+            journal.maintain(0, Duration::from_secs(1 << 30)).unwrap();
+        }
+        assert_eq!(last_seq(&scratch.journal()).unwrap(), n + 1);
+    }
+    for seq in 1..=9 {
+        assert_eq!(oldest_after(&scratch.journal(), seq - 1).unwrap().unwrap().seq, seq);
+    }
+    assert!(oldest_after(&scratch.journal(), 9).unwrap().is_none());
+    fs::remove_file(segment::list(&scratch.journal()).unwrap()[0].path.clone()).unwrap();
+    assert_eq!(oldest_after(&scratch.journal(), 0).unwrap().unwrap().seq, 5);
+}
+
+#[test]
 fn what_is_older_than_keep_is_dropped_and_its_readers_are_told() {
     let scratch = Scratch::new("keep");
     let journal = Journal::open(&scratch.journal()).unwrap();
@@ -201,8 +296,17 @@ fn cursors_hold_their_place_one_process_at_a_time() {
     assert_eq!(Cursor::open(&scratch.0, name, || 5).unwrap().place(), Place::default());
 }
 
+/// What the server does from time to time: everything that is recorded may be saved, and is.
+fn save(known: &KnownIds, journal: &Journal, user: &str, new: &[&str]) {
+    known.settle();
+    let seq = journal.last_seq();
+    let digests = new.iter().map(|id| KnownIds::digest(id.as_bytes()));
+    known.save(user, Some(Present { new: digests.collect(), cur: Vec::new() })).unwrap();
+    known.cover(seq).unwrap();
+}
+
 #[test]
-fn known_ids_are_those_of_the_journal_and_of_the_file() {
+fn known_ids_are_those_of_the_journal_and_of_the_files() {
     let scratch = Scratch::new("seen");
     let journal = Journal::open(&scratch.journal()).unwrap();
     add(&journal, "old");
@@ -210,13 +314,56 @@ fn known_ids_are_those_of_the_journal_and_of_the_file() {
     let known = KnownIds::load(&scratch.0, &journal).unwrap();
     assert!(!known.insert("alice", b"old") && known.insert("alice", b"new") && known.insert("bob", b"old"));
     known.remove("alice", b"new");
-    known.save("alice", journal.last_seq(), [b"old".as_slice()].into_iter()).unwrap();
+    save(&known, &journal, "alice", &["old"]);
+    assert!(known.insert("alice", b"gone"), "forgotten, as it was not in the Maildir any more");
     add(&journal, "later");
     let known = KnownIds::load(&scratch.0, &journal).unwrap();
     assert!(!known.insert("alice", b"old"), "it is in the file");
     assert!(!known.insert("alice", b"later"), "it is in the journal");
-    assert!(known.insert("alice", b"gone"), "it was not in the Maildir any more");
-    assert!(known.insert("alice", b"new"));
+    assert!(known.insert("alice", b"gone") && known.insert("alice", b"new"));
+    // The oldest segments may go: the file knows.
+    drop(journal);
+    fs::remove_dir_all(scratch.journal()).unwrap();
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    assert!(!KnownIds::load(&scratch.0, &journal).unwrap().insert("alice", b"old"));
+}
+
+#[test]
+fn what_is_not_recorded_yet_is_not_saved_as_known() {
+    let scratch = Scratch::new("fresh");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    let known = KnownIds::load(&scratch.0, &journal).unwrap();
+    assert!(known.insert("alice", b"on its way") && known.insert("alice", b"done"));
+    add(&journal, "done");
+    known.recorded("alice", b"done");
+    save(&known, &journal, "alice", &["on its way", "done"]);
+    assert!(!known.insert("alice", b"on its way") && !known.insert("alice", b"done"));
+    let known = KnownIds::load(&scratch.0, &journal).unwrap();
+    assert!(known.insert("alice", b"on its way") && !known.insert("alice", b"done"));
+    // It was recorded after all; the next file has it.
+    add(&journal, "on its way");
+    known.recorded("alice", b"on its way");
+    save(&known, &journal, "alice", &["on its way", "done"]);
+    let known = KnownIds::load(&scratch.0, &journal).unwrap();
+    assert!(!known.insert("alice", b"on its way") && !known.insert("alice", b"done"));
+}
+
+#[test]
+fn what_lies_in_cur_is_known_and_names_of_any_octets_are() {
+    let scratch = Scratch::new("cur");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    let known = KnownIds::load(&scratch.0, &journal).unwrap();
+    let cur = vec![KnownIds::digest(b"\xff\xfe"), KnownIds::digest(b"x")];
+    known.save("bob", Some(Present { new: vec![KnownIds::digest(b"unrecorded")], cur })).unwrap();
+    known.save("carol", None).unwrap();
+    let known = KnownIds::load(&scratch.0, &journal).unwrap();
+    assert!(!known.insert("bob", b"\xff\xfe") && !known.insert("bob", b"x") && known.insert("bob", b"unrecorded"));
+    add(&journal, "\u{fffd}\u{fffd}x");
+    assert!(!KnownIds::load(&scratch.0, &journal).unwrap().insert("alice", b"\xff\xffx"), "as the record says it");
+    // Damage costs a longer start, and nothing that the journal has.
+    fs::write(scratch.0.join("seen/bob"), b"mbseen1\nx").unwrap();
+    known.cover(1).unwrap();
+    assert!(!KnownIds::load(&scratch.0, &journal).unwrap().insert("alice", b"\xff\xffx"));
 }
 
 #[test]

@@ -2,11 +2,16 @@
 
 pub mod compress;
 pub mod drop;
+pub mod failpoint;
 pub mod listing;
+pub mod litter;
 pub mod maildrops;
 pub mod name;
+pub mod quota;
 pub mod reader;
 pub mod sizes;
+pub mod store;
+pub mod unique;
 
 #[cfg(test)]
 pub(crate) mod testing;

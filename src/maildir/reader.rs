@@ -43,6 +43,11 @@ impl MessageReader {
         Ok(MessageReader { file: File::open(path)?, kind: Kind::Unknown, left })
     }
 
+    /// Reads a message file that is open already, at its beginning.
+    pub fn of(file: File) -> MessageReader {
+        MessageReader { file, kind: Kind::Unknown, left: None }
+    }
+
     /// Counts a whole message as RETR sends it, by way of a block that the caller keeps for many messages.
     pub fn measure(path: &Path, block: &mut [u8]) -> io::Result<u64> {
         let mut reader = MessageReader::open(path)?;

@@ -1,12 +1,18 @@
 //! Which records a subscriber wants: `users` and `match`.
+//!
+//! A glob is held against the whole decoded value of one field of the event, without regard to case: `*` stands for any
+//! characters, `?` for exactly one, everything else for itself. A field that the message does not have is as an empty
+//! one, so `*` matches it, `?*` asks for a field that says something, and `""` for one that says nothing.
 
 use crate::journal::Record;
+use crate::journal::record::FIELDS;
+use crate::nearest::nearest;
 
 /// `users` and every entry of `match` must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     users: Vec<String>,
-    fields: Vec<(String, String)>,
+    fields: Vec<(&'static str, Glob)>,
 }
 
 impl Filter {
@@ -15,12 +21,200 @@ impl Filter {
     /// # Errors
     ///
     /// The index of the pair, and what is wrong with it: a key that is no field of the event (with the nearest that is).
-    pub fn new(_users: Vec<String>, _fields: Vec<(String, String)>) -> Result<Filter, (usize, String)> {
-        unimplemented!("notify")
+    pub fn new(users: Vec<String>, fields: Vec<(String, String)>) -> Result<Filter, (usize, String)> {
+        let parse = |(index, (name, glob)): (usize, (String, String))| {
+            Ok((field(&name).map_err(|error| (index, error))?, Glob::new(&glob)))
+        };
+        Ok(Filter { users, fields: fields.into_iter().enumerate().map(parse).collect::<Result<_, _>>()? })
     }
 
     /// Whether the subscriber wants this record.
-    pub fn wants(&self, _record: &Record) -> bool {
-        unimplemented!("notify")
+    pub fn wants(&self, record: &Record) -> bool {
+        let known = self.users.is_empty() || self.users.iter().any(|user| user.eq_ignore_ascii_case(&record.user));
+        known && self.fields.iter().all(|(name, glob)| glob.matches(&record.field(name).unwrap_or_default()))
+    }
+}
+
+/// The field of the event that is called so.
+///
+/// # Errors
+///
+/// Says that there is none, with the nearest that there is.
+pub(super) fn field(name: &str) -> Result<&'static str, String> {
+    FIELDS.into_iter().find(|field| *field == name).ok_or_else(|| match nearest(name, FIELDS) {
+        Some(near) => format!("`{name}` is no field of the event; did you mean `{near}`?"),
+        None => format!("`{name}` is no field of the event; there are {}", FIELDS.join(", ")),
+    })
+}
+
+/// A pattern of characters, folded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Glob(Vec<Part>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Any,
+    One,
+    This(char),
+}
+
+impl Glob {
+    fn new(text: &str) -> Glob {
+        let mut parts: Vec<Part> = text
+            .chars()
+            .map(|letter| match letter {
+                '*' => Part::Any,
+                '?' => Part::One,
+                other => Part::This(fold(other)),
+            })
+            .collect();
+        // Several stars in a row say what one says.
+        parts.dedup_by(|one, other| *one == Part::Any && *other == Part::Any);
+        Glob(parts)
+    }
+
+    /// Only the last star is ever given more: what an earlier one could do instead, the last one can do too. So the time
+    /// is bounded by the product of the two lengths, whatever they hold.
+    fn matches(&self, text: &str) -> bool {
+        let mut rest = text.chars();
+        let mut at = 0;
+        // Where the latest star is, and the text that it has not swallowed yet.
+        let mut star: Option<(usize, std::str::Chars<'_>)> = None;
+        loop {
+            let before = rest.clone();
+            match (self.0.get(at), rest.next()) {
+                (Some(Part::Any), _) => {
+                    star = Some((at, before.clone()));
+                    rest = before;
+                    at += 1;
+                }
+                (None, None) => return true,
+                (Some(Part::One), Some(_)) => at += 1,
+                (Some(Part::This(wanted)), Some(letter)) if *wanted == fold(letter) => at += 1,
+                // The text is at its end and the pattern is not: a longer star would leave it even less.
+                (Some(_), None) => return false,
+                (_, Some(_)) => {
+                    let Some((place, swallowed)) = &mut star else { return false };
+                    swallowed.next();
+                    rest = swallowed.clone();
+                    at = *place + 1;
+                }
+            }
+        }
+    }
+}
+
+/// One character for one character, so that `?` means what a reader counts: lower case where that is one character, and
+/// both of the small sigmas as one.
+fn fold(letter: char) -> char {
+    let mut lower = letter.to_lowercase();
+    match (lower.next(), lower.next()) {
+        (Some('ς'), None) => 'σ',
+        (Some(one), None) => one,
+        _ => letter,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::record::tests::sample;
+    use proptest::prelude::*;
+    use std::time::{Duration, Instant};
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, glob)| ((*name).into(), (*glob).into())).collect()
+    }
+
+    #[test]
+    fn globs_match_whole_values_without_regard_to_case() {
+        for (glob, text, wanted) in [
+            ("*@bank.example", "News <a@BANK.example>", false),
+            ("*@bank.example*", "News <a@BANK.example>", true),
+            ("*invoice*", "Your INVOICE of May", true),
+            ("invoice", "invoice 7", false),
+            ("", "", true),
+            ("", "x", false),
+            ("*", "", true),
+            ("?*", "", false),
+            ("?", "ä", true),
+            ("?", "ab", false),
+            ("ÄRGER*", "ärger und mehr", true),
+            ("οδος", "ΟΔΟΣ", true),
+            ("STRASSE", "straße", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b*c", "aXbYbZ", false),
+            ("[a-c]", "b", false),
+            ("[a-c]", "[A-C]", true),
+            ("\\*", "\\anything", true),
+            ("**?**", "x", true),
+        ] {
+            assert_eq!(Glob::new(glob).matches(text), wanted, "{glob} and {text}");
+        }
+    }
+
+    #[test]
+    fn everything_must_hold_and_null_is_as_empty() {
+        let mut record = sample(1, "alice", "x");
+        record.summary.from = Some("a@bank.example".into());
+        for (users, fields, wanted) in [
+            (vec![], vec![], true),
+            (vec!["alice"], vec![], true),
+            (vec!["bob", "Alice"], vec![], true),
+            (vec!["bob"], vec![], false),
+            (vec![], pairs(&[("from", "*@bank.example"), ("subject", "S")]), true),
+            (vec![], pairs(&[("from", "*@bank.example"), ("subject", "t")]), false),
+            (vec!["bob"], pairs(&[("from", "*")]), false),
+            (vec![], pairs(&[("auth", "")]), true),
+            (vec![], pairs(&[("auth", "*")]), true),
+            (vec![], pairs(&[("auth", "?*")]), false),
+            (vec![], pairs(&[("seq", "1"), ("via", "SMTP"), ("event", "message*")]), true),
+        ] {
+            let filter = Filter::new(users.iter().map(|user| (*user).into()).collect(), fields.clone()).unwrap();
+            assert_eq!(filter.wants(&record), wanted, "{users:?} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_says_which_was_meant() {
+        let (index, error) = Filter::new(vec![], pairs(&[("to", "*"), ("subjct", "*")])).unwrap_err();
+        assert_eq!(index, 1);
+        assert_eq!(error, "`subjct` is no field of the event; did you mean `subject`?");
+        let (_, error) = Filter::new(vec![], pairs(&[("x-spam-status", "*")])).unwrap_err();
+        assert!(error.contains("there are seq, event,"), "{error}");
+    }
+
+    #[test]
+    fn a_glob_of_many_stars_takes_no_time() {
+        let glob = Glob::new(&"*a".repeat(200));
+        let begin = Instant::now();
+        assert!(!glob.matches(&format!("{}b", "a".repeat(20_000))));
+        assert!(begin.elapsed() < Duration::from_secs(5));
+    }
+
+    /// The obviously right twin, which takes for ever.
+    fn naive(glob: &[char], text: &[char]) -> bool {
+        match glob {
+            [] => text.is_empty(),
+            ['*', rest @ ..] => (0..=text.len()).any(|swallowed| naive(rest, &text[swallowed..])),
+            ['?', rest @ ..] => !text.is_empty() && naive(rest, &text[1..]),
+            [letter, rest @ ..] => {
+                text.first().is_some_and(|first| fold(*first) == fold(*letter)) && naive(rest, &text[1..])
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_its_twin(glob in "[aAb*?]{0,9}", text in "[aAbBß]{0,12}") {
+            let letters = |text: &str| text.chars().collect::<Vec<_>>();
+            prop_assert_eq!(Glob::new(&glob).matches(&text), naive(&letters(&glob), &letters(&text)));
+        }
+
+        #[test]
+        fn every_text_matches_itself_and_its_lower_case(text in "[^*?]*") {
+            prop_assert!(Glob::new(&text).matches(&text));
+            prop_assert!(Glob::new(&text.chars().map(fold).collect::<String>()).matches(&text));
+        }
     }
 }

@@ -1,12 +1,65 @@
 //! The bell: subscribers of the journal. A subscriber is a cursor, a filter and a way to hand over.
+//!
+//! ```text
+//! journal -> Subscriber (the loop: follow, filter, keep the cursor) -> Way -> a FIFO        pipe.rs, fifo.rs, unread.rs
+//!                                                                         -> a program      hook.rs, command.rs
+//!                                                                         -> standard output, or a program (cli/watch.rs)
+//! ```
+//!
+//! Nobody tells a subscriber that there is mail: each has a thread that follows the journal's files (inotify(7)), so a
+//! slow or absent reader costs neither memory nor a sender's time, and the same code serves inside the server and outside
+//! it. A fourth way is one more file with an `impl Way`, and its line in `subscribers.rs`.
+//!
+//! # The event
+//!
+//! A record of the journal, JSON Lines in `STATE/journal/`; names follow RFC 5423 where it has them. `null` where the
+//! message has no such field. The same names serve in templates (`{subject}`), in `match`, and in capitals after
+//! `MAILBELL_` in a program's environment.
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `seq` | 1, 2, 3 ... without gaps, over all users; a line that comes twice has the same `seq` and `id` |
+//! | `event` | `MessageNew` |
+//! | `timestamp` | RFC 3339, UTC, microseconds: when it was stored |
+//! | `user`, `id`, `path` | whose Maildir, the message's id, the file's absolute path when it was stored |
+//! | `size` | octets with CRLF line ends, as POP3 LIST says |
+//! | `via` | `smtp`, `lmtp`, `deliver`, `poll`, `maildir` |
+//! | `mail_from`, `rcpt_to` | envelope; `rcpt_to` as the sender typed it; `mail_from` is empty for the null path |
+//! | `client`, `helo`, `auth`, `tls` | who handed it over |
+//! | `message_id`, `date`, `from`, `reply_to`, `to`, `subject`, `mime_version`, `content_type`, `content_transfer_encoding` | header fields, decoded to UTF-8 |
+//! | `key` | the same for two deliveries of one message: `mid:` and its Message-ID, else `hdr:` and a digest |
+//! | `duplicate_of` | `seq` of the latest earlier event with the same `user` and `key` |
+//!
+//! # Cursors
+//!
+//! A cursor stands after the last record that its subscriber is done with: for a pipe, whose line a reader has taken out
+//! of it; for a hook, whose program exited with 0 or that was given up; for `watch`, whose line was written, or whose
+//! COMMAND exited with 0. A new one begins at the journal's end. That of a pipe or hook that is taken out of the
+//! configuration stays, so that putting it back loses nothing.
 
+mod command;
+mod fifo;
 mod filter;
 mod format;
+mod hook;
+mod pipe;
+mod status;
+mod subscriber;
+mod subscribers;
+mod tally;
+#[cfg(test)]
+mod testing;
+mod unread;
+mod wake;
 
+pub use command::{End, Task, run};
 pub use filter::Filter;
-pub use format::Format;
+pub use format::{Format, Piece};
+pub use status::status_of_files;
+pub use subscriber::{Subscriber, Waits, Way};
+pub use subscribers::Subscribers;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// `[[pipe]]`.
@@ -84,40 +137,4 @@ pub struct SubscriberStatus {
     pub given_up: u64,
     /// Records that the journal dropped before they were read.
     pub lost: u64,
-}
-
-/// The running pipes and hooks, each with a thread of its own.
-#[derive(Debug)]
-pub struct Subscribers {}
-
-impl Subscribers {
-    /// Starts one thread for every pipe and hook. `state` holds `cursors/` and `journal/`. The journal is open already,
-    /// and `cursor::clamp_all` was called.
-    ///
-    /// # Errors
-    ///
-    /// Says which pipe or hook cannot be had, and why.
-    pub fn start(_state: &Path, _pipes: &[PipeSettings], _hooks: &[HookSettings]) -> Result<Subscribers, String> {
-        unimplemented!("notify")
-    }
-
-    /// Goes over to new settings: subscribers that are as they were go on undisturbed. Gives what could not be had.
-    pub fn reload(&mut self, _pipes: &[PipeSettings], _hooks: &[HookSettings]) -> Vec<String> {
-        unimplemented!("notify")
-    }
-
-    /// Every subscriber's state, running ones and cursors of `watch` alike.
-    pub fn status(&self) -> Vec<SubscriberStatus> {
-        unimplemented!("notify")
-    }
-
-    /// A clean stop: unread lines are taken back out of the pipes, hooks that run are waited for (bounded), cursors saved.
-    pub fn stop(self) {
-        unimplemented!("notify")
-    }
-}
-
-/// What `mailbell status` says of subscribers when no server runs: from the files in `state` alone.
-pub fn status_of_files(_state: &Path) -> Vec<SubscriberStatus> {
-    unimplemented!("notify")
 }

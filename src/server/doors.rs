@@ -17,9 +17,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Something that can be done from any thread to stir the loop.
-pub type Stir = Box<dyn Fn() + Send + Sync>;
-
 /// How soon accepting is tried again when the system had no room.
 const BACK_OFF: Duration = Duration::from_millis(100);
 

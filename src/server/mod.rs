@@ -17,7 +17,7 @@ mod start;
 use crate::config::Config;
 use crate::service::Service;
 use crate::sys;
-use doors::{Doors, Stir};
+use doors::Doors;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::fmt;
@@ -246,9 +246,4 @@ fn housekeeping(service: &Service, stop: &AtomicBool) {
             Err(error) => log::warn!("{error}"),
         }
     }
-}
-
-/// What wakes the loop when a message was recorded, for [`SYNC_AFTER`].
-fn sync_soon(waker: Waker) -> Stir {
-    Box::new(move || drop(waker.wake()))
 }

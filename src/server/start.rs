@@ -1,8 +1,8 @@
 //! The start, in an order that matters: folders and lock, sockets while there may be root's rights, then the drop, then
-//! everything that must work without those rights, then the sandbox, then threads.
+//! what must work without those rights, then the sandbox, then threads.
 
 use super::doors::{Doors, Kind};
-use super::{StartError, reload, sync_soon};
+use super::{StartError, reload};
 use crate::arrivals::Arrivals;
 use crate::config::{Config, Place};
 use crate::delivery::Delivery;
@@ -44,7 +44,6 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     if let Some(ids) = become_user {
         sys::become_user(ids).map_err(|error| StartError::io("becoming another user", &error))?;
     }
-    sandbox(&config);
 
     let live = reload::live(&config).map_err(|problems| StartError::Configuration(problems.join("\n")))?;
     let watched = reload::watched(&config, &live.accounts);
@@ -53,8 +52,10 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     journal::clamp_all(&config.state, journal.last_seq()).map_err(state)?;
     let known = Arc::new(KnownIds::load(&config.state, &journal).map_err(state)?);
     let mut delivery = Delivery::new(&config, Some((journal.clone(), known)));
-    delivery.on_record(sync_soon(waker));
+    delivery.on_record(Box::new(move || drop(waker.wake())));
     let delivery = Arc::new(delivery);
+    // Before the first thread, since it holds only those that start after it.
+    sandbox(&config);
     // Subscribers before arrivals: a new pipe or hook begins at the journal's end as it was at the last stop.
     let subscribers = Subscribers::start(&config.state, &config.pipes, &config.hooks).map_err(StartError::Temporary)?;
     let arrivals =

@@ -1,0 +1,62 @@
+# bash completion for mailbell: /usr/share/bash-completion/completions/mailbell
+# shellcheck shell=bash disable=SC2207
+
+_mailbell() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    local command=${COMP_WORDS[1]-} formats="inotify path tsv json" words=
+    COMPREPLY=()
+
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        COMPREPLY=($(compgen -W "serve check user watch cat deliver status sendmail -h --help -V --version" -- "$current"))
+        return
+    fi
+    case $previous in
+    -c | --config)
+        COMPREPLY=($(compgen -f -- "$current"))
+        return
+        ;;
+    --format)
+        COMPREPLY=($(compgen -W "$formats" -- "$current"))
+        return
+        ;;
+    --from)
+        COMPREPLY=($(compgen -W "now all" -- "$current"))
+        return
+        ;;
+    --user)
+        COMPREPLY=($(compgen -W "$(mailbell user list 2>/dev/null)" -- "$current"))
+        return
+        ;;
+    --cursor | --count | -f) return ;;
+    esac
+    case $command in
+    serve) words="-c --config -h --help" ;;
+    check) words="-c --config --online -h --help" ;;
+    user)
+        case ${COMP_WORDS[2]} in
+        add) words="-c --config --stdin -h --help" ;;
+        passwd) words="-c --config --stdin -h --help $(mailbell user list 2>/dev/null)" ;;
+        del) words="-c --config -h --help $(mailbell user list 2>/dev/null)" ;;
+        list) words="-c --config -h --help" ;;
+        *) words="add passwd del list -h --help" ;;
+        esac
+        ;;
+    watch)
+        local word
+        for word in "${COMP_WORDS[@]:2:COMP_CWORD-2}"; do
+            if [ "$word" = -- ]; then
+                COMPREPLY=($(compgen -c -- "$current"))
+                return
+            fi
+        done
+        words="-c --config --from --cursor --user --format --count -- -h --help"
+        ;;
+    cat) words="-c --config -h --help" ;;
+    deliver) words="-c --config -f -h --help $(mailbell user list 2>/dev/null)" ;;
+    sendmail) words="-c --config -t -i -oi -f -bm -h --help $(mailbell user list 2>/dev/null)" ;;
+    status) words="-c --config --json -h --help" ;;
+    esac
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+
+complete -o default -F _mailbell mailbell

@@ -1,0 +1,39 @@
+# fish completion for mailbell: /usr/share/fish/vendor_completions.d/mailbell.fish
+
+function __mailbell_users
+    mailbell user list 2>/dev/null
+end
+
+complete -c mailbell -f
+complete -c mailbell -n __fish_use_subcommand -a serve -d 'Run the server in the foreground'
+complete -c mailbell -n __fish_use_subcommand -a check -d 'Read the configuration and say all that is wrong'
+complete -c mailbell -n __fish_use_subcommand -a user -d 'Add, change, remove and list accounts'
+complete -c mailbell -n __fish_use_subcommand -a watch -d 'Print or handle each event'
+complete -c mailbell -n __fish_use_subcommand -a cat -d 'Print a stored message'
+complete -c mailbell -n __fish_use_subcommand -a deliver -d 'Store the message on standard input'
+complete -c mailbell -n __fish_use_subcommand -a status -d 'Show sessions, messages and subscribers'
+complete -c mailbell -n __fish_use_subcommand -a sendmail -d 'Deliver, with the options of sendmail'
+complete -c mailbell -n __fish_use_subcommand -s V -l version -d 'Print the version'
+complete -c mailbell -s h -l help -d 'Print what the command takes'
+complete -c mailbell -n 'not __fish_use_subcommand' -s c -l config -r -F -d 'Configuration file'
+
+complete -c mailbell -n '__fish_seen_subcommand_from check' -l online -d 'Also try ports, rights, disk and DNS'
+
+set -l actions add passwd del list
+complete -c mailbell -n "__fish_seen_subcommand_from user; and not __fish_seen_subcommand_from $actions" -a "$actions"
+complete -c mailbell -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from add passwd' -l stdin -d 'Read the password from standard input'
+complete -c mailbell -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from passwd del' -a '(__mailbell_users)'
+
+complete -c mailbell -n '__fish_seen_subcommand_from watch' -l from -x -a 'now all' -d 'Where to begin'
+complete -c mailbell -n '__fish_seen_subcommand_from watch' -l cursor -x -d 'Remember how far it came'
+complete -c mailbell -n '__fish_seen_subcommand_from watch' -l user -x -a '(__mailbell_users)' -d 'Only this account'
+complete -c mailbell -n '__fish_seen_subcommand_from watch' -l format -x -a 'inotify path tsv json' -d 'How a line looks'
+complete -c mailbell -n '__fish_seen_subcommand_from watch' -l count -x -d 'End after so many events'
+
+complete -c mailbell -n '__fish_seen_subcommand_from deliver sendmail' -s f -x -d 'Envelope sender'
+complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -s t -d 'Recipients from the message'
+complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -s i -o oi -d 'A lone dot ends nothing'
+complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -o bm -d 'Read a message'
+complete -c mailbell -n '__fish_seen_subcommand_from deliver sendmail' -a '(__mailbell_users)'
+
+complete -c mailbell -n '__fish_seen_subcommand_from status' -l json -d 'For programs'

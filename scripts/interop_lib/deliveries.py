@@ -1,0 +1,100 @@
+"""Other programs deliver into a Maildir that mailbell watches: each mail is one event, whatever mailbell does meanwhile."""
+import shutil
+
+from interop_lib.common import *
+
+MAIL = b"From: alice@example.com\nTo: bob@example.org\nSubject: %s\nMessage-ID: <%s@deliveries.example>\n\nhello\n"
+
+
+def procmail(folder, name):
+    rc = private(folder.parent / "procmailrc", f"MAILDIR={folder.parent}\nDEFAULT={folder}/\nLOGFILE={folder.parent}/procmail.log\n")
+    run(["procmail", "-m", rc], MAIL % (name, name))
+
+
+def fdm(folder, name):
+    rc = private(folder.parent / "fdm.conf", f'set lock-file "{folder.parent}/fdm.lock"\naccount "stdin" stdin\n'
+                 f'action "keep" maildir "{folder}"\nmatch all action "keep"\n')
+    run(["fdm", "-f", rc, "-a", "stdin", "fetch"], MAIL % (name, name), env={"HOME": str(folder.parent)})
+
+
+def dovecot_lda(folder, name):
+    conf = folder.parent / "lda.conf"
+    conf.write_text(f"mail_location = maildir:{folder}\nlog_path = {folder.parent}/lda.log\nfirst_valid_uid = 0\nssl = no\n"
+                    f"postmaster_address = postmaster@example.org\nhostname = mail.example.org\nmail_uid = 0\nmail_gid = 0\n"
+                    f"default_internal_user = root\ndefault_internal_group = root\nbase_dir = {folder.parent}/lda-run\n")
+    run(["/usr/lib/dovecot/dovecot-lda", "-c", conf], MAIL % (name, name),
+        env={"HOME": str(folder.parent), "USER": "root"})
+
+
+def hand(folder, name):
+    """`mv` from tmp/, as a script does."""
+    (folder / "tmp" / name.decode()).write_bytes(MAIL % (name, name))
+    (folder / "tmp" / name.decode()).rename(folder / "new" / name.decode())
+
+
+def up(server, folder, deliver, name):
+    before = len(server.records())
+    began = time.monotonic()
+    deliver(folder, name)
+    until(lambda: len(server.records()) > before)
+    took = time.monotonic() - began
+    record = server.new_records(before, 1)[0]
+    got = {field: record[field] for field in ("user", "via", "subject", "client")}
+    want = {"user": "bob", "via": "maildir", "subject": name.decode(), "client": None}
+    if got != want:
+        return f"the event says {got} instead of {want}"
+    return None if took < 2 else f"the event took {took:.1f} s"
+
+
+def down(server, folder, deliver, name):
+    before = len(server.records())
+    server.stop()
+    deliver(folder, name)
+    server.start()
+    record = server.new_records(before, 1)[0]
+    return None if record["subject"] == name.decode() else f"the event says {record['subject']!r}"
+
+
+def restarting(server, folder, deliver):
+    """Twenty deliveries while the server stops and starts three times: twenty events."""
+    before = len(server.records())
+    subjects = []
+    for number in range(20):
+        if number % 6 == 3:
+            server.stop()
+        subjects.append(f"restart-{deliver.__name__}-{number}")
+        deliver(folder, subjects[-1].encode())
+        if number % 6 == 4:
+            server.start()
+    if server.process.poll() is not None:
+        server.start()
+    found = sorted(record["subject"] for record in server.new_records(before, 20))
+    return None if found == sorted(subjects) else f"{found}"
+
+
+def moved(server, folder):
+    """A mail program that has seen a message moves it to cur/: no event."""
+    before = len(server.records())
+    path = next((folder / "new").iterdir())
+    path.rename(folder / "cur" / (path.name + ":2,S"))
+    server.new_records(before, 0)
+
+
+def run_all(scratch):
+    folder = scratch / "watched" / "Maildir"
+    for part in ("tmp", "new", "cur"):
+        (folder / part).mkdir(parents=True)
+    server = Mailbell(scratch, more=f'[[watch]]\nuser = "bob"\nmaildir = "{folder}"\n')
+    server.start()
+    try:
+        for deliver, program in ((procmail, "procmail"), (fdm, "fdm"), (dovecot_lda, "/usr/lib/dovecot/dovecot-lda"), (hand, "mv")):
+            if not shutil.which(program):
+                check(deliver.__name__, lambda: f"{program} is not installed")
+                continue
+            name = deliver.__name__.encode()
+            check(f"{deliver.__name__} delivers into a watched Maildir", lambda: up(server, folder, deliver, b"up-" + name))
+            check(f"{deliver.__name__} delivers while mailbell is down", lambda: down(server, folder, deliver, b"down-" + name))
+            check(f"{deliver.__name__} delivers while mailbell restarts", lambda: restarting(server, folder, deliver))
+        check("a move to cur/ is no new message", lambda: moved(server, folder))
+    finally:
+        server.stop()

@@ -1,0 +1,356 @@
+//! The accounts as a whole: both files in, addresses and logins out.
+
+use super::*;
+use crate::address::Mailbox;
+use crate::sasl::Credentials;
+use proptest::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A folder with the two files, and a configuration that names them; domains are example.org and [192.0.2.1].
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, users: &str, aliases: &str) -> Scratch {
+        let folder = std::env::temp_dir().join(format!("mailbell-accounts-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("users"), users).unwrap();
+        fs::write(folder.join("aliases"), aliases).unwrap();
+        Scratch(folder)
+    }
+
+    fn config(&self) -> Config {
+        let mut config = Config::embedded(&self.0, "unused");
+        config.domains = Domains::These(vec!["example.org".into(), "[192.0.2.1]".into()]);
+        config.users.catch_all = None;
+        config
+    }
+
+    fn load(&self) -> Accounts {
+        Accounts::load(&self.config()).unwrap()
+    }
+
+    /// What is said, without the folder.
+    fn problems(&self, config: &Config) -> Vec<String> {
+        let folder = format!("{}/", self.0.display());
+        let problems = Accounts::load(config).unwrap_err();
+        problems.iter().map(|problem| problem.to_string().replace(&folder, "")).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const USERS: &str = "alice:{PLAIN}secret-a\nbob:{PLAIN}secret-b\ncarol:{PLAIN}secret-c\n";
+
+fn mailbox(text: &str) -> Mailbox {
+    let (local, domain) = text.rsplit_once('@').map_or((text, None), |(local, domain)| (local, Some(domain)));
+    Mailbox { local_part: local.into(), domain: domain.map(str::to_owned), text: text.into() }
+}
+
+fn resolve(accounts: &Accounts, text: &str) -> String {
+    match accounts.resolve(&mailbox(text)) {
+        Ok(users) => users.join(" "),
+        Err(unknown) => format!("{unknown:?}"),
+    }
+}
+
+#[test]
+fn addresses_lead_to_users() {
+    let aliases = "\
+team: alice, bob, alice
+all: team, carol@EXAMPLE.org, \\bob
+alice+news: carol
+bob: bob, archive
+archive: carol
+abuse: postmaster
+info: alice+web@example.org
+";
+    let accounts = Scratch::new("resolve", USERS, aliases).load();
+    for (address, users) in [
+        ("alice@example.org", "alice"),
+        ("ALICE@Example.ORG.", "alice"),
+        ("alice@[192.0.2.1]", "alice"),
+        ("alice@[192.0.2.2]", "NotOurDomain"),
+        ("alice@example.net", "NotOurDomain"),
+        ("alice@sub.example.org", "NotOurDomain"),
+        ("nobody@example.org", "NoSuchUser"),
+        ("alice+tag@example.org", "alice"),
+        ("alice++@example.org", "alice"),
+        ("+tag@example.org", "NoSuchUser"),
+        ("alice-tag@example.org", "NoSuchUser"),
+        ("team@example.org", "alice bob carol"),
+        ("Team+tag@example.org", "alice bob carol"),
+        ("all@example.org", "alice bob carol"),
+        ("alice+news@example.org", "carol"),
+        ("bob@example.org", "bob carol"),
+        ("info@example.org", "alice"),
+        ("postmaster@example.org", "alice"),
+        ("abuse@example.org", "alice"),
+        ("postmaster", "alice"),
+        ("PostMaster", "alice"),
+        ("postmaster+x@example.org", "alice"),
+        ("postmaster@example.net", "NotOurDomain"),
+        ("alice", "NoSuchUser"),
+        ("@example.org", "NoSuchUser"),
+    ] {
+        assert_eq!(resolve(&accounts, address), users, "{address}");
+    }
+    assert_eq!(accounts.names().collect::<Vec<_>>(), ["alice", "bob", "carol"]);
+    assert_eq!((accounts.user("Alice"), accounts.user("team")), (Some("alice"), None));
+}
+
+#[test]
+fn the_catch_all_comes_last_and_before_the_first_account_for_postmaster() {
+    let scratch = Scratch::new("catch-all", USERS, "team: alice\n");
+    let mut config = scratch.config();
+    config.users.catch_all = Some("bob".into());
+    let accounts = Accounts::load(&config).unwrap();
+    for (address, users) in [
+        ("nobody@example.org", "bob"),
+        ("nobody+tag@example.org", "bob"),
+        ("team@example.org", "alice"),
+        ("postmaster", "bob"),
+        ("nobody@example.net", "NotOurDomain"),
+        ("nobody", "NoSuchUser"),
+    ] {
+        assert_eq!(resolve(&accounts, address), users, "{address}");
+    }
+    // A catch-all is no address of one's own.
+    assert!(!accounts.may_send_as("bob", &ReversePath::Mailbox(mailbox("nobody@example.org"))));
+}
+
+#[test]
+fn postmaster_may_be_a_user_or_an_alias() {
+    let user = Scratch::new("postmaster-user", "alice:{PLAIN}a\npostmaster:{PLAIN}b\n", "").load();
+    assert_eq!(resolve(&user, "postmaster"), "postmaster");
+    let alias = Scratch::new("postmaster-alias", USERS, "postmaster: carol\n").load();
+    assert_eq!(resolve(&alias, "postmaster@example.org"), "carol");
+    let nobody = Scratch::new("postmaster-nobody", "", "").load();
+    assert_eq!(resolve(&nobody, "postmaster"), "NoSuchUser");
+}
+
+#[test]
+fn every_domain_and_no_subaddress() {
+    let scratch = Scratch::new("any", USERS, "info: alice@anything.example\n");
+    let mut config = scratch.config();
+    (config.domains, config.users.subaddress) = (Domains::Any, None);
+    let accounts = Accounts::load(&config).unwrap();
+    assert_eq!(resolve(&accounts, "info@whatever.example"), "alice");
+    assert_eq!(resolve(&accounts, "alice@[IPv6:2001:db8::1]"), "alice");
+    assert_eq!(resolve(&accounts, "alice+tag@example.org"), "NoSuchUser");
+}
+
+#[test]
+fn one_may_send_as_oneself_and_one_s_aliases() {
+    let accounts = Scratch::new("send-as", USERS, "team: alice, bob\n").load();
+    for (user, address, may) in [
+        ("alice", "alice@example.org", true),
+        ("alice", "Alice+shop@EXAMPLE.org", true),
+        ("alice", "team@example.org", true),
+        ("carol", "team@example.org", false),
+        ("alice", "bob@example.org", false),
+        ("alice", "alice@example.net", false),
+        ("alice", "alice", true),
+        ("alice", "nobody@example.org", false),
+    ] {
+        assert_eq!(accounts.may_send_as(user, &ReversePath::Mailbox(mailbox(address))), may, "{user} {address}");
+    }
+    assert!(accounts.may_send_as("alice", &ReversePath::Null));
+}
+
+#[test]
+fn loops_and_unknown_targets_are_told_with_their_lines() {
+    let aliases = "\
+one: two
+two: three
+three: one
+self: self
+list: alice, allice,
+ bob@example.net
+exact: \\team
+team: carol
+";
+    let scratch = Scratch::new("loops", USERS, aliases);
+    assert_eq!(
+        scratch.problems(&scratch.config()),
+        [
+            "aliases:3: \"one\" leads back to itself: one -> two -> three -> one",
+            "aliases:4: \"self\" leads back to itself: self -> self",
+            "aliases:5: \"allice\" is neither a user nor an alias; did you mean \"alice\"?",
+            "aliases:6: \"bob@example.net\": mail is not forwarded elsewhere, and example.net is not ours",
+            "aliases:7: \"team\" is not a user",
+        ]
+    );
+}
+
+#[test]
+fn a_very_long_chain_of_aliases_is_told_and_breaks_no_stack() {
+    let aliases: String = (0..20_000).map(|number| format!("a{number}: a{}\n", number + 1)).collect();
+    let scratch = Scratch::new("chain", USERS, &(aliases + "a20000: alice\n"));
+    let problems = scratch.problems(&scratch.config());
+    assert!(problems[0].contains("more than 100 aliases in a row"), "{}", problems[0]);
+}
+
+#[test]
+fn everything_that_is_wrong_with_both_files_is_told() {
+    let scratch = Scratch::new("both", "alice:{PLAIN}a\nbob:{MD5}b\n", "team: dave\n");
+    let mut config = scratch.config();
+    assert_eq!(
+        scratch.problems(&config),
+        [
+            "users:2: the secret of \"bob\" is of a scheme that is not read; there are ARGON2ID, SHA512-CRYPT, \
+             SHA256-CRYPT, PLAIN",
+            "aliases:1: \"dave\" is neither a user nor an alias",
+        ]
+    );
+    let scratch = Scratch::new("both-missing", "alice:{PLAIN}a\n", "");
+    config.users = scratch.config().users;
+    config.users.catch_all = Some("bob".into());
+    assert_eq!(
+        scratch.problems(&config),
+        ["built-in defaults: `users.catch_all`: there is no user \"bob\"; add it with `mailbell user add bob`"]
+    );
+}
+
+#[test]
+fn files_that_are_not_there() {
+    let scratch = Scratch::new("missing", USERS, "");
+    let mut config = scratch.config();
+    fs::remove_file(&config.users.aliases).unwrap();
+    assert!(Accounts::load(&config).is_ok());
+    config.users.aliases_given = true;
+    assert!(scratch.problems(&config)[0].contains("`users.aliases`: aliases: "));
+    config.users.aliases_given = false;
+    // A users file that nobody named may come later; one that was named must be there.
+    fs::remove_file(&config.users.file).unwrap();
+    assert_eq!(Accounts::load(&config).unwrap().names().count(), 0);
+    let file = scratch.0.join("mailbell.toml");
+    fs::write(&file, "[users]\nfile = \"users\"\n").unwrap();
+    let problems = scratch.problems(&Config::load(&file).unwrap());
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("mailbell.toml:2: `users.file`: users: No such file"), "{problems:?}");
+    assert!(problems[0].ends_with("; `mailbell user add NAME` makes it"), "{problems:?}");
+}
+
+fn password(name: &str, password: &str) -> Credentials {
+    Credentials::Password { name: name.into(), password: password.into() }
+}
+
+#[test]
+fn passwords_are_believed_or_not() {
+    let hashed = format!("alice:{}\nbob:{{PLAIN}}secret-b\n", Secret::hash(b"secret-a").unwrap());
+    let accounts = Scratch::new("verify", &hashed, "team: alice\n").load();
+    let verifier = Verifier::default();
+    // The second round meets the cache.
+    for _ in 0..2 {
+        for (name, secret, user) in [
+            ("alice", "secret-a", Some("alice")),
+            ("Alice", "secret-a", Some("alice")),
+            ("alice@example.org", "secret-a", Some("alice")),
+            ("alice@example.net", "secret-a", None),
+            ("alice", "secret-b", None),
+            ("alice", "", None),
+            ("bob", "secret-b", Some("bob")),
+            ("team", "secret-a", None),
+            // The secret that stands in for nobody's opens nothing.
+            ("nobody", "secret-a", None),
+            ("", "secret-a", None),
+        ] {
+            assert_eq!(verifier.verify(&accounts, &password(name, secret)).as_deref(), user, "{name} {secret}");
+        }
+    }
+    assert!(!accounts.all_plain());
+    let nobody = Scratch::new("verify-nobody", "", "").load();
+    assert_eq!(verifier.verify(&nobody, &password("alice", "secret-a")), None);
+    assert!(!nobody.all_plain());
+}
+
+#[test]
+fn challenges_are_answered_with_a_plain_secret_only() {
+    let accounts = Scratch::new("challenge", "tim:{PLAIN}tanstaaftanstaaf\nmrose:{PLAIN}tanstaaf\n", "").load();
+    assert!(accounts.all_plain());
+    let verifier = Verifier::default();
+    // RFC 2195 section 2 and RFC 1939 section 7.
+    let cram = |name: &str, digest: &str| Credentials::CramMd5 {
+        name: name.into(),
+        challenge: "<1896.697170952@postoffice.reston.mci.net>".into(),
+        digest: digest.into(),
+    };
+    let apop = |name: &str, digest: &str| Credentials::Apop {
+        name: name.into(),
+        stamp: "<1896.697170952@dbc.mtview.ca.us>".into(),
+        digest: digest.into(),
+    };
+    let verify = |accounts: &Accounts, credentials| verifier.verify(accounts, &credentials);
+    let answer = "b913a602c7eda7a495b4e6e7334d3890";
+    assert_eq!(verify(&accounts, cram("tim", answer)).as_deref(), Some("tim"));
+    assert_eq!(verify(&accounts, cram("tim", &answer.to_uppercase())).as_deref(), Some("tim"));
+    assert_eq!(verify(&accounts, cram("mrose", answer)), None);
+    assert_eq!(verify(&accounts, cram("tim", "")), None);
+    assert_eq!(verify(&accounts, apop("mrose", "c4c9334bac560ecc979e58001b3e22fb")).as_deref(), Some("mrose"));
+    assert_eq!(verify(&accounts, apop("mrose", "c4c9334bac560ecc979e58001b3e22fc")), None);
+
+    let hashed = format!("tim:{}\n", Secret::hash(b"tanstaaftanstaaf").unwrap());
+    let hashed = Scratch::new("challenge-hashed", &hashed, "").load();
+    assert_eq!(verify(&hashed, cram("tim", answer)), None);
+}
+
+#[test]
+fn a_changed_secret_counts_at_once() {
+    let users = |secret: &[u8]| format!("alice:{}\n", Secret::hash(secret).unwrap());
+    let verifier = Verifier::default();
+    let before = Scratch::new("changed", &users(b"old"), "").load();
+    assert!(verifier.verify(&before, &password("alice", "old")).is_some());
+    let after = Scratch::new("changed", &users(b"new"), "").load();
+    assert_eq!(verifier.verify(&after, &password("alice", "old")), None);
+    assert!(verifier.verify(&after, &password("alice", "new")).is_some());
+}
+
+#[test]
+fn unknown_users_take_the_time_of_a_hash_and_known_logins_do_not() {
+    let users =
+        format!("alice:{}\nbob:{{PLAIN}}b\ncarol:{}\n", Secret::hash(b"a").unwrap(), Secret::hash(b"c").unwrap());
+    let accounts = Scratch::new("time", &users, "").load();
+    let verifier = Verifier::default();
+    // The thread's own time, so that what else runs on the machine does not count.
+    let clock = || {
+        let now = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+    };
+    let least = |credentials: &Credentials| {
+        let time = |_| {
+            let start = clock();
+            verifier.verify(&accounts, credentials);
+            clock() - start
+        };
+        (0..3).map(time).min().unwrap()
+    };
+    let (known, unknown) = (least(&password("alice", "wrong")), least(&password("nobody", "wrong")));
+    let cached = least(&password("alice", "a"));
+    assert!(unknown * 2 > known && known * 2 > unknown, "known {known:?}, unknown {unknown:?}");
+    assert!(cached * 20 < known, "cached {cached:?}, hashed {known:?}");
+}
+
+proptest! {
+    #[test]
+    fn any_pair_of_files_is_read_or_refused(users in "([ab]:\\{PLAIN\\}x\n|[ -~]{0,8}\n){0,4}", aliases in "([a-d]: [a-d, @.\\\\]{0,6}\n){0,6}") {
+        let scratch = Scratch::new("any-pair", &users, &aliases);
+        if let Ok(accounts) = Accounts::load(&scratch.config()) {
+            let all: Vec<_> = accounts.names().map(str::to_owned).collect();
+            for name in ["a", "b", "c", "d", "postmaster"] {
+                if let Ok(users) = accounts.resolve(&mailbox(&format!("{name}@example.org"))) {
+                    prop_assert!(!users.is_empty() && users.iter().all(|user| all.contains(user)));
+                    let mut once = users.clone();
+                    once.sort();
+                    once.dedup();
+                    prop_assert_eq!(once.len(), users.len());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! One look at a file in `new/`: is it a whole message, and what is its record?
+//!
+//! A rename into `new/` brings a whole message, and so does the close of a file that was written there against the
+//! rules. link(2) tells nothing but that there is a name. Then it is whole if it has another name, or if its inode was
+//! changed after its content, as link(2) does, or if nobody has written to it for a while.
+
+use super::Watched;
+use crate::dot::encode::WireSize;
+use crate::header::Summary;
+use crate::journal::Record;
+use crate::limits;
+use crate::maildir::name::{self, Name};
+use crate::maildir::reader::MessageReader;
+use crate::trace::{self, Origin, Via};
+use rustix::fs::OFlags;
+use std::ffi::OsStr;
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A file to which nothing was written for this long is taken to be whole.
+pub const QUIET: Duration = Duration::from_millis(500);
+
+/// A larger size in a name is nobody's measurement.
+const LARGEST: u64 = 1 << 48;
+
+/// What a look found.
+#[derive(Debug)]
+pub enum Look {
+    /// A message.
+    Message(Box<Record>),
+    /// Perhaps half a message: look again later.
+    Unsure,
+    /// Nothing, or no message.
+    Nothing,
+}
+
+/// Looks at a name in `new/`. A message that another program has moved to `cur/` meanwhile is found there.
+///
+/// # Errors
+///
+/// When there is something that cannot be read.
+pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, whole: bool) -> io::Result<Look> {
+    let path = watched.maildir.join("new").join(file_name);
+    let looked = match read(&path, is_own, whole) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match find_in_cur(&watched.maildir, file_name)? {
+            Some(moved) => read(&moved, is_own, true),
+            None => return Ok(Look::Nothing),
+        },
+        looked => looked,
+    };
+    let found = match looked {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::Nothing),
+        // A symbolic link is no message: it may lead to what its maker may not read.
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Ok(Look::Nothing),
+        found => found?,
+    };
+    Ok(match found {
+        None => Look::Nothing,
+        Some(Found { whole: false, .. }) => Look::Unsure,
+        Some(Found { head, size, stored_at, .. }) => {
+            // Our own fields are believed where nobody else should write.
+            let (origin, rcpt_to) =
+                trace::read_back(&head).filter(|_| is_own).unwrap_or((Origin::unknown(Via::Maildir), None));
+            Look::Message(Box::new(Record {
+                seq: 0,
+                timestamp: stored_at,
+                user: watched.user.clone(),
+                id: String::from_utf8_lossy(Name::parse(file_name.as_bytes()).id).into_owned(),
+                path: path.to_string_lossy().into_owned(),
+                size,
+                origin,
+                rcpt_to,
+                summary: Summary::parse(&head),
+                duplicate_of: None,
+            }))
+        }
+    })
+}
+
+struct Found {
+    whole: bool,
+    head: Vec<u8>,
+    /// Octets with CRLF line ends.
+    size: u64,
+    /// Microseconds since 1970.
+    stored_at: u64,
+}
+
+/// `None` for what is no regular file.
+fn read(path: &Path, is_own: bool, whole: bool) -> io::Result<Option<Found>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    let mut reader = MessageReader::of(file);
+    let mut head = vec![0; limits::HEADER_OCTETS];
+    let mut length = 0;
+    let mut ended = false;
+    while !ended && length < head.len() {
+        let octets = reader.read(&mut head[length..])?;
+        ended = octets == 0;
+        length += octets;
+    }
+    head.truncate(length);
+    let whole = whole || is_whole(&metadata) || (is_own && trace::length(&head) > 0);
+    let in_name = path.file_name().and_then(|file_name| Name::parse(file_name.as_bytes()).wire);
+    let size = match in_name.filter(|octets| *octets <= LARGEST) {
+        Some(octets) => octets,
+        None if !whole => 0,
+        None => measure(&head, &mut reader)?,
+    };
+    // The rename or link that brought it here is what changed its inode last, as a rule.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+    let changed = metadata.ctime().max(0) as u64 * 1_000_000 + metadata.ctime_nsec() as u64 / 1_000;
+    Ok(Some(Found { whole, head, size, stored_at: changed.min(now) }))
+}
+
+/// Whether nobody is writing the file, as far as its times tell.
+fn is_whole(metadata: &Metadata) -> bool {
+    let times =
+        |metadata: &Metadata| (metadata.ctime(), metadata.ctime_nsec()) > (metadata.mtime(), metadata.mtime_nsec());
+    let quiet = metadata.modified().is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age >= QUIET));
+    metadata.nlink() > 1 || (metadata.len() > 0 && (times(metadata) || quiet))
+}
+
+/// The size of a message whose first octets were read.
+fn measure(head: &[u8], reader: &mut MessageReader) -> io::Result<u64> {
+    let mut size = WireSize::new();
+    size.add(head);
+    if head.len() == limits::HEADER_OCTETS {
+        let mut block = vec![0; limits::HEADER_OCTETS];
+        loop {
+            match reader.read(&mut block)? {
+                0 => break,
+                octets => size.add(&block[..octets]),
+            }
+        }
+    }
+    Ok(size.octets_sent())
+}
+
+/// The file in `cur/` with the same id.
+fn find_in_cur(maildir: &Path, file_name: &OsStr) -> io::Result<Option<PathBuf>> {
+    let id = Name::parse(file_name.as_bytes()).id;
+    let entries = match fs::read_dir(maildir.join("cur")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let file_name = entry.file_name();
+        if name::is_message(file_name.as_bytes()) && Name::parse(file_name.as_bytes()).id == id {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}

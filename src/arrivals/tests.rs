@@ -1,0 +1,282 @@
+use super::look::{Look, QUIET, look};
+use super::*;
+use crate::delivery::tests::{House, envelope};
+use crate::journal::Record;
+use crate::maildir::store::{Modes, make_maildir};
+use crate::trace::Via;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+/// A Maildir of another program's, for bob.
+fn foreign(house: &House) -> Watched {
+    let maildir = house.folder.join("home/bob/Maildir");
+    make_maildir(&maildir, &Modes::of_files(0o600)).unwrap();
+    Watched { user: "bob".into(), maildir }
+}
+
+fn own(house: &House) -> Watched {
+    Watched { user: "alice".into(), maildir: house.config.maildir("alice") }
+}
+
+/// As Maildir's rules want it.
+fn deliver(maildir: &Path, name: &str, message: &str) {
+    fs::write(maildir.join("tmp").join(name), message).unwrap();
+    fs::rename(maildir.join("tmp").join(name), maildir.join("new").join(name)).unwrap();
+}
+
+fn subjects(records: &[Record]) -> Vec<&str> {
+    records.iter().map(|record| record.summary.subject.as_deref().unwrap_or("-")).collect()
+}
+
+/// Waits until there are so many records, and a little longer, in which no more must come.
+fn settled(house: &House, count: usize) -> Vec<Record> {
+    let end = Instant::now() + Duration::from_secs(20);
+    while house.records().len() < count {
+        assert!(Instant::now() < end, "{count} records wanted: {:#?}", house.records());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_millis(60));
+    let records = house.records();
+    assert_eq!(records.len(), count, "{records:#?}");
+    records
+}
+
+#[test]
+fn another_programs_delivery_becomes_one_record() {
+    let house = House::new("foreign");
+    let watched = foreign(&house);
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![watched.clone()]).unwrap();
+    deliver(&watched.maildir, "1.M2P3.host", "Return-Path: <x@y>\nSubject: rename\n\nbody\n");
+    let record = settled(&house, 1).remove(0);
+    assert_eq!((record.user.as_str(), record.id.as_str(), record.origin.via), ("bob", "1.M2P3.host", Via::Maildir));
+    assert_eq!((record.size, record.origin.mail_from, record.rcpt_to), (45, None, None));
+    assert_eq!(Path::new(&record.path), watched.maildir.join("new/1.M2P3.host"));
+    let now = SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as u64;
+    assert!(record.timestamp <= now && record.timestamp + 60_000_000 > now);
+    // Dovecot says the size in the name, and may have compressed the file.
+    deliver(&watched.maildir, "2.M2P3.host,S=9,W=1234", "Subject: named\n\n");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(b"Subject: gzip\n\n\n").unwrap();
+    fs::write(watched.maildir.join("tmp/3.h,S=16"), gzip.finish().unwrap()).unwrap();
+    fs::rename(watched.maildir.join("tmp/3.h,S=16"), watched.maildir.join("new/3.h,S=16")).unwrap();
+    let records = settled(&house, 3);
+    assert_eq!(subjects(&records), ["rename", "named", "gzip"]);
+    assert_eq!((records[1].size, records[1].id.as_str(), records[2].size), (1234, "2.M2P3.host", 19));
+    // What is no message.
+    fs::write(watched.maildir.join("new/.hidden"), "x").unwrap();
+    fs::create_dir(watched.maildir.join("new/folder")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", watched.maildir.join("new/link")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        watched.maildir.join("new/fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    // What is read, flagged, or made new again, is no new message.
+    fs::rename(watched.maildir.join("new/1.M2P3.host"), watched.maildir.join("cur/1.M2P3.host:2,S")).unwrap();
+    fs::rename(watched.maildir.join("cur/1.M2P3.host:2,S"), watched.maildir.join("cur/1.M2P3.host:2,FS")).unwrap();
+    fs::rename(watched.maildir.join("cur/1.M2P3.host:2,FS"), watched.maildir.join("new/1.M2P3.host:2,F")).unwrap();
+    fs::write(watched.maildir.join("cur/4.h:2,S"), "Subject: cur\n").unwrap();
+    settled(&house, 3);
+    arrivals.stop();
+    // And nothing of it rings at the next start.
+    Arrivals::start(Arc::new(house.open()), vec![watched]).unwrap().stop();
+    settled(&house, 3);
+}
+
+#[test]
+fn links_and_files_written_in_place_are_recorded_when_they_are_whole() {
+    let house = House::new("links");
+    let watched = foreign(&house);
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![watched.clone()]).unwrap();
+    let new = watched.maildir.join("new");
+    // As qmail does, fast.
+    fs::write(watched.maildir.join("tmp/1"), "Subject: link\n\n").unwrap();
+    fs::hard_link(watched.maildir.join("tmp/1"), new.join("1")).unwrap();
+    settled(&house, 1);
+    // As qmail does, with the name in tmp/ gone before anybody looks.
+    fs::write(watched.maildir.join("tmp/2"), "Subject: unlinked\n\n").unwrap();
+    fs::hard_link(watched.maildir.join("tmp/2"), new.join("2")).unwrap();
+    fs::remove_file(watched.maildir.join("tmp/2")).unwrap();
+    let began = Instant::now();
+    settled(&house, 2);
+    assert!(began.elapsed() < Duration::from_secs(5));
+    // In place, slower than the quiet time, header first.
+    let mut slow = fs::File::create(new.join("3")).unwrap();
+    std::thread::sleep(QUIET + Duration::from_millis(200));
+    slow.write_all(b"Subject: slow\n\n").unwrap();
+    for _ in 0..3 {
+        std::thread::sleep(QUIET / 3);
+        slow.write_all(b"line\n").unwrap();
+        assert_eq!(house.records().len(), 2);
+    }
+    drop(slow);
+    let records = settled(&house, 3);
+    assert_eq!((subjects(&records)[2], records[2].size), ("slow", 17 + 18));
+    arrivals.stop();
+}
+
+#[test]
+fn our_own_deliveries_are_recorded_once() {
+    let house = House::new("own");
+    let delivery = Arc::new(house.open());
+    let arrivals = Arrivals::start(delivery.clone(), vec![own(&house)]).unwrap();
+    for _ in 0..50 {
+        let mut incoming = delivery.begin(envelope(&["alice"]));
+        incoming.write(b"Subject: own\n\n");
+        incoming.commit().unwrap();
+    }
+    settled(&house, 50);
+    // Another process of ours stores and does not record: `mailbell deliver` beside a server.
+    let other = Delivery::new(&house.config, None);
+    let mut envelope = envelope(&["alice"]);
+    envelope.origin.via = Via::Deliver;
+    let mut incoming = other.begin(envelope);
+    incoming.write(b"Subject: deliver\n\n");
+    let stored = incoming.commit().unwrap();
+    let record = settled(&house, 51).pop().unwrap();
+    assert_eq!((record.id, record.size, record.origin.via), (stored.id, stored.size, Via::Deliver));
+    assert_eq!(record.origin.mail_from.as_deref(), Some("a@example.com"));
+    assert_eq!(record.rcpt_to.as_deref(), Some("alice@Example.org"));
+    arrivals.stop();
+}
+
+#[test]
+fn trace_fields_are_believed_in_our_own_maildirs_only() {
+    let house = House::new("believed");
+    let other = Delivery::new(&house.config, None);
+    let mut incoming = other.begin(envelope(&["alice"]));
+    incoming.write(b"Subject: x\n\n");
+    incoming.commit().unwrap();
+    let watched = foreign(&house);
+    let from = fs::read_dir(house.config.maildir("alice").join("new")).unwrap().next().unwrap().unwrap();
+    fs::copy(from.path(), watched.maildir.join("new").join(from.file_name())).unwrap();
+    // It was written in place, so it may be half of something until it has been quiet.
+    std::thread::sleep(QUIET);
+    Arrivals::start(Arc::new(house.open()), vec![own(&house), watched]).unwrap().stop();
+    let mut records = settled(&house, 2);
+    records.sort_by_key(|record| record.user.clone());
+    let told: Vec<_> = records.iter().map(|record| (record.origin.via, record.origin.mail_from.as_deref())).collect();
+    assert_eq!(told, [(Via::Smtp, Some("a@example.com")), (Via::Maildir, None)]);
+}
+
+#[test]
+fn what_came_while_nobody_watched_is_recorded_before_the_start_is_over_in_order() {
+    let house = House::new("down");
+    let (bob, alice) = (foreign(&house), own(&house));
+    make_maildir(&alice.maildir, &Modes::of_files(0o600)).unwrap();
+    deliver(&bob.maildir, "1700000002.M1P1.h", "Subject: second\n\n");
+    deliver(&alice.maildir, "1700000003.M1P1.h", "Subject: third\n\n");
+    deliver(&bob.maildir, "1700000001.M1P1.h", "Subject: first\n\n");
+    fs::write(bob.maildir.join("cur/1700000000.M1P1.h:2,"), "Subject: seen\n\n").unwrap();
+    std::thread::sleep(QUIET);
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![alice.clone(), bob.clone()]).unwrap();
+    assert_eq!(subjects(&house.records()), ["first", "second", "third"]);
+    arrivals.stop();
+    deliver(&bob.maildir, "1700000004.M1P1.h", "Subject: fourth\n\n");
+    std::thread::sleep(QUIET);
+    Arrivals::start(Arc::new(house.open()), vec![alice, bob]).unwrap().stop();
+    assert_eq!(subjects(&house.records()), ["first", "second", "third", "fourth"]);
+}
+
+#[test]
+fn a_maildir_that_comes_goes_or_is_replaced_is_watched() {
+    let house = House::new("replaced");
+    let home = house.folder.join("home");
+    let bob = Watched { user: "bob".into(), maildir: home.join("bob/Maildir") };
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![own(&house), bob.clone()]).unwrap();
+    let mut count = 0;
+    let mut rings = |maildir: &Path, subject: &str| {
+        count += 1;
+        let begin = Instant::now();
+        deliver(maildir, &format!("{count}.h"), &format!("Subject: {subject}\n\n"));
+        assert_eq!(subjects(&settled(&house, count)).last(), Some(&subject));
+        assert!(begin.elapsed() < Duration::from_secs(3), "{subject}");
+    };
+    let modes = Modes::of_files(0o600);
+    make_maildir(&bob.maildir, &modes).unwrap();
+    rings(&bob.maildir, "made with all above it");
+    fs::rename(&bob.maildir, home.join("old")).unwrap();
+    make_maildir(&bob.maildir, &modes).unwrap();
+    rings(&bob.maildir, "another in its place");
+    fs::remove_dir_all(&bob.maildir).unwrap();
+    make_maildir(&bob.maildir, &modes).unwrap();
+    rings(&bob.maildir, "removed and made again");
+    fs::rename(&home, house.folder.join("elsewhere")).unwrap();
+    make_maildir(&bob.maildir, &modes).unwrap();
+    rings(&bob.maildir, "a folder above it replaced");
+    fs::rename(bob.maildir.join("new"), home.join("new")).unwrap();
+    fs::create_dir(bob.maildir.join("new")).unwrap();
+    rings(&bob.maildir, "new/ alone replaced");
+    // The whole of it at once, with mail in it, as from a backup.
+    fs::remove_dir_all(home.join("bob")).unwrap();
+    make_maildir(&home.join("backup/Maildir"), &modes).unwrap();
+    fs::write(home.join("backup/Maildir/new/77.h"), "Subject: backup\n\n").unwrap();
+    fs::rename(home.join("backup"), home.join("bob")).unwrap();
+    let records = settled(&house, 6);
+    assert_eq!(records[5].summary.subject.as_deref(), Some("backup"));
+    arrivals.stop();
+}
+
+#[test]
+fn a_message_that_is_moved_to_cur_at_once_still_rings() {
+    let house = House::new("moved");
+    let bob = foreign(&house);
+    fs::write(bob.maildir.join("cur/1.M1.h,S=12:2,RS"), "Subject: x\n\n").unwrap();
+    let found = look(&bob, false, "1.M1.h,S=12".as_ref(), true).unwrap();
+    let Look::Message(record) = found else { panic!("{found:?}") };
+    assert_eq!((record.summary.subject.as_deref(), record.size), (Some("x"), 14));
+    assert!(record.path.ends_with("/new/1.M1.h,S=12"));
+    assert!(matches!(look(&bob, false, "2.M1.h".as_ref(), true).unwrap(), Look::Nothing));
+}
+
+#[test]
+fn a_reload_changes_what_is_watched() {
+    let house = House::new("reload");
+    let (bob, alice) = (foreign(&house), own(&house));
+    make_maildir(&alice.maildir, &Modes::of_files(0o600)).unwrap();
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![alice.clone()]).unwrap();
+    deliver(&bob.maildir, "1.h", "Subject: bob\n\n");
+    deliver(&alice.maildir, "2.h", "Subject: alice\n\n");
+    assert_eq!(subjects(&settled(&house, 1)), ["alice"]);
+    arrivals.watch(vec![bob.clone()]);
+    assert_eq!(subjects(&settled(&house, 2)), ["alice", "bob"]);
+    deliver(&alice.maildir, "3.h", "Subject: nobody's\n\n");
+    deliver(&bob.maildir, "4.h", "Subject: bob again\n\n");
+    assert_eq!(subjects(&settled(&house, 3)), ["alice", "bob", "bob again"]);
+    arrivals.watch(vec![alice, bob]);
+    assert_eq!(subjects(&settled(&house, 4))[3], "nobody's");
+    arrivals.stop();
+}
+
+#[test]
+fn without_inotify_it_looks_from_time_to_time() {
+    let house = House::new("slow");
+    let bob = foreign(&house);
+    let mut watcher = Watcher::without_inotify(Arc::new(house.open()));
+    watcher.watch(vec![bob.clone()]);
+    deliver(&bob.maildir, "1.h", "Subject: slow\n\n");
+    std::thread::sleep(QUIET);
+    watcher.look_at_slow(Instant::now());
+    assert!(house.records().is_empty());
+    watcher.look_at_slow(Instant::now() + Duration::from_secs(6));
+    assert_eq!(subjects(&house.records()), ["slow"]);
+}
+
+#[test]
+fn many_messages_at_once_are_each_recorded_once() {
+    let house = House::new("flood");
+    let bob = foreign(&house);
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![bob.clone()]).unwrap();
+    for number in 0..3000 {
+        deliver(&bob.maildir, &format!("{}.M1P{number}.h", 1_700_000_000 + number), &format!("Subject: {number}\n\n"));
+    }
+    let records = settled(&house, 3000);
+    let ids: std::collections::HashSet<_> = records.iter().map(|record| &record.id).collect();
+    assert_eq!(ids.len(), 3000);
+    arrivals.stop();
+}

@@ -1,0 +1,322 @@
+//! What the thread does: it waits for names in `new/`, looks at the files, and records the messages.
+
+use super::look::{Look, QUIET, look};
+use super::watches::{Attached, Event, Key, Watches};
+use super::{Order, Orders, Watched};
+use crate::delivery::{Delivery, Recorder};
+use crate::journal::Record;
+use crate::maildir::name::{self, Arrival, Name};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often a Maildir that cannot be watched is looked at.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// How long at most between two looks at a file that is never finished.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Records that are appended at once.
+const BATCH: usize = 64;
+
+/// All that is watched.
+pub struct Watcher {
+    delivery: Arc<Delivery>,
+    /// `None` when the system has no inotify for us.
+    watches: Option<Watches>,
+    targets: BTreeMap<Key, Target>,
+    next_key: Key,
+    unsure: Vec<Unsure>,
+    /// When the Maildirs without a watch are looked at.
+    slow_at: Option<Instant>,
+}
+
+struct Target {
+    watched: Watched,
+    is_own: bool,
+    /// Looked at from time to time.
+    is_slow: bool,
+    /// The log knows that it cannot be read.
+    has_complained: bool,
+}
+
+/// A file that may still be written.
+struct Unsure {
+    key: Key,
+    file_name: OsString,
+    due: Instant,
+    wait: Duration,
+}
+
+impl Watcher {
+    /// Watches nothing yet.
+    pub fn new(delivery: Arc<Delivery>) -> Watcher {
+        let watches = Watches::new().inspect_err(|error| {
+            log::error!(
+                "inotify: {error}; Maildirs are looked at every {} s instead (fs.inotify.max_user_instances)",
+                SLOW.as_secs()
+            );
+        });
+        Watcher { watches: watches.ok(), ..Watcher::without_inotify(delivery) }
+    }
+
+    /// Looks from time to time.
+    pub fn without_inotify(delivery: Arc<Delivery>) -> Watcher {
+        Watcher { delivery, watches: None, targets: BTreeMap::new(), next_key: 0, unsure: Vec::new(), slow_at: None }
+    }
+
+    /// Watches these and no others, and records what is in those that are new.
+    pub fn watch(&mut self, watched: Vec<Watched>) {
+        self.delivery.watch(watched.iter().map(|each| (each.user.clone(), each.maildir.clone())).collect());
+        let keys = self.targets.iter().filter(|(_, target)| !watched.contains(&target.watched)).map(|(key, _)| *key);
+        for key in keys.collect::<Vec<_>>() {
+            self.forget(key);
+        }
+        let mut added = Vec::new();
+        for watched in watched {
+            if self.targets.values().any(|target| target.watched == watched) {
+                continue;
+            }
+            let is_own = self.delivery.is_own(&watched.user, &watched.maildir);
+            self.targets.insert(self.next_key, Target { watched, is_own, is_slow: false, has_complained: false });
+            added.push(self.next_key);
+            self.next_key += 1;
+        }
+        added.iter().for_each(|key| self.attach(*key));
+        self.scan(&added);
+    }
+
+    fn forget(&mut self, key: Key) {
+        let (Some(target), Some(recorder)) = (self.targets.remove(&key), self.delivery.recorder()) else { return };
+        for unsure in self.unsure.extract_if(.., |unsure| unsure.key == key) {
+            recorder.known().remove(&target.watched.user, Name::parse(unsure.file_name.as_bytes()).id);
+        }
+        if let Some(watches) = &mut self.watches {
+            watches.detach(key);
+        }
+    }
+
+    /// Goes on until it is told to stop.
+    pub fn run(mut self, orders: &Orders) {
+        loop {
+            self.wait(orders);
+            for order in orders.take() {
+                match order {
+                    Order::Watch(watched) => self.watch(watched),
+                    Order::Scan => self.scan_all(),
+                    Order::Stop => {
+                        while self.take_events() {}
+                        return self.look_again(Instant::now() + LONGEST_WAIT);
+                    }
+                }
+            }
+            self.take_events();
+            let now = Instant::now();
+            self.look_again(now);
+            self.look_at_slow(now);
+        }
+    }
+
+    /// Sleeps until there are orders or events, or something is due.
+    fn wait(&self, orders: &Orders) {
+        let due = self.unsure.iter().map(|unsure| unsure.due).chain(self.slow_at).min();
+        let timeout = due.map(|due| {
+            let time = due.saturating_duration_since(Instant::now());
+            // Rounded up, so that it is due when the sleep is over.
+            Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) }
+        });
+        let mut fds = vec![PollFd::new(&orders.bell, PollFlags::IN)];
+        let events = self.watches.as_ref().map(|watches| watches.fd());
+        if let Some(events) = &events {
+            fds.push(PollFd::new(events, PollFlags::IN));
+        }
+        if let Err(error) = poll(&mut fds, timeout.as_ref())
+            && error != rustix::io::Errno::INTR
+        {
+            log::error!("arrivals: poll: {error}");
+            std::thread::sleep(SLOW);
+        }
+    }
+
+    /// Watches a Maildir, anew if it was watched.
+    fn attach(&mut self, key: Key) {
+        let Some(target) = self.targets.get_mut(&key) else { return };
+        let attached = match &mut self.watches {
+            Some(watches) => watches.attach(key, &target.watched.maildir),
+            // The log knows why.
+            None => Attached::Unwatched(io::Error::other("no inotify")),
+        };
+        target.is_slow = matches!(attached, Attached::Unwatched(_));
+        target.has_complained &= !matches!(attached, Attached::Watched);
+        if let Attached::Unwatched(error) = attached {
+            self.slow_at.get_or_insert(Instant::now() + SLOW);
+            if self.watches.is_some() && !std::mem::replace(&mut target.has_complained, true) {
+                let hint = match error.raw_os_error() {
+                    Some(libc::ENOSPC) => "too many watches: raise fs.inotify.max_user_watches".to_owned(),
+                    _ => error.to_string(),
+                };
+                let maildir = target.watched.maildir.display();
+                log::error!("{maildir}: cannot be watched ({hint}); looked at every {} s instead", SLOW.as_secs());
+            }
+        }
+    }
+
+    /// False when nothing had happened.
+    fn take_events(&mut self) -> bool {
+        let events = self.watches.as_mut().map(Watches::events).unwrap_or_default();
+        let happened = !events.is_empty();
+        let mut names = Vec::new();
+        let mut moved = Vec::new();
+        for event in events {
+            match event {
+                Event::Name { key, file_name, whole } => names.push((key, file_name, whole)),
+                Event::Moved(key) => moved.push(key),
+                Event::Overflow => {
+                    log::warn!("inotify lost events; looking at every Maildir");
+                    moved.extend(self.targets.keys().copied());
+                }
+            }
+        }
+        self.consider(names);
+        moved.sort_unstable();
+        moved.dedup();
+        moved.iter().for_each(|key| self.attach(*key));
+        self.scan(&moved);
+        happened
+    }
+
+    /// Looks at the Maildirs that cannot be watched, if it is time.
+    pub fn look_at_slow(&mut self, now: Instant) {
+        if self.slow_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.slow_at = None;
+        let slow: Vec<Key> = self.targets.iter().filter(|(_, target)| target.is_slow).map(|(key, _)| *key).collect();
+        slow.iter().for_each(|key| self.attach(*key));
+        self.scan(&slow);
+    }
+
+    fn scan_all(&mut self) {
+        let all: Vec<Key> = self.targets.keys().copied().collect();
+        self.scan(&all);
+    }
+
+    /// Records what is in the `new/` of these Maildirs and not known, in the order of arrival.
+    fn scan(&mut self, keys: &[Key]) {
+        let mut names = Vec::new();
+        for key in keys {
+            let Some(target) = self.targets.get_mut(key) else { continue };
+            let new = target.watched.maildir.join("new");
+            match file_names(&new) {
+                Ok(found) => names.extend(found.into_iter().map(|file_name| (*key, file_name, false))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut target.has_complained, true) {
+                        log::error!("{}: {error}", new.display());
+                    }
+                }
+            }
+        }
+        // By key where the names tell no time.
+        names.sort_by_cached_key(|(key, file_name, _)| (Arrival::of(file_name.as_bytes()), *key, file_name.clone()));
+        self.consider(names);
+    }
+
+    /// Looks at those names that are not known.
+    fn consider(&mut self, names: Vec<(Key, OsString, bool)>) {
+        let delivery = self.delivery.clone();
+        let Some(recorder) = delivery.recorder() else { return };
+        let mut records = Vec::new();
+        for (key, file_name, whole) in names {
+            let Some(target) = self.targets.get_mut(&key) else { continue };
+            if !name::is_message(file_name.as_bytes()) {
+                continue;
+            }
+            let before = self.unsure.iter().position(|unsure| unsure.key == key && unsure.file_name == file_name);
+            match before {
+                Some(_) if !whole => continue,
+                Some(at) => drop(self.unsure.swap_remove(at)),
+                None if !recorder.known().insert(&target.watched.user, Name::parse(file_name.as_bytes()).id) => {
+                    continue;
+                }
+                None => {}
+            }
+            match target.look(&file_name, whole, recorder) {
+                Some(Look::Message(record)) => add(&mut records, *record, recorder),
+                Some(Look::Unsure) => {
+                    self.unsure.push(Unsure { key, file_name, due: Instant::now() + QUIET, wait: QUIET });
+                }
+                Some(Look::Nothing) | None => {}
+            }
+        }
+        recorder.record(records);
+    }
+
+    /// Looks again at files that may be finished by `now`.
+    fn look_again(&mut self, now: Instant) {
+        let delivery = self.delivery.clone();
+        let Some(recorder) = delivery.recorder() else { return };
+        let mut records = Vec::new();
+        for mut unsure in std::mem::take(&mut self.unsure) {
+            if unsure.due > now {
+                self.unsure.push(unsure);
+                continue;
+            }
+            let Some(target) = self.targets.get_mut(&unsure.key) else { continue };
+            match target.look(&unsure.file_name, false, recorder) {
+                Some(Look::Message(record)) => add(&mut records, *record, recorder),
+                Some(Look::Unsure) => {
+                    unsure.due = now + unsure.wait;
+                    unsure.wait = (unsure.wait * 2).min(LONGEST_WAIT);
+                    self.unsure.push(unsure);
+                }
+                Some(Look::Nothing) | None => {}
+            }
+        }
+        recorder.record(records);
+    }
+}
+
+impl Target {
+    /// Looks at a name that was made known. What comes to nothing is unknown again.
+    fn look(&mut self, file_name: &OsStr, whole: bool, recorder: &Recorder) -> Option<Look> {
+        let looked = look(&self.watched, self.is_own, file_name, whole);
+        if !matches!(looked, Ok(Look::Message(_) | Look::Unsure)) {
+            recorder.known().remove(&self.watched.user, Name::parse(file_name.as_bytes()).id);
+        }
+        match looked {
+            Ok(looked) => {
+                if matches!(looked, Look::Nothing) {
+                    log::debug!("{}: {file_name:?} was gone, or no message", self.watched.maildir.display());
+                }
+                Some(looked)
+            }
+            Err(error) => {
+                let path = self.watched.maildir.join("new").join(file_name);
+                if std::mem::replace(&mut self.has_complained, true) {
+                    log::debug!("{}: {error}", path.display());
+                } else {
+                    log::error!("{}: {error}; it makes no event (said once for this Maildir)", path.display());
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Collects records, and appends them before they are too many.
+fn add(records: &mut Vec<Record>, record: Record, recorder: &Recorder) {
+    records.push(record);
+    if records.len() >= BATCH {
+        recorder.record(std::mem::take(records));
+    }
+}
+
+fn file_names(folder: &std::path::Path) -> io::Result<Vec<OsString>> {
+    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+}

@@ -1,0 +1,161 @@
+//! `[[pipe]]`, `[[hook]]` and `[[watch]]`: who is told of mail, and where else mail comes in.
+
+use super::Watch;
+use super::load::one_of;
+use super::section::Section;
+use super::value::{self, duration, durations, some_time, user_name};
+use crate::nearest::nearest;
+use crate::notify::{Backlog, Filter, Format, HookInput, HookSettings, PipeSettings};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the one pipe is when none is given.
+const DEFAULT_PIPE: &str = "/run/mail/notify";
+
+pub(super) fn pipes(top: &mut Section<'_, '_>, base: &Path) -> Vec<PipeSettings> {
+    let Some(sections) = top.sections("pipe") else { return vec![default_pipe(DEFAULT_PIPE.into())] };
+    let mut seen = Vec::new();
+    sections.into_iter().filter_map(|section| pipe(section, base, &mut seen)).collect()
+}
+
+/// A pipe with every other key at its default.
+pub(super) fn default_pipe(path: PathBuf) -> PipeSettings {
+    PipeSettings { path, format: Format::Inotify, mode: 0o640, filter: Filter::default(), backlog: Backlog::All }
+}
+
+fn pipe(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<PathBuf>) -> Option<PipeSettings> {
+    let path = section.needed("path", &format!("{DEFAULT_PIPE:?}"), |text| value::path(base, text));
+    once(&section, "path", &path, seen, "is another pipe's path too; each reader needs a pipe of its own");
+    let pipe = PipeSettings {
+        format: section.text("format", "\"inotify\"", Format::parse).unwrap_or(Format::Inotify),
+        mode: section.text("mode", "\"0640\"", value::mode).unwrap_or(0o640),
+        filter: filter(&mut section),
+        backlog: section.text("backlog", "\"all\", \"none\" or \"1d\"", backlog).unwrap_or(Backlog::All),
+        ..default_pipe(PathBuf::new())
+    };
+    section.finish();
+    path.map(|path| PipeSettings { path, ..pipe })
+}
+
+pub(super) fn hooks(top: &mut Section<'_, '_>, base: &Path) -> Vec<HookSettings> {
+    let mut seen = Vec::new();
+    top.sections("hook").into_iter().flatten().filter_map(|section| hook(section, base, &mut seen)).collect()
+}
+
+fn hook(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) -> Option<HookSettings> {
+    let name = section.needed("name", "\"archive\"", hook_name);
+    once(&section, "name", &name, seen, "is another hook's name too; it tells hooks apart");
+    let command = section.list("command", "\"/usr/local/bin/on-mail\"", |word| Ok(word.to_owned()));
+    let command = match command {
+        Some(words) if words.first().is_none_or(String::is_empty) => {
+            section.wrong("command", "begins with the program to run: [\"/usr/local/bin/on-mail\", \"argument\"]");
+            None
+        }
+        Some(words) => program(&section, words, base),
+        None => {
+            if !section.has("command") {
+                section.missing("command", "[\"/usr/local/bin/on-mail\"]");
+            }
+            None
+        }
+    };
+    let day = Duration::from_secs(86_400);
+    let hook = HookSettings {
+        name: String::new(),
+        command: Vec::new(),
+        stdin: section.text("stdin", "\"message\"", input).unwrap_or(HookInput::Message),
+        timeout: section.text("timeout", "\"60s\"", some_time).unwrap_or(Duration::from_secs(60)),
+        jobs: section.count("jobs", 1..=64).unwrap_or(1),
+        retry: section.text("retry", "\"1m..6h\"", durations).unwrap_or((day / (24 * 60), day / 4)),
+        give_up: section.text("give_up", "\"7d\"", duration).unwrap_or(7 * day),
+        filter: filter(&mut section),
+    };
+    section.finish();
+    Some(HookSettings { name: name?, command: command?, ..hook })
+}
+
+/// A program with a slash in it is a path, and as every path relative to the file; one without is looked for in PATH.
+fn program(section: &Section<'_, '_>, mut words: Vec<String>, base: &Path) -> Option<Vec<String>> {
+    if words.iter().any(|word| word.contains('\0')) {
+        section.wrong("command", "has a NUL in it, which no argument can have");
+        return None;
+    }
+    if words[0].contains('/') {
+        match value::path(base, &words[0]).map(PathBuf::into_os_string).map(std::ffi::OsString::into_string) {
+            Ok(Ok(path)) => words[0] = path,
+            Ok(Err(_)) => section.wrong("command", "lies in a folder whose name is not UTF-8"),
+            Err(why) => section.wrong("command", why),
+        }
+    }
+    Some(words)
+}
+
+pub(super) fn watches(top: &mut Section<'_, '_>, base: &Path) -> Vec<Watch> {
+    let mut seen = Vec::new();
+    let sections = top.sections("watch").into_iter().flatten();
+    sections
+        .filter_map(|mut section| {
+            let user = section.needed("user", "\"bob\"", user_name);
+            let maildir = section.needed("maildir", "\"/home/bob/Maildir\"", |text| value::path(base, text));
+            once(&section, "maildir", &maildir, &mut seen, "is watched already; each message would be two events");
+            section.finish();
+            Some(Watch { user: user?, maildir: maildir? })
+        })
+        .collect()
+}
+
+/// Reports a value that another section of the same kind has already.
+fn once<T: Clone + PartialEq>(section: &Section<'_, '_>, key: &str, value: &Option<T>, seen: &mut Vec<T>, why: &str) {
+    match value {
+        Some(value) if seen.contains(value) => section.wrong(key, why),
+        value => seen.extend(value.clone()),
+    }
+}
+
+/// `users` and `match`.
+fn filter(section: &mut Section<'_, '_>) -> Filter {
+    let users = section.list("users", "\"alice\"", user_name).unwrap_or_default();
+    let entries = section.entries("match", "subject = \"*invoice*\"");
+    let offsets: Vec<usize> = entries.iter().map(|entry| entry.offset).collect();
+    let fields: Vec<_> = entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
+    if users.is_empty() && fields.is_empty() {
+        return Filter::default();
+    }
+    Filter::new(users, fields).unwrap_or_else(|(index, why)| {
+        section
+            .report()
+            .add(offsets.get(index).copied().unwrap_or_default(), format!("`{}`: {why}", section.named("match")));
+        Filter::default()
+    })
+}
+
+fn backlog(text: &str) -> Result<Backlog, String> {
+    match text {
+        "all" => Ok(Backlog::All),
+        "none" => Ok(Backlog::None),
+        age if age.starts_with(|letter: char| letter.is_ascii_digit()) => duration(age).map(Backlog::Age),
+        word => {
+            let hint = nearest(word, ["all", "none"]).map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+            Err(format!("{word:?} is none of \"all\", \"none\", and an age such as \"1d\"{hint}"))
+        }
+    }
+}
+
+fn input(text: &str) -> Result<HookInput, String> {
+    match text {
+        "message" => Ok(HookInput::Message),
+        "event" => Ok(HookInput::Event),
+        "none" => Ok(HookInput::None),
+        _ => Err(one_of(text, &["message", "event", "none"])),
+    }
+}
+
+/// The name stands in the log and in `status`, so it is one plain word.
+fn hook_name(text: &str) -> Result<String, String> {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._-".contains(&octet);
+    if matches!(text.len(), 1..=64) && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not a hook's name: 1 to 64 of A-Z a-z 0-9 . _ -"))
+    }
+}

@@ -1,0 +1,135 @@
+//! What is to be done beside the mail: soon after a record, each hour, and at the end. Threads and timers are the
+//! server's.
+
+use super::{Delivery, Recorder, Stir};
+use crate::journal::{KnownIds, Present};
+use crate::maildir::litter;
+use crate::maildir::name::{self, Name};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+impl Delivery {
+    /// `stir` is called after records were appended (from any thread, cheap); the loop then calls [`Delivery::tick`] soon.
+    pub fn on_record(&mut self, stir: Stir) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.on_record(stir);
+        }
+    }
+
+    /// `scan` is called when Maildirs must be looked at again, because messages could not be recorded when they came.
+    /// The first one counts.
+    pub fn on_missed(&self, scan: Stir) {
+        let _ = self.scan.set(scan);
+    }
+
+    /// The Maildirs whose messages are recorded, each with its user.
+    pub fn watch(&self, maildirs: Vec<(String, PathBuf)>) {
+        *self.maildirs.lock().unwrap_or_else(PoisonError::into_inner) = maildirs;
+    }
+
+    /// Makes the journal safe against a power cut, and records what could not be recorded before. Costs nothing when there
+    /// is nothing to do. Called within half a second of a record.
+    pub fn tick(&self) {
+        if let Some(recorder) = &self.recorder
+            && recorder.flush()
+            && let Some(scan) = self.scan.get()
+        {
+            scan();
+        }
+    }
+
+    /// The work of each hour, in a thread of its own: the journal's `maintain`, litter in `tmp/`, what is known saved.
+    pub fn housekeep(&self) {
+        let Some(recorder) = &self.recorder else { return };
+        let now = SystemTime::now();
+        let microseconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        if let Err(error) = recorder.journal().maintain(microseconds, self.journal_keep) {
+            log::error!("journal: {error}");
+        }
+        for (user, maildir) in self.watched() {
+            // What lies in others' Maildirs is theirs to clean up.
+            if self.is_own(&user, &maildir) {
+                match litter::clean(&maildir, now) {
+                    Ok(0) => {}
+                    Ok(count) => log::info!("{}: {count} old files removed from tmp/", maildir.display()),
+                    Err(error) => log::warn!("{}: {error}", maildir.join("tmp").display()),
+                }
+            }
+        }
+        self.save_known();
+    }
+
+    /// Writes down which messages are recorded, so that the next start need not read the whole journal, and forgets
+    /// those that are not there any more.
+    pub fn save_known(&self) {
+        if let Some(recorder) = &self.recorder
+            && let Err(error) = self.save(recorder)
+        {
+            log::error!("what is known cannot be saved: {error}");
+        }
+    }
+
+    fn save(&self, recorder: &Recorder) -> io::Result<()> {
+        let seq = recorder.settle();
+        // Before the files that rest on it: a message that is known without a record would never be recorded.
+        recorder.journal().sync()?;
+        let mut maildirs: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for (user, maildir) in self.watched() {
+            // One of ours that is not there yet is empty; another's may be on a disk that is not mounted.
+            let is_empty = self.is_own(&user, &maildir) && !maildir.exists() && self.root.exists();
+            let all = maildirs.entry(user).or_default();
+            if !is_empty {
+                all.push(maildir);
+            }
+        }
+        for (user, maildirs) in &maildirs {
+            recorder.known().save(user, present(maildirs))?;
+        }
+        // Whose Maildirs are not watched any more is not forgotten either.
+        for user in recorder.known().users().into_iter().filter(|user| !maildirs.contains_key(user)) {
+            recorder.known().save(&user, None)?;
+        }
+        recorder.known().cover(seq)
+    }
+
+    fn watched(&self) -> Vec<(String, PathBuf)> {
+        self.maildirs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a user's Maildirs hold; `None` when one of them cannot be read or is not there just now, as nobody must forget
+/// its messages then.
+fn present(maildirs: &[PathBuf]) -> Option<Present> {
+    let mut present = Present::default();
+    for maildir in maildirs {
+        // Twice: a message may be moved to either side meanwhile.
+        for place in ["new", "cur", "new"] {
+            let folder = maildir.join(place);
+            let found = if place == "new" { &mut present.new } else { &mut present.cur };
+            match read(&folder, found) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && place == "cur" => {}
+                Err(error) => {
+                    log::debug!("{}: {error}", folder.display());
+                    return None;
+                }
+                Ok(()) => {}
+            }
+        }
+    }
+    Some(present)
+}
+
+fn read(folder: &Path, found: &mut Vec<u64>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let file_name = entry?.file_name();
+        if name::is_message(file_name.as_bytes()) {
+            found.push(KnownIds::digest(Name::parse(file_name.as_bytes()).id));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! One message on its way in: bounded, counted, and stored for all its recipients or for none.
+//!
+//! A small message stays in memory until it is whole, and is then written with one write(2). A larger one goes to
+//! `tmp/` in blocks. What goes wrong is sticky: the rest is dropped, and the answer comes with `commit`.
+
+use super::head::Head;
+use super::{Delivery, Envelope, Failure, Recipient, Stored};
+use crate::header::Summary;
+use crate::journal::Record;
+use crate::maildir::failpoint;
+use crate::maildir::quota::Claim;
+use crate::maildir::store::Draft;
+use crate::maildir::unique::Id;
+use crate::trace::{self, Trace};
+use crate::{date, limits};
+use memchr::memchr_iter;
+use std::io;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A message of up to this many octets is kept in memory; a larger one is written in blocks of this size.
+const BLOCK: usize = 256 * 1024;
+
+/// A message that is coming in. Dropping it leaves nothing.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    delivery: &'a Delivery,
+    envelope: Envelope,
+    head: Head,
+    /// What is not written yet.
+    buffer: Vec<u8>,
+    /// As they came, with LF line ends.
+    octets: u64,
+    lines: u64,
+    last: Option<u8>,
+    begun: Option<Begun>,
+    failure: Option<Failure>,
+}
+
+/// The file that the message is written to.
+#[derive(Debug)]
+struct Begun {
+    draft: Draft,
+    id: Id,
+    /// Lines that we put above the message.
+    lines: u64,
+    summary: Summary,
+}
+
+impl<'a> Incoming<'a> {
+    pub(super) fn new(delivery: &'a Delivery, envelope: Envelope) -> Incoming<'a> {
+        debug_assert!(!envelope.recipients.is_empty());
+        Incoming {
+            delivery,
+            envelope,
+            head: Head::default(),
+            buffer: Vec::new(),
+            octets: 0,
+            lines: 0,
+            last: None,
+            begun: None,
+            failure: None,
+        }
+    }
+
+    /// Takes decoded octets (LF line ends, dots removed). After a failure they are dropped.
+    pub fn write(&mut self, octets: &[u8]) {
+        if self.failure.is_none()
+            && let Err(failure) = self.take(octets)
+        {
+            // What there is of it goes at once: the peer may take its time to send the rest.
+            self.begun = None;
+            self.buffer = Vec::new();
+            self.failure = Some(failure);
+        }
+    }
+
+    fn take(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        self.octets += octets.len() as u64;
+        self.lines += memchr_iter(b'\n', octets).count() as u64;
+        self.last = octets.last().copied().or(self.last);
+        self.head.add(octets);
+        if self.octets + self.lines > self.envelope.max_size {
+            return Err(Failure::TooLarge);
+        }
+        if self.head.received() > limits::RECEIVED_FIELDS {
+            return Err(Failure::Loop);
+        }
+        self.buffer.extend_from_slice(octets);
+        if self.buffer.len() >= BLOCK { self.flush() } else { Ok(()) }
+    }
+
+    /// Makes it last, then records it: fsync, rename, fsync of the directories, journal.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is stored then.
+    pub fn commit(mut self) -> Result<Stored, Failure> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        self.head.finish();
+        // A message without a last line end is given one, so that its size is the same however it is counted.
+        if self.last.is_some_and(|last| last != b'\n') {
+            self.buffer.push(b'\n');
+            self.lines += 1;
+        }
+        self.flush()?;
+        // unwrap: flush() has begun the file, or has failed.
+        let Begun { draft, id, lines, summary } = self.begun.take().unwrap();
+        let size = draft.size() + lines + self.lines;
+        let file_name = format!("{},S={},W={size}", id.text, draft.size());
+        let (recipients, claims, over_quota) = self.claim(draft.size())?;
+        let maildirs: Vec<PathBuf> = recipients.iter().map(|to| self.delivery.maildir(&to.user)).collect();
+        let staged = draft.stage(&id.text, &maildirs)?;
+        let recorder = self.delivery.recorder();
+        // Before the rename, so that who watches the folder finds that it is known.
+        recorder.inspect(|recorder| recorder.announce(&recipients, &id.text));
+        if let Err(error) = staged.publish(&file_name) {
+            recorder.inspect(|recorder| recorder.withdraw(&recipients, &id.text));
+            return Err(error.into());
+        }
+        claims.into_iter().for_each(Claim::keep);
+        failpoint::reach("before-journal");
+        if let Some(recorder) = recorder {
+            let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+            let record = |(to, maildir): (&&Recipient, &PathBuf)| Record {
+                seq: 0,
+                timestamp,
+                user: to.user.clone(),
+                id: id.text.clone(),
+                path: maildir.join("new").join(&file_name).to_string_lossy().into_owned(),
+                size,
+                origin: self.envelope.origin.clone(),
+                rcpt_to: Some(to.typed.clone()),
+                summary: summary.clone(),
+                duplicate_of: None,
+            };
+            recorder.record(recipients.iter().zip(&maildirs).map(record).collect());
+        }
+        failpoint::reach("after-journal");
+        Ok(Stored { id: id.text, size, over_quota })
+    }
+
+    /// Writes what is in memory.
+    fn flush(&mut self) -> Result<(), Failure> {
+        if !self.delivery.has_room(self.buffer.len() as u64) {
+            return Err(Failure::DiskFull);
+        }
+        if self.begun.is_none() {
+            self.begun = Some(self.begin()?);
+        }
+        if let Some(begun) = &mut self.begun
+            && !self.buffer.is_empty()
+        {
+            begun.draft.write(&self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Begins the file, and puts our own fields above what is in memory.
+    fn begin(&mut self) -> io::Result<Begun> {
+        let id = self.delivery.ids.next();
+        let seconds = id.microseconds / 1_000_000;
+        let Envelope { origin, facts, recipients, .. } = &self.envelope;
+        let recipient = if let [only] = recipients.as_slice() { Some(only.typed.as_str()) } else { None };
+        let hostname = self.delivery.hostname.as_str();
+        let mut above = trace::prefix(&Trace { origin, facts: *facts, hostname, id: &id.text, recipient, seconds });
+        // A header that does not end within a block is left as it is.
+        if let Some((date, message_id)) = self.head.has().filter(|_| self.envelope.complete_header) {
+            if !date {
+                above.extend_from_slice(format!("Date: {}\n", date::rfc5322(seconds)).as_bytes());
+            }
+            if !message_id {
+                above.extend_from_slice(format!("Message-ID: <{}@{hostname}>\n", id.unique()).as_bytes());
+            }
+        }
+        let lines = memchr_iter(b'\n', &above).count() as u64;
+        self.buffer.splice(..0, above);
+        let summary = Summary::parse(&self.buffer);
+        // The first recipient is as good as any other to write at.
+        let first = recipients.first().ok_or_else(|| io::Error::other("a message without recipients"))?;
+        let draft = Draft::create(&self.delivery.maildir(&first.user), &id.text, &self.delivery.modes)?;
+        Ok(Begun { draft, id, lines, summary })
+    }
+
+    /// Who gets the message, room in their Maildirs for `octets`, and the users who have none.
+    fn claim(&self, octets: u64) -> Result<(Vec<&Recipient>, Vec<Claim>, Vec<String>), Failure> {
+        let (mut recipients, mut claims, mut over_quota) = (Vec::new(), Vec::new(), Vec::new());
+        for to in &self.envelope.recipients {
+            match self.delivery.quota.claim(&self.delivery.maildir(&to.user), octets) {
+                Some(claim) => {
+                    recipients.push(to);
+                    claims.push(claim);
+                }
+                None => over_quota.push(to.user.clone()),
+            }
+        }
+        if !over_quota.is_empty() && (recipients.is_empty() || !self.envelope.answers_each()) {
+            return Err(Failure::OverQuota);
+        }
+        Ok((recipients, claims, over_quota))
+    }
+}

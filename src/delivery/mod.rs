@@ -1,0 +1,200 @@
+//! From a message's octets to files in Maildirs and records in the journal, in the durable order of the first promise.
+//!
+//! Nothing is locked while the disk works: many messages are made last at once. What comes after that, the record, is
+//! a matter of memory and one write(2) without fsync; see `journal` for why that is enough.
+
+mod head;
+mod housekeeping;
+mod incoming;
+mod recorder;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use incoming::Incoming;
+pub use recorder::{Recorder, Stir};
+
+use crate::config::Config;
+use crate::journal::{Journal, KnownIds};
+use crate::maildir::quota::Quota;
+use crate::maildir::store::Modes;
+use crate::maildir::unique::Ids;
+use crate::trace::{Facts, Origin, Via};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the free space of the disk is taken to be what it was.
+const FREE_SPACE_AGE: Duration = Duration::from_secs(1);
+
+/// One recipient: a user that exists, and the address as the sender typed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// Whose Maildir.
+    pub user: String,
+    /// As typed, without brackets.
+    pub typed: String,
+}
+
+/// Everything about a message but its octets.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// Who handed it over.
+    pub origin: Origin,
+    /// For the `with` clause of `Received:`.
+    pub facts: Facts,
+    /// At least one; each user once (the first address counts).
+    pub recipients: Vec<Recipient>,
+    /// Octets with CRLF line ends that may come at most.
+    pub max_size: u64,
+    /// Submission: add a missing Date and Message-ID.
+    pub complete_header: bool,
+}
+
+/// Why a message was not stored. Nothing of it is left then.
+#[derive(Debug)]
+pub enum Failure {
+    /// More than `max_size` octets: 552 5.3.4.
+    TooLarge,
+    /// More than 100 Received fields: 554 5.4.6.
+    Loop,
+    /// The disk is full, or as full as `min_free` allows: 452 4.3.1.
+    DiskFull,
+    /// The quota of every recipient (of any, where one answer is for all of them) was reached: 552 5.2.2.
+    OverQuota,
+    /// The system failed: 451 4.3.0.
+    System(io::Error),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::TooLarge => f.write_str("message too large"),
+            Failure::Loop => f.write_str("too many Received fields"),
+            Failure::DiskFull => f.write_str("disk full"),
+            Failure::OverQuota => f.write_str("mailbox full"),
+            Failure::System(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::DiskFull,
+            _ => Failure::System(error),
+        }
+    }
+}
+
+/// What was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The message's id, the same for all recipients.
+    pub id: String,
+    /// Octets with CRLF line ends.
+    pub size: u64,
+    /// LMTP: users whose quota was reached; the message was not delivered to them (552 5.2.2 for each).
+    pub over_quota: Vec<String>,
+}
+
+/// Stores messages. One for the process.
+pub struct Delivery {
+    hostname: String,
+    root: PathBuf,
+    modes: Modes,
+    min_free: u64,
+    quota: Quota,
+    ids: Ids,
+    /// What the disk had free, and when.
+    free: Mutex<Option<(Instant, u64)>>,
+    recorder: Option<Recorder>,
+    journal_keep: Duration,
+    /// Each with its user.
+    maildirs: Mutex<Vec<(String, PathBuf)>>,
+    scan: OnceLock<Stir>,
+}
+
+impl Delivery {
+    /// Stores below `config.mail.root` and records in `journal`; without one (a server runs, and this is another process)
+    /// the server records what it finds.
+    pub fn new(config: &Config, journal: Option<(Arc<Journal>, Arc<KnownIds>)>) -> Delivery {
+        Delivery {
+            hostname: config.hostname.clone(),
+            root: config.mail.root.clone(),
+            modes: Modes::of_files(config.mail.file_mode),
+            min_free: config.mail.min_free,
+            quota: Quota::new(config.mail.quota),
+            ids: Ids::new(&config.hostname),
+            free: Mutex::default(),
+            recorder: journal.map(|(journal, known)| Recorder::new(journal, known)),
+            journal_keep: config.journal_keep,
+            maildirs: Mutex::default(),
+            scan: OnceLock::new(),
+        }
+    }
+
+    /// Whether a message of `announced` octets may come: MAIL FROM's 452 4.3.1.
+    pub fn has_room(&self, announced: u64) -> bool {
+        let free = {
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            match *free {
+                Some((when, octets)) if when.elapsed() < FREE_SPACE_AGE => octets,
+                _ => free.insert((Instant::now(), free_space(&self.root))).1,
+            }
+        };
+        free.saturating_sub(self.min_free) >= announced && free >= self.min_free
+    }
+
+    /// Whether the user's Maildir has no room for `announced` octets more: RCPT TO's 552 5.2.2.
+    pub fn over_quota(&self, user: &str, announced: u64) -> bool {
+        !self.quota.has_room(&self.maildir(user), announced)
+    }
+
+    /// Begins a message. What goes wrong is kept and told by [`Incoming::commit`].
+    pub fn begin(&self, envelope: Envelope) -> Incoming<'_> {
+        Incoming::new(self, envelope)
+    }
+
+    /// Where a user's mail is.
+    pub fn maildir(&self, user: &str) -> PathBuf {
+        self.root.join(user)
+    }
+
+    /// Whether it is the Maildir of a user of ours, where our trace fields can be believed.
+    pub fn is_own(&self, user: &str, maildir: &Path) -> bool {
+        self.maildir(user) == maildir
+    }
+
+    /// The way into the journal; `None` where another process records.
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl Envelope {
+    /// Whether each recipient gets an answer of his own (RFC 2033), so that a message can be stored for some of them.
+    fn answers_each(&self) -> bool {
+        self.origin.via == Via::Lmtp
+    }
+}
+
+/// Octets that the disk of a folder has for us. A folder that is not there yet will be on the disk of the next one
+/// above. What cannot be told is no reason to refuse mail.
+fn free_space(folder: &Path) -> u64 {
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
+    match rustix::fs::statvfs(there) {
+        Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
+        Err(error) => {
+            log::warn!("{}: free space is not to be known: {error}", there.display());
+            u64::MAX
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Messages on their way into Maildirs: written in `tmp/`, fsynced, renamed into `new/`, and the folders fsynced. One
+//! file for all recipients. It knows neither what is in a message nor who gets it.
+//!
+//! | on disk | when | who cleans up |
+//! |---|---|---|
+//! | `tmp/ID`, whole or not | killed before the rename | `litter`, after 36 hours |
+//! | `new/NAME` for some recipients, `tmp/ID` for the others | killed between the renames | the sender was told nothing and sends again |
+//! | `new/NAME` for all | killed before the journal | the next start records it |
+
+use super::failpoint;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// Modes of what is made here.
+#[derive(Clone, Debug)]
+pub struct Modes {
+    file: u32,
+    folder: u32,
+    /// Whether the process's umask takes rights away from files: the first file tells, which saves a system call for
+    /// every other one.
+    masked: Arc<OnceLock<bool>>,
+}
+
+impl Modes {
+    /// Of the mode of files: who may read them may enter their folder. Never the world.
+    pub fn of_files(mode: u32) -> Modes {
+        let file = mode & 0o660 | 0o600;
+        Modes { file, folder: 0o700 | file & 0o060 | (file & 0o040) >> 2, masked: Arc::default() }
+    }
+}
+
+/// Makes a Maildir, or what is missing of it, and makes that last.
+///
+/// # Errors
+///
+/// Of mkdir(2) or fsync(2).
+pub fn make_maildir(maildir: &Path, modes: &Modes) -> io::Result<()> {
+    make_folder(maildir, modes)?;
+    for name in ["tmp", "new", "cur"] {
+        make_folder(&maildir.join(name), modes)?;
+    }
+    Ok(())
+}
+
+/// Makes a folder and those above it.
+fn make_folder(folder: &Path, modes: &Modes) -> io::Result<()> {
+    match DirBuilder::new().mode(modes.folder).create(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).ok_or(error)?;
+            make_folder(above, modes)?;
+            // Another thread may have been faster.
+            return make_folder(folder, modes);
+        }
+        Err(error) => return Err(error),
+    }
+    // The umask may have taken rights away.
+    fs::set_permissions(folder, fs::Permissions::from_mode(modes.folder))?;
+    match folder.parent().filter(|above| !above.as_os_str().is_empty()).map(File::open) {
+        Some(Ok(above)) => above.sync_all(),
+        // A folder that may be written and not read, such as a home's parent, cannot be synced.
+        _ => Ok(()),
+    }
+}
+
+/// Files of one message, removed again unless it was published. Where one has gone to `cur/` already, it stays.
+#[derive(Debug, Default)]
+struct Made(Vec<PathBuf>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            if let Err(error) = fs::remove_file(path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                log::warn!("{}: cannot be removed: {error}", path.display());
+            }
+        }
+    }
+}
+
+/// A message that is being written. Dropping it leaves nothing.
+#[derive(Debug)]
+pub struct Draft {
+    file: File,
+    path: PathBuf,
+    /// The file itself, until it is staged.
+    made: Made,
+    modes: Modes,
+    /// Octets so far.
+    size: u64,
+}
+
+impl Draft {
+    /// Begins a file in the `tmp/` of a Maildir, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// Of open(2) and, for a new Maildir, mkdir(2).
+    pub fn create(maildir: &Path, id: &str, modes: &Modes) -> io::Result<Draft> {
+        let path = maildir.join("tmp").join(id);
+        let file = in_maildir(maildir, modes, || create(&path, modes))?;
+        Ok(Draft { file, made: Made(vec![path.clone()]), path, modes: modes.clone(), size: 0 })
+    }
+
+    /// Appends octets, in one write(2) unless the system takes fewer.
+    ///
+    /// # Errors
+    ///
+    /// Of write(2).
+    pub fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+        failpoint::reach("before-write");
+        self.file.write_all(octets).map_err(at(&self.path))?;
+        failpoint::reach("after-write");
+        self.size += octets.len() as u64;
+        Ok(())
+    }
+
+    /// Octets written so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Makes the file last, and gives it to these Maildirs and no other: by hard link, or as a copy where that cannot
+    /// be. The draft's own may be one of them.
+    ///
+    /// # Errors
+    ///
+    /// Of fsync(2) and link(2). Nothing is left then.
+    pub fn stage(self, id: &str, maildirs: &[PathBuf]) -> io::Result<Staged> {
+        self.file.sync_all().map_err(at(&self.path))?;
+        failpoint::reach("after-fsync");
+        let mut made = Made::default();
+        for maildir in maildirs {
+            let path = maildir.join("tmp").join(id);
+            if path != self.path {
+                in_maildir(maildir, &self.modes, || match fs::hard_link(&self.path, &path) {
+                    Err(error) if no_link(&error) => self.copy_to(&path),
+                    outcome => outcome,
+                })?;
+                failpoint::reach("after-link");
+            }
+            made.0.push(path);
+        }
+        let mut own = self.made;
+        own.0.retain(|path| !made.0.contains(path));
+        Ok(Staged { made, modes: self.modes })
+    }
+
+    fn copy_to(&self, path: &Path) -> io::Result<()> {
+        let mut copy = create(path, &self.modes)?;
+        let whole = File::open(&self.path).and_then(|mut from| io::copy(&mut from, &mut copy));
+        whole.and_then(|_| copy.sync_all()).inspect_err(|_| drop(fs::remove_file(path)))
+    }
+}
+
+/// A message that is whole and safe in the `tmp/` of every recipient. Dropping it leaves nothing.
+#[derive(Debug)]
+pub struct Staged {
+    made: Made,
+    modes: Modes,
+}
+
+impl Staged {
+    /// Moves it into each `new/` under this name, and makes that last.
+    ///
+    /// # Errors
+    ///
+    /// Of rename(2) and fsync(2). Nothing is left then, unless a program took it away at once.
+    pub fn publish(mut self, file_name: &str) -> io::Result<()> {
+        let mut folders = Vec::with_capacity(self.made.0.len());
+        for path in &mut self.made.0 {
+            // unwrap: every path here was made by joining a Maildir, "tmp" and an id.
+            let maildir = path.parent().and_then(Path::parent).unwrap();
+            let new = maildir.join("new");
+            let folder = in_maildir(maildir, &self.modes, || File::open(&new))?;
+            let target = new.join(file_name);
+            fs::rename(&*path, &target).map_err(at(&target))?;
+            failpoint::reach("after-rename");
+            *path = target;
+            folders.push((folder, new));
+        }
+        for (folder, path) in folders {
+            folder.sync_all().map_err(at(&path))?;
+            failpoint::reach("after-dirsync");
+        }
+        self.made.0.clear();
+        Ok(())
+    }
+}
+
+/// Does something in a Maildir; if the Maildir is not there, makes it and tries again.
+fn in_maildir<T>(maildir: &Path, modes: &Modes, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let outcome = match act() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_maildir(maildir, modes).and_then(|()| act()),
+        outcome => outcome,
+    };
+    outcome.map_err(at(maildir))
+}
+
+/// Says where an error was.
+fn at(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn create(path: &Path, modes: &Modes) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(modes.file).open(path)?;
+    let mode = || file.metadata().map(|metadata| metadata.permissions().mode() & 0o777);
+    if *modes.masked.get_or_init(|| mode().is_ok_and(|mode| mode != modes.file)) {
+        file.set_permissions(fs::Permissions::from_mode(modes.file))?;
+    }
+    Ok(file)
+}
+
+/// Whether this says that there can be no link, rather than that something is wrong.
+fn no_link(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let of = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    // Another file system, too many links, a file system without links (EPERM), or one that says it its own way.
+    [Errno::XDEV, Errno::MLINK, Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS].into_iter().any(of)
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

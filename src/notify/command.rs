@@ -1,0 +1,240 @@
+//! Running a program for a record: environment, standard input, output, time limit, and the end of its process group.
+//! No shell comes between; whether and when to try again is not this room's affair.
+//!
+//! The environment is ours with `MAILBELL_SEQ`, `MAILBELL_SUBJECT` and so on for every field of the event: empty where
+//! null, without control characters, at most [`VALUE`] octets (longer ones are cut and end in `...`). Variables by which
+//! a service manager talks to this process alone are left out.
+
+use super::format::plain;
+use super::subscriber::wait;
+use crate::journal::Record;
+use crate::journal::record::FIELDS;
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::ioctl_fionbio;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use std::ffi::OsString;
+use std::io::{self, PipeReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest value of an environment variable, octets. The kernel bounds one to 128 KiB and all to a quarter of the stack.
+const VALUE: usize = 4_096;
+
+/// How much of a program's output is kept, octets; the rest is read and dropped.
+const OUTPUT: usize = 4_096;
+
+/// How long a process group that was asked to end may take until it is killed.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How often to look for the end of a program where the kernel cannot tell (pidfd_open(2) came with Linux 5.3).
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A program to be run once.
+pub struct Task<'a> {
+    /// Program and arguments.
+    pub command: &'a [OsString],
+    /// The event that it is run for.
+    pub record: &'a Record,
+    /// Its standard input.
+    pub input: Option<Box<dyn Read + 'a>>,
+    /// Whether its output is kept; else it goes where ours goes.
+    pub keep_output: bool,
+    /// Its working directory, where it is not ours.
+    pub folder: Option<&'a Path>,
+    /// After this its process group is ended.
+    pub timeout: Option<Duration>,
+    /// Readable when it is to be ended.
+    pub cancel: BorrowedFd<'a>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum End {
+    /// By itself.
+    Exited(ExitStatus),
+    /// By its time limit.
+    TimedOut,
+    /// Because it was cancelled, and it did not say that it was done.
+    Cancelled,
+    /// It could not be run, or could not be given its input.
+    Failed(io::Error),
+}
+
+impl End {
+    /// Exit 0 acknowledges.
+    pub fn is_success(&self) -> bool {
+        matches!(self, End::Exited(status) if status.success())
+    }
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::Exited(status) => write!(f, "{status}"),
+            End::TimedOut => f.write_str("timed out"),
+            End::Cancelled => f.write_str("ended by us"),
+            End::Failed(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// Runs it to its end. Gives also the beginning of what it printed, if that is kept.
+pub fn run(mut task: Task<'_>) -> (End, Vec<u8>) {
+    match Running::start(&mut task) {
+        Ok(mut running) => {
+            let end = running.watch(&mut task);
+            (end, running.output.map(|output| output.kept).unwrap_or_default())
+        }
+        Err(error) => (End::Failed(error), Vec::new()),
+    }
+}
+
+struct Running {
+    child: Child,
+    input: Option<Input>,
+    output: Option<Output>,
+}
+
+struct Input {
+    pipe: ChildStdin,
+    block: Vec<u8>,
+    at: usize,
+}
+
+struct Output {
+    /// `None` when it has closed it.
+    pipe: Option<PipeReader>,
+    kept: Vec<u8>,
+}
+
+impl Running {
+    fn start(task: &mut Task<'_>) -> io::Result<Running> {
+        let (program, arguments) = task.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut command = Command::new(program);
+        command.args(arguments).process_group(0);
+        command.stdin(if task.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+            command.env_remove(name);
+        }
+        for name in FIELDS {
+            command.env(format!("MAILBELL_{}", name.to_ascii_uppercase()), plain(task.record, name, VALUE));
+        }
+        if let Some(folder) = task.folder {
+            command.current_dir(folder);
+        }
+        let mut output = None;
+        if task.keep_output {
+            let (read, write) = io::pipe()?;
+            ioctl_fionbio(&read, true)?;
+            command.stdout(write.try_clone()?).stderr(write);
+            output = Some(Output { pipe: Some(read), kept: Vec::new() });
+        }
+        let said = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", program.display()));
+        let mut child = command.spawn().map_err(said)?;
+        let input = child.stdin.take().map(|pipe| Input { pipe, block: Vec::new(), at: 0 });
+        if let Some(input) = &input {
+            ioctl_fionbio(&input.pipe, true)?;
+        }
+        Ok(Running { child, input, output })
+    }
+
+    /// Feeds it, listens to it, and waits for its end.
+    fn watch(&mut self, task: &mut Task<'_>) -> End {
+        let pid = Pid::from_child(&self.child);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok();
+        let end = task.timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            let mut timeout = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let mut fds = vec![PollFd::from_borrowed_fd(task.cancel, PollFlags::IN)];
+            match &pidfd {
+                Some(pidfd) => fds.push(PollFd::new(pidfd, PollFlags::IN)),
+                None => timeout = Some(timeout.map_or(LOOK, |timeout| timeout.min(LOOK))),
+            }
+            fds.extend(self.input.as_ref().map(|input| PollFd::new(&input.pipe, PollFlags::OUT)));
+            let pipe = self.output.as_ref().and_then(|output| output.pipe.as_ref());
+            fds.extend(pipe.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+            wait(&mut fds, timeout);
+            let cancelled = !fds[0].revents().is_empty();
+            // The end first: what it printed before is still in the pipe.
+            let ended = self.child.try_wait();
+            self.listen();
+            match ended {
+                Ok(Some(status)) => return End::Exited(status),
+                Ok(None) => {}
+                Err(error) => return End::Failed(error),
+            }
+            let why = if cancelled {
+                End::Cancelled
+            } else if end.is_some_and(|end| Instant::now() >= end) {
+                End::TimedOut
+            } else if let Err(error) = self.feed(task) {
+                End::Failed(error)
+            } else {
+                continue;
+            };
+            return self.end_group(pid, pidfd.as_ref().map(AsFd::as_fd), why);
+        }
+    }
+
+    /// Ends its process group: kindly, then not.
+    fn end_group(&mut self, pid: Pid, pidfd: Option<BorrowedFd<'_>>, why: End) -> End {
+        let _ = kill_process_group(pid, Signal::TERM);
+        match pidfd {
+            Some(pidfd) => wait(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], Some(GRACE)),
+            None => std::thread::sleep(LOOK),
+        }
+        // Its pid stays taken until it is waited for, so this cannot hit another group. Others in its own may not have
+        // listened.
+        let _ = kill_process_group(pid, Signal::KILL);
+        let status = self.child.wait();
+        self.listen();
+        match (why, status) {
+            // It finished just then.
+            (End::Cancelled, Ok(status)) if status.success() => End::Exited(status),
+            (why, _) => why,
+        }
+    }
+
+    /// Gives it what it will take of its input.
+    fn feed(&mut self, task: &mut Task<'_>) -> io::Result<()> {
+        let (Some(input), Some(source)) = (&mut self.input, &mut task.input) else { return Ok(()) };
+        loop {
+            if input.at == input.block.len() {
+                input.block.resize(64 * 1024, 0);
+                let count = source.read(&mut input.block)?;
+                input.block.truncate(count);
+                input.at = 0;
+            }
+            match input.pipe.write(&input.block[input.at..]) {
+                Ok(count) if count > 0 => input.at += count,
+                // The end of the input; or a program that does not want it, which is its own affair.
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.input = None;
+        Ok(())
+    }
+
+    /// Takes what it printed.
+    fn listen(&mut self) {
+        let Some(Output { pipe, kept }) = &mut self.output else { return };
+        let mut block = [0; 4096];
+        // A program that prints without end is not to keep us here.
+        for _ in 0..64 {
+            match pipe.as_mut().map(|pipe| pipe.read(&mut block)) {
+                Some(Ok(count)) if count > 0 => kept.extend_from_slice(&block[..count.min(OUTPUT - kept.len())]),
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                _ => {
+                    *pipe = None;
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A FIFO in the file system, as its writer sees it: made or taken, written without ever blocking, measured, emptied,
+//! and noticed when somebody takes it away. Which lines are in it is not this room's affair.
+//!
+//! Two descriptors are held, one to read and one to write, both non-blocking: the first keeps what was written from being
+//! lost while there is no reader, the second keeps `cat` from seeing an end of file. While the first is closed for a
+//! moment, poll(2) on the second tells whether anybody else reads (pipe(7)).
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, inotify, mkfifoat, open};
+use rustix::io::{Errno, ioctl_fionread};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, tee};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// What a pipe may hold, octets: the most that the kernel gives without privilege (pipe(7), pipe-max-size). A pipe that
+/// has it and is not new was held open by a reader since an earlier server made it so: a new one has 64 KiB.
+const CAPACITY: usize = 1024 * 1024;
+
+/// An open FIFO.
+#[derive(Debug)]
+pub(super) struct Fifo {
+    path: PathBuf,
+    /// `None` only while [`Fifo::has_reader`] looks.
+    read: Option<File>,
+    write: File,
+    identity: (u64, u64),
+    /// Tells when somebody read, closed, or took away the FIFO; without it, asking now and then has to do.
+    events: Option<OwnedFd>,
+}
+
+/// What [`Fifo::drain_events`] saw.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// Somebody read or closed it.
+    pub(super) read: bool,
+    /// It may not be where it was.
+    pub(super) moved: bool,
+}
+
+/// What was in a FIFO when it was opened.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nobody held it, so nothing outlived its last writer.
+    New,
+    /// A reader has held it since the last writer, and has not read this yet. `None` when it cannot be looked at.
+    Old(Option<Vec<u8>>),
+}
+
+impl Fifo {
+    /// Opens the FIFO at `path`, and makes it with `mode` where there is none; its folder too. One that is there is taken
+    /// as it is.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made or opened, or when something else is there.
+    pub(super) fn open(path: &Path, mode: u32) -> io::Result<(Fifo, Found)> {
+        let made = make(path)?;
+        // Before it is opened, which does things to a device.
+        if !fs::metadata(path)?.file_type().is_fifo() {
+            return Err(io::Error::other("there is something here that is no FIFO"));
+        }
+        let read = open_end(path, OFlags::RDONLY)?;
+        if made {
+            // The mode that mkfifo(3) gave it went through the umask.
+            read.set_permissions(fs::Permissions::from_mode(mode))?;
+        }
+        let write = open_end(path, OFlags::WRONLY)?;
+        let identity = identity(&write.metadata()?);
+        let survived = fcntl_getpipe_size(&read)? == CAPACITY || ioctl_fionread(&read)? > 0;
+        let found = if survived { Found::Old(peek(&read).ok()) } else { Found::New };
+        // Where the kernel does not give as much, a smaller pipe holds fewer lines, and that is all.
+        let _ = fcntl_setpipe_size(&write, CAPACITY);
+        Ok((Fifo { path: path.to_owned(), read: Some(read), write, identity, events: watch(path) }, found))
+    }
+
+    /// Readable when [`Fifo::drain_events`] will have seen something.
+    pub(super) fn events(&self) -> Option<BorrowedFd<'_>> {
+        self.events.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes what [`Fifo::events`] holds.
+    pub(super) fn drain_events(&self) -> Seen {
+        let Some(fd) = &self.events else { return Seen { read: true, moved: true } };
+        let mut seen = Seen::default();
+        let mut space = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(fd, &mut space);
+        while let Ok(event) = events.next() {
+            let read = inotify::ReadFlags::ACCESS | inotify::ReadFlags::CLOSE_NOWRITE | inotify::ReadFlags::CLOSE_WRITE;
+            seen.read |= event.events().intersects(read);
+            seen.moved |= !event.events().difference(read).is_empty();
+        }
+        seen
+    }
+
+    /// To be polled for room.
+    pub(super) fn write_end(&self) -> BorrowedFd<'_> {
+        self.write.as_fd()
+    }
+
+    /// Octets that nobody has read.
+    ///
+    /// # Errors
+    ///
+    /// As FIONREAD says.
+    pub(super) fn left(&self) -> io::Result<u64> {
+        Ok(ioctl_fionread(&self.write)?)
+    }
+
+    /// Writes a line of at most PIPE_BUF octets, whole; false when there is no room for it.
+    ///
+    /// # Errors
+    ///
+    /// As write(2) says.
+    pub(super) fn write(&mut self, line: &[u8]) -> io::Result<bool> {
+        match self.write.write(line) {
+            Ok(count) if count == line.len() => Ok(true),
+            Ok(_) => Err(io::Error::other("the pipe took part of a line")),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes everything out in one read(2), which no other reader can come between.
+    ///
+    /// # Errors
+    ///
+    /// As read(2) says.
+    pub(super) fn take_out(&mut self) -> io::Result<Vec<u8>> {
+        let mut octets = vec![0; fcntl_getpipe_size(&self.write)?.max(CAPACITY)];
+        let count = match self.read.as_mut().map_or(Ok(0), |read| read.read(&mut octets)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            other => other?,
+        };
+        octets.truncate(count);
+        Ok(octets)
+    }
+
+    /// Whether anybody but us has it open to read.
+    ///
+    /// # Errors
+    ///
+    /// When our own end cannot be opened again, because the FIFO was taken away; this one is of no use then.
+    pub(super) fn has_reader(&mut self) -> io::Result<bool> {
+        self.read = None;
+        let mut fds = [PollFd::new(&self.write, PollFlags::empty())];
+        let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        let alone = fds[0].revents().contains(PollFlags::ERR);
+        let read = open_end(&self.path, OFlags::RDONLY)?;
+        if identity(&read.metadata()?) != self.identity {
+            return Err(io::Error::other("the FIFO was replaced"));
+        }
+        self.read = Some(read);
+        polled?;
+        Ok(!alone)
+    }
+
+    /// Whether the path still leads to this FIFO.
+    pub(super) fn is_in_place(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity)
+    }
+}
+
+/// What is in a FIFO, without taking it out.
+fn peek(fifo: &File) -> io::Result<Vec<u8>> {
+    let (copy_read, copy_write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    fcntl_setpipe_size(&copy_write, fcntl_getpipe_size(fifo)?)?;
+    let count = match tee(fifo, &copy_write, CAPACITY, SpliceFlags::NONBLOCK) {
+        Err(Errno::AGAIN) => 0,
+        other => other?,
+    };
+    let mut octets = vec![0; count];
+    File::from(copy_read).read_exact(&mut octets)?;
+    Ok(octets)
+}
+
+/// Device and inode.
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Makes the FIFO; false when something is there already.
+fn make(path: &Path) -> io::Result<bool> {
+    let mut again = true;
+    loop {
+        // No more rights than its mode will give, until it has them.
+        match mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR) {
+            Ok(()) => return Ok(true),
+            Err(Errno::EXIST) => return Ok(false),
+            Err(Errno::NOENT) if std::mem::take(&mut again) => {
+                let folder = path.parent().unwrap_or(Path::new("."));
+                DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn open_end(path: &Path, end: OFlags) -> io::Result<File> {
+    Ok(open(path, end | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())?.into())
+}
+
+fn watch(path: &Path) -> Option<OwnedFd> {
+    let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok()?;
+    let flags = inotify::WatchFlags::ACCESS
+        | inotify::WatchFlags::CLOSE
+        | inotify::WatchFlags::ATTRIB
+        | inotify::WatchFlags::MOVE_SELF;
+    inotify::add_watch(&fd, path, flags).ok()?;
+    Some(fd)
+}

@@ -1,0 +1,311 @@
+use super::*;
+use crate::journal::{Journal, cursors};
+use crate::notify::testing::{Scratch, add, wait_for};
+use crate::notify::{Filter, Subscribers};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+struct Bell {
+    scratch: Scratch,
+    journal: Journal,
+    settings: HookSettings,
+    subscribers: Option<Subscribers>,
+}
+
+impl Bell {
+    /// With a shell script, in which `$D` is the scratch folder.
+    fn start(name: &str, script: &str, change: impl FnOnce(&mut HookSettings)) -> Bell {
+        let scratch = Scratch::new(name);
+        let program = scratch.path("hook");
+        fs::write(&program, format!("#!/bin/sh\nD={}\n{script}\n", scratch.0.display())).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut settings = HookSettings {
+            name: name.into(),
+            command: vec![program.to_str().unwrap().into(), "one argument".into()],
+            stdin: HookInput::None,
+            timeout: Duration::from_secs(10),
+            jobs: 1,
+            retry: (Duration::from_millis(10), Duration::from_millis(40)),
+            give_up: Duration::from_secs(60),
+            filter: Filter::default(),
+        };
+        change(&mut settings);
+        let journal = scratch.journal();
+        let mut bell = Bell { scratch, journal, settings, subscribers: None };
+        bell.begin();
+        bell
+    }
+
+    fn begin(&mut self) {
+        let subscribers = Subscribers::start(&self.scratch.0, &[], std::slice::from_ref(&self.settings));
+        self.subscribers = Some(subscribers.unwrap());
+    }
+
+    fn end(&mut self) {
+        self.subscribers.take().unwrap().stop();
+    }
+
+    fn add(&self, change: impl FnOnce(&mut Record)) -> u64 {
+        add(&self.journal, "alice", change)
+    }
+
+    fn add_some(&self, count: usize) {
+        for _ in 0..count {
+            self.add(|_| {});
+        }
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.scratch.path(name)).unwrap_or_default()
+    }
+
+    fn wait_for_text(&self, name: &str, text: &str) {
+        wait_for("the hook", || self.text(name) == text);
+    }
+
+    fn wait_for_seq(&self, seq: u64) {
+        wait_for("the cursor", || cursors(&self.scratch.0).unwrap()[0].1.acknowledged == seq);
+    }
+
+    fn status(&self) -> crate::notify::SubscriberStatus {
+        self.subscribers.as_ref().unwrap().status().remove(0)
+    }
+}
+
+#[test]
+fn a_program_runs_once_for_each_record_in_order_with_a_clean_environment() {
+    let script = "printf '%s|' \"$1\" \"$MAILBELL_SEQ\" \"$MAILBELL_USER\" \"$MAILBELL_SUBJECT\" \"${MAILBELL_AUTH-unset}\" \
+                  \"$MAILBELL_EVENT\" \"$(pwd)\" >> $D/out; cat >> $D/out; echo >> $D/out; ls -l /proc/self/fd > $D/fds";
+    let bell = Bell::start("order", script, |_| {});
+    bell.add(|record| record.summary.subject = Some("tab\tand \u{1b}[2J $(touch /tmp/x) `y` 'z'".into()));
+    for _ in 0..4 {
+        bell.add(|_| {});
+    }
+    bell.wait_for_seq(5);
+    let out = bell.text("out");
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines[0], "one argument|1|alice|tab and  [2J $(touch /tmp/x) `y` 'z'||MessageNew|/|");
+    assert_eq!(lines[4], "one argument|5|alice|s||MessageNew|/|");
+    assert_eq!(lines.len(), 5);
+    // Nothing that we have open is inherited: no journal, cursor, bell or inotify. (Whoever runs the test may hand down
+    // descriptors of its own.)
+    let fds = bell.text("fds");
+    let ours = |line: &&str| line.contains("anon_inode") || line.contains(bell.scratch.0.to_str().unwrap());
+    assert_eq!(fds.lines().filter(ours).filter(|line| !line.ends_with("/fds")).count(), 0, "{fds}");
+}
+
+#[test]
+fn standard_input_is_the_message_wherever_it_is_by_now() {
+    use std::io::Write;
+    let bell = Bell::start("stdin", "cat > $D/out.$MAILBELL_SEQ", |settings| settings.stdin = HookInput::Message);
+    for folder in ["new", "cur"] {
+        fs::create_dir_all(bell.scratch.path("mail").join(folder)).unwrap();
+    }
+    let message = "Subject: x\n\n".to_owned() + &"line\n".repeat(100_000);
+    let path = |name: &str| bell.scratch.path("mail").join(name);
+    let gzip = |name: &str| {
+        let mut gzip = flate2::write::GzEncoder::new(fs::File::create(path(name)).unwrap(), Default::default());
+        gzip.write_all(message.as_bytes()).unwrap();
+        gzip.finish().unwrap();
+    };
+    let told = |record: &mut Record, id: &str| {
+        record.id = id.into();
+        record.path = path(&format!("new/{id},S=1")).to_str().unwrap().into();
+    };
+    fs::write(path("new/1.M1,S=1"), &message).unwrap();
+    bell.add(|record| told(record, "1.M1"));
+    fs::write(path("cur/1.M2,S=1:2,S"), &message).unwrap();
+    bell.add(|record| told(record, "1.M2"));
+    gzip("cur/1.M3,S=1:2,SZ");
+    bell.add(|record| told(record, "1.M3"));
+    bell.add(|record| told(record, "1.M4"));
+    bell.wait_for_seq(4);
+    for seq in 1..=3 {
+        assert!(bell.text(&format!("out.{seq}")) == message, "{seq}");
+    }
+    assert_eq!(fs::read(bell.scratch.path("out.4")).unwrap(), b"");
+}
+
+#[test]
+fn standard_input_may_be_the_record_or_not_be_read_at_all() {
+    let bell = Bell::start("event", "cat > $D/out", |settings| settings.stdin = HookInput::Event);
+    bell.add(|record| record.summary.subject = Some("ä".repeat(20_000)));
+    bell.wait_for_seq(1);
+    let value: serde_json::Value = serde_json::from_str(&bell.text("out")).unwrap();
+    assert_eq!((value["seq"].as_u64(), value["subject"].as_str().unwrap().len()), (Some(1), 40_000));
+    let bell = Bell::start("deaf", "exit 0", |settings| settings.stdin = HookInput::Event);
+    bell.add(|record| record.summary.subject = Some("x".repeat(200_000)));
+    bell.wait_for_seq(1);
+    assert_eq!(bell.status().retries, 0);
+}
+
+#[test]
+fn a_failing_record_is_tried_again_and_later_ones_wait_for_it() {
+    let script = "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ != 2 || test -e $D/ok";
+    let bell = Bell::start("again", script, |_| {});
+    bell.add_some(3);
+    wait_for("three tries", || bell.text("out").starts_with("1\n2\n2\n2\n"));
+    let status = bell.status();
+    assert_eq!((status.name.as_str(), status.last_seq, status.backlog), ("hook:again", 1, 2));
+    assert!(status.retries >= 2 && status.given_up == 0 && status.oldest_unread.is_some());
+    fs::write(bell.scratch.path("ok"), "").unwrap();
+    bell.wait_for_seq(3);
+    let out = bell.text("out");
+    assert!(out.ends_with("2\n3\n") && !out.contains("3\n2"), "{out}");
+}
+
+#[test]
+fn what_fails_for_too_long_is_given_up_and_counted() {
+    let bell = Bell::start("give-up", "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ != 1", |settings| {
+        settings.give_up = Duration::from_millis(150)
+    });
+    bell.add(|_| {});
+    bell.add(|_| {});
+    bell.wait_for_seq(2);
+    assert_eq!(bell.status().given_up, 1);
+    assert!(bell.status().retries > 2 && bell.text("out").ends_with("1\n1\n2\n"));
+}
+
+#[test]
+fn a_program_that_is_not_there_is_tried_again_until_it_is() {
+    let mut bell = Bell::start("absent", "exit 0", |settings| settings.command = vec!["/nonexistent/hook".into()]);
+    bell.add(|_| {});
+    wait_for("some tries", || bell.status().retries > 2);
+    bell.end();
+    bell.settings.command = vec!["true".into()];
+    bell.begin();
+    bell.wait_for_seq(1);
+}
+
+#[test]
+fn a_timeout_ends_the_whole_process_group() {
+    let script = "sleep 1000 & echo $! >> $D/pids; echo $$ >> $D/pids; wait";
+    let bell = Bell::start("timeout", script, |settings| {
+        settings.timeout = Duration::from_millis(100);
+        settings.give_up = Duration::ZERO;
+    });
+    bell.add(|_| {});
+    bell.wait_for_seq(1);
+    let pids = bell.text("pids");
+    assert_eq!(pids.lines().count(), 2);
+    for pid in pids.lines() {
+        // It may be a zombie for as long as nobody adopts it.
+        let gone = || {
+            let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            state.is_empty() || state.contains(") Z ")
+        };
+        wait_for("the end of the group", gone);
+    }
+}
+
+#[test]
+fn a_program_that_does_not_listen_is_killed() {
+    let bell = Bell::start("deaf", "trap '' TERM; while :; do sleep 0.1; done", |settings| {
+        settings.timeout = Duration::from_millis(100);
+        settings.give_up = Duration::ZERO;
+    });
+    bell.add(|_| {});
+    bell.wait_for_seq(1);
+    assert_eq!(bell.status().given_up, 1);
+}
+
+#[test]
+fn a_program_may_print_without_end() {
+    let bell = Bell::start("noise", "head -c 3000000 /dev/zero; head -c 100000 /dev/zero | tr '\\0' 'x' >&2", |_| {});
+    bell.add(|_| {});
+    bell.wait_for_seq(1);
+    assert_eq!(bell.status().retries, 0);
+}
+
+#[test]
+fn with_more_jobs_a_failing_record_is_passed_by_and_a_restart_repeats_nothing() {
+    let script = "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ != 2 || test -e $D/ok";
+    let mut bell = Bell::start("jobs", script, |settings| {
+        settings.jobs = 3;
+        settings.retry = (Duration::from_millis(200), Duration::from_secs(1));
+    });
+    bell.add_some(30);
+    let ran = |bell: &Bell| {
+        let mut seqs: Vec<u64> = bell.text("out").lines().map(|line| line.parse().unwrap()).collect();
+        seqs.sort_unstable();
+        seqs.dedup();
+        seqs
+    };
+    wait_for("all but one", || ran(&bell).len() == 30);
+    assert_eq!(bell.status().last_seq, 1);
+    bell.end();
+    fs::write(bell.scratch.path("out"), "").unwrap();
+    bell.begin();
+    bell.add(|_| {});
+    wait_for("the failing one and the new one", || ran(&bell) == [2, 31]);
+    fs::write(bell.scratch.path("ok"), "").unwrap();
+    bell.wait_for_seq(31);
+    assert_eq!(ran(&bell), [2, 31]);
+}
+
+#[test]
+fn jobs_run_at_the_same_time() {
+    let script =
+        "touch $D/here.$MAILBELL_SEQ; while ! test -e $D/here.1 -a -e $D/here.2 -a -e $D/here.3; do sleep 0.01; done";
+    let bell = Bell::start("parallel", script, |settings| settings.jobs = 3);
+    bell.add_some(3);
+    bell.wait_for_seq(3);
+    assert_eq!(bell.status().retries, 0);
+}
+
+#[test]
+fn a_clean_stop_waits_for_what_runs() {
+    let mut bell = Bell::start("stop", "echo began >> $D/out; sleep 0.3; echo done >> $D/out", |_| {});
+    bell.add(|_| {});
+    bell.wait_for_text("out", "began\n");
+    bell.end();
+    assert_eq!(bell.text("out"), "began\ndone\n");
+    bell.begin();
+    bell.wait_for_seq(1);
+    assert_eq!(bell.text("out"), "began\ndone\n");
+}
+
+#[test]
+fn a_clean_stop_ends_what_takes_too_long_and_runs_it_again() {
+    let script = "echo $MAILBELL_SEQ >> $D/out; test -e $D/ok || sleep 1000";
+    let mut bell = Bell::start("slow", script, |settings| settings.timeout = Duration::from_secs(1000));
+    bell.add(|_| {});
+    bell.wait_for_text("out", "1\n");
+    let begin = Instant::now();
+    bell.end();
+    assert!(begin.elapsed() < PATIENCE * 2);
+    fs::write(bell.scratch.path("ok"), "").unwrap();
+    bell.begin();
+    bell.wait_for_seq(1);
+    assert_eq!((bell.text("out").as_str(), bell.status().retries), ("1\n1\n", 0));
+}
+
+#[test]
+fn a_crash_repeats_what_ran_and_nothing_that_was_done() {
+    let script = "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ != 1 || test -e $D/ok";
+    let mut bell = Bell::start("crash", script, |settings| settings.jobs = 2);
+    bell.add_some(9);
+    wait_for("the last one", || bell.text("out").contains('9'));
+    // What the files said at that moment is what a crash would have left.
+    wait_for("the files", || {
+        Tally::read(&bell.scratch.0, "hook:crash").unwrap().begun.iter().all(|begun| begun.seq == 1)
+    });
+    let keep = |name: &str| (name.to_owned(), fs::read(bell.scratch.path(name)).unwrap());
+    let files = [keep("cursors/hook:crash"), keep("tallies/hook:crash")];
+    bell.end();
+    for (name, octets) in files {
+        fs::write(bell.scratch.path(&name), octets).unwrap();
+    }
+    fs::write(bell.scratch.path("out"), "").unwrap();
+    fs::write(bell.scratch.path("ok"), "").unwrap();
+    bell.begin();
+    bell.wait_for_seq(9);
+    assert_eq!(bell.text("out"), "1\n");
+    // A damaged tally knows nothing, so everything after the cursor is done again.
+    bell.end();
+    fs::write(bell.scratch.path("cursors/hook:crash"), format!("{:020} {:020}\n", 7, 9)).unwrap();
+    fs::write(bell.scratch.path("tallies/hook:crash"), "damage").unwrap();
+    bell.begin();
+    bell.wait_for_seq(9);
+    assert_eq!(bell.text("out").lines().count(), 3, "{}", bell.text("out"));
+}

@@ -1,0 +1,322 @@
+//! The way of a `[[pipe]]`: one line a record into a FIFO, never waiting for its reader.
+//!
+//! Where the place is after a stop, of whatever kind:
+//!
+//! | how it ended | what the next start finds | what it does |
+//! |---|---|---|
+//! | cleanly | nothing unread; the end of a half-read line at most | goes on after the last line that a reader began |
+//! | `kill -9`, a reader held the FIFO | the unread lines, still in the pipe | compares them with the journal, and goes on where they end: no line twice |
+//! | `kill -9`, nobody held the FIFO | an empty pipe: the kernel dropped what was in it | writes again what was not read: same `seq`, same `id` |
+//! | `kill -9`, and other settings since | octets that are no lines of ours | leaves them, and writes again what was not surely read |
+//!
+//! That a reader took something is told by inotify(7), so that nothing has to be asked while nothing happens; the durable
+//! cursor follows within [`PAUSE`]. A shell's `read` takes one octet at a time, and is not to wake us for each.
+
+use super::fifo::{Fifo, Found};
+use super::subscriber::{Waits, Way};
+use super::tally::TallyFile;
+use super::unread::{Line, Unread};
+use super::{Backlog, Format, PipeSettings};
+use crate::journal::{Item, Place, Reader, Record};
+use rustix::event::PollFlags;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long a reader's doings are left alone once they were seen.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How often things are asked that no event tells of: whether a FIFO that could not be made can be made now, and whether
+/// the reader of lines that are too old by now is gone. Neither happens while all is well.
+const ASK: Duration = Duration::from_secs(1);
+
+/// Lines that are compared with what is in a pipe, octets: more than a pipe holds and was read since the cursor was set.
+const COMPARED: usize = 8 * 1024 * 1024;
+
+/// A pipe that is served.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    settings: PipeSettings,
+    /// `None` while it cannot be had.
+    fifo: Option<Fifo>,
+    unread: Unread,
+    tally: TallyFile,
+    line: Vec<u8>,
+    /// Until then, the events of readers wait.
+    pause: Option<Instant>,
+    /// The journal is to be read again after what is acknowledged.
+    go_back: bool,
+}
+
+impl Pipe {
+    /// Opens the FIFO and finds out what is in it, for a cursor at `place`.
+    ///
+    /// # Errors
+    ///
+    /// When the FIFO cannot be had, or the journal cannot be read.
+    pub(super) fn open(
+        state: &Path,
+        name: &str,
+        settings: &PipeSettings,
+        place: Place,
+        last: impl FnOnce() -> io::Result<u64>,
+    ) -> io::Result<Pipe> {
+        let (fifo, found) = Fifo::open(&settings.path, settings.mode)?;
+        let unread = match (found, settings.backlog) {
+            (Found::New, Backlog::None) => Unread::new(last()?),
+            (Found::New, _) => Unread::new(place.acknowledged),
+            (Found::Old(content), _) => {
+                let recovered = recover(&state.join("journal"), settings, place, content.as_deref())?;
+                recovered.unwrap_or_else(|| {
+                    log::warn!("{name}: something else is in the pipe; unread lines are written again");
+                    let mut unread = Unread::new(place.acknowledged);
+                    unread.push_begun(fifo.left().unwrap_or(0) as usize);
+                    unread
+                })
+            }
+        };
+        let tally = TallyFile::open(state, name)?;
+        Ok(Pipe {
+            settings: settings.clone(),
+            fifo: Some(fifo),
+            unread,
+            tally,
+            line: Vec::new(),
+            pause: None,
+            go_back: false,
+        })
+    }
+
+    /// After which record the journal is to be read.
+    pub(super) fn after(&self) -> u64 {
+        self.unread.written()
+    }
+
+    /// Whether a record is older than `backlog` lets a reader that comes have it.
+    fn is_expired(&self, stored: u64) -> bool {
+        match self.settings.backlog {
+            Backlog::All => false,
+            Backlog::None => true,
+            Backlog::Age(age) => stored.saturating_add(age.as_micros() as u64) < now(),
+        }
+    }
+
+    /// Whether the oldest unread line is.
+    fn has_expired_line(&self) -> bool {
+        self.unread.oldest().is_some_and(|line| self.is_expired(u64::from(line.stored).saturating_mul(1_000_000)))
+    }
+
+    /// After what time the oldest unread line will be.
+    fn expiry(&self) -> Option<Duration> {
+        let stored = Duration::from_secs(self.unread.oldest()?.stored.into());
+        match self.settings.backlog {
+            Backlog::All => None,
+            Backlog::None => Some(Duration::ZERO),
+            Backlog::Age(age) => Some((stored + age).saturating_sub(Duration::from_micros(now()))),
+        }
+    }
+
+    fn has_reader(&mut self) -> bool {
+        let Some(fifo) = &mut self.fifo else { return false };
+        match fifo.has_reader() {
+            Ok(yes) => {
+                // Our own coming and going is not to be taken for a reader's.
+                let seen = fifo.drain_events();
+                if seen.moved && fifo.events().is_some() {
+                    self.check_place();
+                }
+                yes
+            }
+            Err(error) => {
+                self.give_up_fifo(&error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Takes what nobody began to read out of the pipe again.
+    fn take_back(&mut self, keep_rest: bool) {
+        let Some(fifo) = &mut self.fifo else { return };
+        let outcome = fifo.take_out().and_then(|octets| {
+            let rest = self.unread.take_back(octets.len() as u64).min(octets.len());
+            if keep_rest && rest > 0 {
+                // A reader that has the beginning of the line gets its end; more than one line's end is a stranger's.
+                octets[..rest].chunks(crate::limits::PIPE_LINE).try_for_each(|part| fifo.write(part).map(|_| ()))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = outcome {
+            log::error!("{}: {error}", self.settings.path.display());
+        }
+    }
+
+    /// Goes on with another FIFO where ours was taken away.
+    fn check_place(&mut self) {
+        if self.fifo.as_ref().is_some_and(|fifo| !fifo.is_in_place()) {
+            self.take_back(true);
+            self.give_up_fifo("it was taken away or replaced");
+        }
+    }
+
+    fn give_up_fifo(&mut self, why: &str) {
+        log::warn!("pipe {}: {why}", self.settings.path.display());
+        self.fifo = None;
+        self.unread = Unread::new(self.unread.acknowledged());
+        self.go_back = true;
+        self.make_again();
+    }
+
+    fn make_again(&mut self) {
+        match Fifo::open(&self.settings.path, self.settings.mode) {
+            Ok((fifo, _)) => {
+                log::info!("pipe {}: here again", self.settings.path.display());
+                self.unread.push_begun(fifo.left().unwrap_or(0) as usize);
+                self.fifo = Some(fifo);
+            }
+            Err(error) => log::debug!("pipe {}: {error}", self.settings.path.display()),
+        }
+    }
+}
+
+impl Way for Pipe {
+    fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
+        if self.is_expired(record.timestamp) && !self.has_reader() {
+            if self.go_back || self.fifo.is_none() {
+                return Err(record);
+            }
+            self.unread.pass(record.seq);
+            return Ok(());
+        }
+        let Some(fifo) = &mut self.fifo else { return Err(record) };
+        self.line.clear();
+        let line = write_line(&self.settings.format, &record, &mut self.line);
+        match fifo.write(&self.line) {
+            Ok(true) => {
+                self.unread.push(line);
+                Ok(())
+            }
+            Ok(false) => Err(record),
+            Err(error) => {
+                self.give_up_fifo(&error.to_string());
+                Err(record)
+            }
+        }
+    }
+
+    fn pass(&mut self, seq: u64) {
+        self.unread.pass(seq);
+    }
+
+    fn lost(&mut self, from: u64, to: u64) {
+        let count = to - from + 1;
+        log::error!("pipe {}: {count} records from {from} on are gone from the journal", self.settings.path.display());
+        let mut tally = self.tally.kept().cloned().unwrap_or_default();
+        tally.lost += count;
+        self.tally.keep(&tally);
+        self.unread.pass(to);
+    }
+
+    fn place(&mut self) -> Place {
+        if let Some(left) = self.fifo.as_ref().and_then(|fifo| fifo.left().ok()) {
+            self.unread.settle(left);
+        }
+        Place { acknowledged: self.unread.acknowledged(), written: self.unread.written() }
+    }
+
+    fn look(&mut self) -> Option<u64> {
+        if self.fifo.is_none() {
+            self.make_again();
+        }
+        if self.pause.is_none_or(|pause| Instant::now() >= pause) {
+            let seen = self.fifo.as_ref().map(Fifo::drain_events).unwrap_or_default();
+            let is_told = self.fifo.as_ref().is_some_and(|fifo| fifo.events().is_some());
+            self.pause = (is_told && (seen.read || seen.moved)).then(|| Instant::now() + PAUSE);
+            if seen.moved {
+                self.check_place();
+            }
+        }
+        self.place();
+        if self.has_expired_line() && !self.has_reader() {
+            self.take_back(false);
+            self.go_back = true;
+        }
+        std::mem::take(&mut self.go_back).then(|| self.unread.written())
+    }
+
+    fn waits(&self, full: bool) -> Waits<'_> {
+        let Some(fifo) = &self.fifo else { return Waits { fds: Vec::new(), timeout: Some(ASK) } };
+        let mut waits = Waits::default();
+        let mut at_most = |time: Duration| waits.timeout = Some(waits.timeout.map_or(time, |other| other.min(time)));
+        if let Some(expiry) = self.expiry() {
+            at_most(expiry.max(ASK));
+        }
+        match (self.pause, fifo.events()) {
+            (Some(pause), _) => at_most(pause.saturating_duration_since(Instant::now())),
+            (None, None) => at_most(ASK),
+            (None, Some(events)) => waits.fds.push((events, PollFlags::IN)),
+        }
+        if full {
+            waits.fds.push((fifo.write_end(), PollFlags::OUT));
+        }
+        waits
+    }
+
+    fn finish(&mut self) {
+        self.take_back(true);
+    }
+}
+
+/// The lines that are in a pipe that outlived a server. `None` when they are not what that server wrote.
+fn recover(
+    journal: &Path,
+    settings: &PipeSettings,
+    place: Place,
+    content: Option<&[u8]>,
+) -> io::Result<Option<Unread>> {
+    let Some(content) = content else { return Ok(None) };
+    let mut reader = Reader::new(journal, place.acknowledged);
+    let (mut lines, mut octets, mut beyond) = (Vec::new(), Vec::new(), false);
+    while octets.len() < COMPARED {
+        let item = reader.next_item()?;
+        let seq = match &item {
+            None => u64::MAX,
+            Some(Item::Record(record)) => record.seq,
+            Some(Item::Lost { to, .. }) => *to,
+        };
+        if seq > place.written
+            && !std::mem::replace(&mut beyond, true)
+            && let Some(mut unread) = Unread::recover(place.acknowledged, &lines, &octets, content)
+        {
+            unread.pass(place.written);
+            return Ok(Some(unread));
+        }
+        match item {
+            None => break,
+            Some(Item::Record(record)) if settings.filter.wants(&record) => {
+                lines.push(write_line(&settings.format, &record, &mut octets));
+                // One more line may have been written just before the end, and the cursor not.
+                if beyond {
+                    return Ok(Unread::recover(place.acknowledged, &lines, &octets, content));
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+fn write_line(format: &Format, record: &Record, out: &mut Vec<u8>) -> Line {
+    let start = out.len();
+    format.write_line(record, out);
+    let stored = (record.timestamp / 1_000_000).min(u32::MAX.into()) as u32;
+    Line { seq: record.seq, stored, octets: (out.len() - start) as u32 }
+}
+
+/// Microseconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
+}
+
+#[cfg(test)]
+#[path = "pipe_tests.rs"]
+mod tests;

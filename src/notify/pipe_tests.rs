@@ -1,0 +1,420 @@
+use super::*;
+use crate::journal::{Journal, cursors};
+use crate::notify::testing::{Scratch, add, wait_for};
+use crate::notify::{Filter, Subscribers};
+use rustix::fs::OFlags;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+struct Bell {
+    scratch: Scratch,
+    journal: Journal,
+    settings: PipeSettings,
+    subscribers: Option<Subscribers>,
+}
+
+impl Bell {
+    fn start(name: &str, backlog: Backlog) -> Bell {
+        Bell::with(name, |settings| settings.backlog = backlog)
+    }
+
+    fn with(name: &str, change: impl FnOnce(&mut PipeSettings)) -> Bell {
+        let scratch = Scratch::new(name);
+        let mut settings = PipeSettings {
+            path: scratch.path(&format!("run/{name}")),
+            format: Format::parse("{seq} {id}").unwrap(),
+            mode: 0o640,
+            filter: Filter::default(),
+            backlog: Backlog::All,
+        };
+        change(&mut settings);
+        let journal = scratch.journal();
+        let mut bell = Bell { scratch, journal, settings, subscribers: None };
+        bell.begin();
+        bell
+    }
+
+    fn begin(&mut self) {
+        let subscribers = Subscribers::start(&self.scratch.0, std::slice::from_ref(&self.settings), &[]);
+        self.subscribers = Some(subscribers.unwrap());
+    }
+
+    fn end(&mut self) {
+        self.subscribers.take().unwrap().stop();
+    }
+
+    fn add(&self, count: u64) {
+        for _ in 0..count {
+            add(&self.journal, "alice", |record| record.timestamp = now());
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.settings.path.clone()
+    }
+
+    fn reader(&self) -> File {
+        OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(self.path()).unwrap()
+    }
+
+    /// The place of the only cursor.
+    fn place(&self) -> Place {
+        cursors(&self.scratch.0).unwrap()[0].1
+    }
+
+    /// How often its thread went to sleep.
+    fn context_switches(&self) -> u64 {
+        let name = self.settings.path.file_name().unwrap().to_str().unwrap();
+        let mut sum = None;
+        for task in fs::read_dir("/proc/self/task").unwrap().flatten() {
+            let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            if read("comm").trim().ends_with(&format!("/{name}")) {
+                let status = read("status");
+                let line = status.lines().find(|line| line.starts_with("voluntary")).unwrap();
+                sum = line.split_whitespace().nth(1).map(|number| number.parse::<u64>().unwrap());
+            }
+        }
+        sum.expect("the thread is there")
+    }
+
+    fn wait_until_written(&self, seq: u64) {
+        wait_for("a line to be written", || self.place().written >= seq);
+    }
+}
+
+fn line(seq: u64) -> String {
+    format!("{seq} 1.M{seq}\n")
+}
+
+fn lines(from: u64, to: u64) -> String {
+    (from..=to).map(line).collect()
+}
+
+/// Reads exactly so much.
+fn take(reader: &mut File, octets: usize) -> String {
+    let mut found = vec![0; octets];
+    let mut at = 0;
+    wait_for("octets in the pipe", || {
+        match reader.read(&mut found[at..]) {
+            Ok(count) => at += count,
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        at == octets
+    });
+    String::from_utf8(found).unwrap()
+}
+
+/// Everything that is in the pipe now.
+fn rest(reader: &mut File) -> String {
+    let mut found = Vec::new();
+    let _ = reader.read_to_end(&mut found);
+    String::from_utf8(found).unwrap()
+}
+
+fn is_empty(reader: &mut File) -> bool {
+    std::thread::sleep(Duration::from_millis(40));
+    rest(reader).is_empty()
+}
+
+#[test]
+fn a_fifo_is_made_with_its_folder_and_its_mode_and_an_existing_one_is_kept() {
+    let mut bell = Bell::with("made", |settings| settings.mode = 0o622);
+    let metadata = fs::metadata(bell.path()).unwrap();
+    assert!(metadata.file_type().is_fifo());
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o622);
+    assert_eq!(fs::metadata(bell.scratch.path("run")).unwrap().permissions().mode() & 0o7777, 0o755);
+    bell.end();
+    fs::set_permissions(bell.path(), fs::Permissions::from_mode(0o606)).unwrap();
+    bell.begin();
+    let again = fs::metadata(bell.path()).unwrap();
+    assert_eq!((again.ino(), again.permissions().mode() & 0o7777), (metadata.ino(), 0o606));
+    bell.end();
+    assert!(bell.path().exists());
+}
+
+#[test]
+fn what_is_no_fifo_is_left_alone() {
+    let scratch = Scratch::new("file");
+    fs::write(scratch.path("notify"), "precious").unwrap();
+    let _journal = scratch.journal();
+    let settings = PipeSettings {
+        path: scratch.path("notify"),
+        format: Format::Inotify,
+        mode: 0o640,
+        filter: Filter::default(),
+        backlog: Backlog::All,
+    };
+    let error = Subscribers::start(&scratch.0, &[settings], &[]).unwrap_err();
+    assert!(error.contains("notify: there is something here that is no FIFO"), "{error}");
+    assert_eq!(fs::read(scratch.path("notify")).unwrap(), b"precious");
+}
+
+#[test]
+fn a_new_pipe_begins_at_the_end_and_a_late_reader_gets_everything_since() {
+    let mut bell = Bell::start("late", Backlog::All);
+    bell.add(3);
+    let mut reader = bell.reader();
+    assert_eq!(take(&mut reader, lines(1, 3).len()), lines(1, 3));
+    wait_for("the cursor", || bell.place() == Place::at(3));
+    bell.end();
+    let mut other = bell.settings.clone();
+    other.path = bell.scratch.path("other");
+    let subscribers = Subscribers::start(&bell.scratch.0, &[other.clone()], &[]).unwrap();
+    bell.add(1);
+    let mut reader = OpenOptions::new().read(true).open(&other.path).unwrap();
+    assert_eq!(take(&mut reader, line(4).len()), line(4));
+    subscribers.stop();
+}
+
+#[test]
+fn the_cursor_follows_the_reader_line_by_line_without_new_mail() {
+    let bell = Bell::start("cursor", Backlog::All);
+    bell.add(3);
+    bell.wait_until_written(3);
+    assert_eq!(bell.place(), Place { acknowledged: 0, written: 3 });
+    let mut reader = bell.reader();
+    for seq in 1..=3 {
+        assert_eq!(take(&mut reader, 3), line(seq)[..3]);
+        std::thread::sleep(PAUSE * 3);
+        assert_eq!(bell.place().acknowledged, seq - 1);
+        assert_eq!(take(&mut reader, line(seq).len() - 3), line(seq)[3..]);
+        wait_for("the cursor", || bell.place().acknowledged == seq);
+    }
+}
+
+#[test]
+fn after_a_clean_stop_no_line_comes_twice_and_a_half_read_one_is_whole() {
+    let mut bell = Bell::start("clean", Backlog::All);
+    bell.add(5);
+    bell.wait_until_written(5);
+    let mut reader = bell.reader();
+    assert_eq!(take(&mut reader, line(1).len() + 2), line(1) + &line(2)[..2]);
+    bell.end();
+    assert_eq!(bell.place(), Place::at(2));
+    // The end of the line that was begun is there, and nothing else, until the next start; then the rest.
+    bell.begin();
+    bell.add(1);
+    bell.wait_until_written(6);
+    assert_eq!(take(&mut reader, 3), line(2)[2..5]);
+    bell.end();
+    assert_eq!(rest(&mut reader), line(2)[5..]);
+    assert_eq!(bell.place(), Place::at(2));
+    bell.begin();
+    assert_eq!(take(&mut reader, lines(3, 6).len()), lines(3, 6));
+    bell.end();
+    assert_eq!(bell.place(), Place::at(6));
+}
+
+/// The state of a server that was killed: its cursor as it was, and a pipe that only a reader holds.
+fn kill(bell: &mut Bell, place: Place, held: &mut File, content: &str) {
+    bell.end();
+    rest(held);
+    let mut writer = OpenOptions::new().write(true).open(bell.path()).unwrap();
+    writer.write_all(content.as_bytes()).unwrap();
+    let name = format!("{:020} {:020}\n", place.acknowledged, place.written);
+    let file = fs::read_dir(bell.scratch.path("cursors")).unwrap().next().unwrap().unwrap().path();
+    fs::write(file, name).unwrap();
+}
+
+#[test]
+fn after_a_kill_a_reader_that_stayed_gets_each_line_once() {
+    let mut bell = Bell::start("kill", Backlog::All);
+    let mut reader = bell.reader();
+    bell.add(9);
+    bell.wait_until_written(9);
+    for (acknowledged, written, content, next) in [
+        // The cursor was behind its reader, who took two and a half lines more than it says.
+        (3, 8, line(6)[2..].to_owned() + &lines(7, 8), 9),
+        // Everything had been read.
+        (3, 8, String::new(), 9),
+        // The last line was written, but its cursor not.
+        (3, 7, lines(5, 8), 9),
+        // The same, but it could be the end of an older line that ends alike: rather twice than never.
+        (8, 8, line(9), 9),
+        // All of it was still there, behind the end of a line from before.
+        (3, 9, "end\n".to_owned() + &lines(4, 9), 10),
+        // Somebody else's octets: what was not surely read comes again.
+        (6, 9, "stranger\n".to_owned(), 7),
+    ] {
+        kill(&mut bell, Place { acknowledged, written }, &mut reader, &content);
+        bell.begin();
+        let wanted = content + &lines(next, 9);
+        assert_eq!(take(&mut reader, wanted.len()), wanted, "from {acknowledged} {written}");
+        assert!(is_empty(&mut reader), "from {acknowledged} {written}");
+        wait_for("the cursor", || bell.place() == Place::at(9));
+    }
+}
+
+#[test]
+fn after_a_kill_without_a_reader_what_was_not_read_comes_again() {
+    let mut bell = Bell::start("alone", Backlog::All);
+    bell.add(9);
+    bell.wait_until_written(9);
+    let mut reader = bell.reader();
+    kill(&mut bell, Place { acknowledged: 4, written: 9 }, &mut reader, &lines(5, 9));
+    drop(reader);
+    bell.begin();
+    let mut reader = bell.reader();
+    assert_eq!(take(&mut reader, lines(5, 9).len()), lines(5, 9));
+    assert!(is_empty(&mut reader));
+}
+
+#[test]
+fn a_full_pipe_waits_for_its_reader_and_memory_stays_flat() {
+    let mut bell = Bell::with("full", |settings| settings.format = Format::Json);
+    const COUNT: u64 = 20_000;
+    let before = resident();
+    bell.add(COUNT);
+    wait_for("the pipe to be full", || bell.place().written > 1000);
+    let written = bell.place().written;
+    assert!(written < COUNT && bell.place().acknowledged == 0);
+    std::thread::sleep(Duration::from_millis(100));
+    let (sleeps, grown) = (bell.context_switches(), resident().saturating_sub(before));
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(bell.place().written, written);
+    println!("{COUNT} events without a reader: {written} written, {grown} KiB more resident");
+    assert_eq!(bell.context_switches(), sleeps, "it wakes for nothing");
+    bell.end();
+    assert_eq!(bell.place(), Place::at(0));
+    bell.begin();
+    let mut reader = std::io::BufReader::new(OpenOptions::new().read(true).open(bell.path()).unwrap());
+    for seq in 1..=COUNT {
+        let mut text = String::new();
+        std::io::BufRead::read_line(&mut reader, &mut text).unwrap();
+        assert!(text.starts_with(&format!("{{\"seq\":{seq},")), "{text}");
+    }
+    wait_for("the cursor", || bell.place() == Place::at(COUNT));
+}
+
+/// Resident memory of this process, KiB.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn shells_read_lines_one_by_one_and_two_readers_share_them() {
+    let bell = Bell::with("shell", |settings| settings.format = Format::Inotify);
+    let script = format!(
+        "for n in 1 2 3; do read -r dir event file; printf '%s\\n' \"$dir|$event|$file\"; done < {}",
+        bell.path().display()
+    );
+    let spawn = || Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    let (one, two) = (spawn(), spawn());
+    bell.add(6);
+    let text = |child: std::process::Child| String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let mut found: Vec<_> = (text(one) + &text(two)).lines().map(str::to_owned).collect();
+    found.sort();
+    let wanted: Vec<_> = (1..=6).map(|seq| format!("/mail/alice/new/|MOVED_TO|1.M{seq},S=1,W=2")).collect();
+    // Two shells on one FIFO tear each other's lines; that no octet is lost is all that can be asked.
+    if found != wanted {
+        let length = |lines: &[String]| lines.iter().map(String::len).sum::<usize>();
+        assert!(length(&found) <= length(&wanted) + 12);
+    }
+    wait_for("the cursor", || bell.place() == Place::at(6));
+    bell.add(3);
+    assert_eq!(text(spawn()).lines().count(), 3);
+    // `head` takes a whole buffer, and what it does with it is its own affair.
+    bell.add(2);
+    bell.wait_until_written(11);
+    let head = Command::new("head").arg("-n1").arg(bell.path()).output().unwrap();
+    assert_eq!(head.stdout, b"/mail/alice/new/ MOVED_TO 1.M10,S=1,W=2\n");
+    wait_for("the cursor", || bell.place() == Place::at(11));
+}
+
+#[test]
+fn a_fifo_that_is_taken_away_is_made_again_and_nothing_is_lost() {
+    let bell = Bell::start("away", Backlog::All);
+    bell.add(2);
+    bell.wait_until_written(2);
+    let mut old = bell.reader();
+    assert_eq!(take(&mut old, line(1).len() + 1), line(1) + "2");
+    fs::remove_file(bell.path()).unwrap();
+    wait_for("a new FIFO", || bell.path().exists());
+    bell.add(1);
+    let mut reader = bell.reader();
+    assert_eq!(take(&mut reader, line(3).len()), line(3));
+    assert_eq!(rest(&mut old), line(2)[1..]);
+    // Replaced by something else, until that is gone.
+    bell.add(1);
+    bell.wait_until_written(4);
+    fs::write(bell.scratch.path("file"), "").unwrap();
+    fs::rename(bell.scratch.path("file"), bell.path()).unwrap();
+    bell.add(1);
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(fs::metadata(bell.path()).unwrap().is_file());
+    fs::remove_file(bell.path()).unwrap();
+    wait_for("a new FIFO", || fs::metadata(bell.path()).is_ok_and(|metadata| metadata.file_type().is_fifo()));
+    let mut reader = bell.reader();
+    assert_eq!(take(&mut reader, lines(4, 5).len()), lines(4, 5));
+}
+
+#[test]
+fn backlog_none_gives_what_comes_while_a_reader_is_there() {
+    let mut bell = Bell::start("none", Backlog::None);
+    bell.add(3);
+    wait_for("the cursor", || bell.place() == Place::at(3));
+    let mut reader = bell.reader();
+    assert!(is_empty(&mut reader));
+    bell.add(2);
+    assert_eq!(take(&mut reader, lines(4, 5).len()), lines(4, 5));
+    // What a reader leaves behind is not for the next one.
+    bell.add(2);
+    bell.wait_until_written(7);
+    drop(reader);
+    wait_for("the lines to be taken out", || bell.place() == Place::at(7));
+    bell.add(1);
+    wait_for("the cursor", || bell.place() == Place::at(8));
+    let mut reader = bell.reader();
+    assert!(is_empty(&mut reader));
+    bell.add(1);
+    assert_eq!(take(&mut reader, line(9).len()), line(9));
+    bell.end();
+    drop(reader);
+    bell.add(1);
+    bell.begin();
+    let mut reader = bell.reader();
+    bell.add(1);
+    assert_eq!(take(&mut reader, line(11).len()), line(11));
+}
+
+#[test]
+fn a_late_reader_gets_what_is_not_older_than_the_age() {
+    let age = Duration::from_secs(3);
+    let mut bell = Bell::start("age", Backlog::Age(age));
+    let old = |bell: &Bell| add(&bell.journal, "alice", |record| record.timestamp = now() - 10_000_000);
+    old(&bell);
+    bell.add(2);
+    bell.wait_until_written(3);
+    let mut reader = bell.reader();
+    assert_eq!(take(&mut reader, lines(2, 3).len()), lines(2, 3));
+    // To a reader that is there, also what is old is told.
+    old(&bell);
+    assert_eq!(take(&mut reader, line(4).len()), line(4));
+    // A slow reader keeps what is in the pipe; when it goes, it is passed over.
+    bell.add(1);
+    bell.wait_until_written(5);
+    std::thread::sleep(age + Duration::from_millis(1500));
+    assert_eq!(bell.place(), Place { acknowledged: 4, written: 5 });
+    drop(reader);
+    wait_for("the old line to be taken out", || bell.place() == Place::at(5));
+    bell.add(1);
+    let mut reader = bell.reader();
+    assert_eq!(take(&mut reader, line(6).len()), line(6));
+    bell.end();
+}
+
+#[test]
+fn an_idle_pipe_sleeps() {
+    let bell = Bell::start("idle", Backlog::All);
+    bell.add(1);
+    bell.wait_until_written(1);
+    std::thread::sleep(PAUSE * 10);
+    let before = bell.context_switches();
+    std::thread::sleep(ASK + PAUSE * 20);
+    assert_eq!(bell.context_switches(), before, "an unread line is no reason to wake");
+}

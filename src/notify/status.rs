@@ -1,0 +1,28 @@
+//! What `mailbell status` says of subscribers, read from the files in the state folder alone: it needs no server and no
+//! right but to read them. A running subscriber keeps its files current, so this is also what the server says of itself.
+
+use super::SubscriberStatus;
+use super::tally::Tally;
+use crate::journal::{self, Place};
+use std::path::Path;
+
+/// Every subscriber that has a cursor in `state`, in the order of their names. What cannot be read is logged and left out.
+pub fn status_of_files(state: &Path) -> Vec<SubscriberStatus> {
+    let journal = state.join("journal");
+    let read = || -> std::io::Result<Vec<SubscriberStatus>> {
+        let last = journal::last_seq(&journal)?;
+        Ok(journal::cursors(state)?.into_iter().map(|(name, place)| one(state, name, place, last)).collect())
+    };
+    read().unwrap_or_else(|error| {
+        log::error!("{}: {error}", state.display());
+        Vec::new()
+    })
+}
+
+fn one(state: &Path, name: String, place: Place, last: u64) -> SubscriberStatus {
+    let backlog = last.saturating_sub(place.acknowledged);
+    let oldest = if backlog > 0 { journal::oldest_after(&state.join("journal"), place.acknowledged) } else { Ok(None) };
+    let oldest_unread = oldest.ok().flatten().map(|record| record.timestamp);
+    let Tally { retries, given_up, lost, .. } = Tally::read(state, &name).unwrap_or_default();
+    SubscriberStatus { name, last_seq: place.acknowledged, backlog, oldest_unread, retries, given_up, lost }
+}

@@ -1,0 +1,169 @@
+use super::*;
+use crate::journal::Journal;
+use crate::notify::testing::{Scratch, add, wait_for};
+use crate::notify::{Backlog, Filter, Format, HookInput};
+use std::fs::{self, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+fn pipe(scratch: &Scratch, name: &str, format: &str) -> PipeSettings {
+    PipeSettings {
+        path: scratch.path(name),
+        format: Format::parse(format).unwrap(),
+        mode: 0o640,
+        filter: Filter::default(),
+        backlog: Backlog::All,
+    }
+}
+
+fn hook(scratch: &Scratch, name: &str, script: &str) -> HookSettings {
+    HookSettings {
+        name: name.into(),
+        command: ["sh", "-c", &script.replace("$D", scratch.0.to_str().unwrap())].map(str::to_owned).into(),
+        stdin: HookInput::None,
+        timeout: Duration::from_secs(10),
+        jobs: 1,
+        retry: (Duration::from_millis(10), Duration::from_millis(10)),
+        give_up: Duration::from_secs(60),
+        filter: Filter::default(),
+    }
+}
+
+/// What comes out of a FIFO until there is a line that says `last`.
+fn read_until(scratch: &Scratch, name: &str, last: &str) -> String {
+    let mut reader = OpenOptions::new().read(true).custom_flags(0o4000).open(scratch.path(name)).unwrap();
+    let mut found = Vec::new();
+    wait_for("lines", || {
+        let _ = reader.read_to_end(&mut found);
+        String::from_utf8_lossy(&found).lines().any(|line| line == last)
+    });
+    String::from_utf8(found).unwrap()
+}
+
+fn add_some(journal: &Journal, count: usize) {
+    for _ in 0..count {
+        add(journal, "alice", |_| {});
+    }
+}
+
+#[test]
+fn a_reload_adds_removes_and_changes_and_leaves_the_others_alone() {
+    let scratch = Scratch::new("reload");
+    let journal = scratch.journal();
+    let (one, two) = (pipe(&scratch, "one", "{seq}"), pipe(&scratch, "two", "{seq}"));
+    let slow = hook(&scratch, "slow", "echo $MAILBELL_SEQ >> $D/began; sleep 0.4; echo $MAILBELL_SEQ >> $D/done");
+    let mut subscribers =
+        Subscribers::start(&scratch.0, &[one.clone(), two.clone()], std::slice::from_ref(&slow)).unwrap();
+    let inode = fs::metadata(&two.path).unwrap().ino();
+    let thread = subscribers.running[0].thread.thread().id();
+    add_some(&journal, 2);
+    wait_for("the hook to run", || scratch.path("began").exists());
+    // The hook runs, and nobody waits for it.
+    let begin = std::time::Instant::now();
+    let changed = HookSettings { jobs: 2, ..slow.clone() };
+    let three = pipe(&scratch, "three", "{seq}");
+    let other = pipe(&scratch, "two", "two {seq}");
+    assert!(subscribers.reload(&[one.clone(), other.clone(), three.clone()], &[changed]).is_empty());
+    assert!(begin.elapsed() < Duration::from_millis(200));
+    assert_eq!(subscribers.running[0].thread.thread().id(), thread);
+    add_some(&journal, 1);
+    assert_eq!(read_until(&scratch, "one", "3"), "1\n2\n3\n");
+    assert_eq!(read_until(&scratch, "two", "two 3"), "two 1\ntwo 2\ntwo 3\n");
+    assert_eq!(read_until(&scratch, "three", "3"), "3\n");
+    assert_eq!(fs::metadata(&two.path).unwrap().ino(), inode);
+    wait_for("the hook", || fs::read_to_string(scratch.path("done")).is_ok_and(|text| text.lines().count() == 3));
+    let began = fs::read_to_string(scratch.path("began")).unwrap();
+    assert_eq!(began.lines().collect::<std::collections::BTreeSet<_>>().len(), began.lines().count(), "{began}");
+    // A pipe that is taken out leaves its FIFO and its cursor, and loses nothing when it comes back, even at once.
+    assert!(subscribers.reload(std::slice::from_ref(&one), &[]).is_empty());
+    add_some(&journal, 1);
+    assert_eq!(
+        subscribers.status().iter().map(|status| status.name.clone()).collect::<Vec<_>>(),
+        [format!("pipe:{}", one.path.display())]
+    );
+    assert!(subscribers.reload(&[one, other], &[]).is_empty());
+    assert_eq!(read_until(&scratch, "two", "two 4"), "two 4\n");
+    subscribers.stop();
+}
+
+#[test]
+fn what_cannot_be_had_is_said_and_the_rest_runs() {
+    let scratch = Scratch::new("wrong");
+    let journal = scratch.journal();
+    fs::write(scratch.path("file"), "").unwrap();
+    let (good, bad) = (pipe(&scratch, "good", "{seq}"), pipe(&scratch, "file", "{seq}"));
+    let error = Subscribers::start(&scratch.0, &[good.clone(), bad.clone()], &[]).unwrap_err();
+    assert!(error.contains(&format!("pipe:{}: ", bad.path.display())), "{error}");
+    let mut subscribers = Subscribers::start(&scratch.0, std::slice::from_ref(&good), &[]).unwrap();
+    let problems = subscribers.reload(&[bad, good.clone(), good.clone()], &[]);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let problems = subscribers.reload(&[good.clone(), pipe(&scratch, "good", "{id}")], &[]);
+    assert!(problems[0].contains("twice"), "{problems:?}");
+    add_some(&journal, 1);
+    assert_eq!(read_until(&scratch, "good", "1"), "1\n");
+    subscribers.stop();
+}
+
+#[test]
+fn each_gets_what_its_filter_wants() {
+    let scratch = Scratch::new("filters");
+    let journal = scratch.journal();
+    let mut bob = pipe(&scratch, "bob", "{seq}");
+    bob.filter = Filter::new(vec!["bob".into()], vec![("subject".into(), "*invoice*".into())]).unwrap();
+    let subscribers = Subscribers::start(&scratch.0, &[bob.clone(), pipe(&scratch, "all", "{seq}")], &[]).unwrap();
+    for (user, subject) in [("alice", "Invoice"), ("bob", "hello"), ("bob", "Your INVOICE"), ("alice", "x")] {
+        add(&journal, user, |record| record.summary.subject = Some(subject.into()));
+    }
+    assert_eq!(read_until(&scratch, "bob", "3"), "3\n");
+    assert_eq!(read_until(&scratch, "all", "4"), "1\n2\n3\n4\n");
+    // What nobody wants is not a backlog.
+    wait_for("both cursors", || subscribers.status().iter().all(|status| status.last_seq == 4 && status.backlog == 0));
+    subscribers.stop();
+    let name = format!("pipe:{}", bob.path.display());
+    assert!(status_of_files(&scratch.0).iter().any(|status| status.name == name && status.last_seq == 4));
+}
+
+#[test]
+fn records_that_the_journal_dropped_are_counted() {
+    let scratch = Scratch::new("dropped");
+    let journal = scratch.journal();
+    let settings = pipe(&scratch, "notify", "{seq}");
+    let counted = hook(&scratch, "count", "true");
+    let run =
+        || Subscribers::start(&scratch.0, std::slice::from_ref(&settings), std::slice::from_ref(&counted)).unwrap();
+    run().stop();
+    add_some(&journal, 5);
+    drop(journal);
+    // As if the first three had been in a segment that `keep` dropped.
+    let folder = scratch.path("journal");
+    let text = fs::read_to_string(folder.join(format!("{:020}.jsonl", 1))).unwrap();
+    let kept: Vec<_> = text.lines().skip(3).collect();
+    fs::remove_file(folder.join(format!("{:020}.jsonl", 1))).unwrap();
+    fs::write(folder.join(format!("{:020}.jsonl", 4)), kept.join("\n") + "\n").unwrap();
+    let subscribers = run();
+    assert_eq!(read_until(&scratch, "notify", "5"), "4\n5\n");
+    wait_for("the counts", || subscribers.status().iter().all(|status| status.lost == 3 && status.last_seq == 5));
+    subscribers.stop();
+    assert!(status_of_files(&scratch.0).iter().all(|status| status.lost == 3));
+}
+
+#[test]
+fn status_tells_the_oldest_unread() {
+    let scratch = Scratch::new("status");
+    let journal = scratch.journal();
+    let subscribers = Subscribers::start(&scratch.0, &[pipe(&scratch, "notify", "{seq}")], &[]).unwrap();
+    let status = subscribers.status().remove(0);
+    assert_eq!((status.last_seq, status.backlog, status.oldest_unread), (0, 0, None));
+    add(&journal, "alice", |record| record.timestamp = 7_000_000);
+    add_some(&journal, 2);
+    let status = subscribers.status().remove(0);
+    assert_eq!((status.last_seq, status.backlog, status.oldest_unread), (0, 3, Some(7_000_000)));
+    subscribers.stop();
+}
+
+#[test]
+fn a_thread_s_name_is_the_end_of_its_subscriber_s() {
+    assert_eq!(thread_name("pipe:/run/mail/notify"), "run/mail/notify");
+    assert_eq!(thread_name("hook:a"), "hook:a");
+    assert_eq!(thread_name("hook:ä\0"), "hook:");
+}

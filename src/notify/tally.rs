@@ -1,0 +1,133 @@
+//! What a subscriber has to remember besides its cursor: how often things went wrong, and which records it began and has
+//! not done yet. One small file in `STATE/tallies/`, written in place with one pwrite(2) of fixed width, as a cursor is.
+
+use crate::journal::encode;
+use serde_json::{Value, json};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Octets of the file: one page, so that a write is seen whole or not at all after `kill -9`.
+const WIDTH: usize = 4_096;
+
+/// Records that may be begun and not done. Each takes at most 59 octets here.
+pub(super) const OPEN: usize = 64;
+
+/// A record that was begun and is not done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Begun {
+    /// Which.
+    pub(super) seq: u64,
+    /// Tries that failed.
+    pub(super) tries: u32,
+    /// Seconds since its first try, while a server ran.
+    pub(super) failing: u64,
+}
+
+/// The numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Tries that failed.
+    pub(super) retries: u64,
+    /// Records that were given up.
+    pub(super) given_up: u64,
+    /// Records that the journal dropped before they were handed over.
+    pub(super) lost: u64,
+    /// At most [`OPEN`].
+    pub(super) begun: Vec<Begun>,
+}
+
+impl Tally {
+    /// What the file says; `None` where there is none, or a damaged one.
+    pub(super) fn read(state: &Path, name: &str) -> Option<Tally> {
+        let value: Value = serde_json::from_slice(&std::fs::read(path(state, name)).ok()?).ok()?;
+        let number = |name| value.get(name).and_then(Value::as_u64);
+        let begun = value.get("begun")?.as_array()?.iter().map(|entry| {
+            let number = |index| entry.get(index).and_then(Value::as_u64);
+            Some(Begun { seq: number(0)?, tries: number(1)? as u32, failing: number(2)? })
+        });
+        Some(Tally {
+            retries: number("retries")?,
+            given_up: number("given_up")?,
+            lost: number("lost")?,
+            begun: begun.collect::<Option<_>>()?,
+        })
+    }
+
+    fn text(&self) -> Vec<u8> {
+        let begun: Vec<_> = self.begun.iter().map(|begun| json!([begun.seq, begun.tries, begun.failing])).collect();
+        let value = json!({"retries": self.retries, "given_up": self.given_up, "lost": self.lost, "begun": begun});
+        let mut text = value.to_string().into_bytes();
+        debug_assert!(text.len() < WIDTH);
+        text.resize(WIDTH - 1, b' ');
+        text.push(b'\n');
+        text
+    }
+}
+
+/// A tally that is kept.
+#[derive(Debug)]
+pub(super) struct TallyFile {
+    file: File,
+    /// `None` when the file says nothing.
+    kept: Option<Tally>,
+}
+
+impl TallyFile {
+    /// Opens the file of a subscriber, and makes it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made or opened.
+    pub(super) fn open(state: &Path, name: &str) -> io::Result<TallyFile> {
+        let path = path(state, name);
+        if let Some(folder) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(path)?;
+        Ok(TallyFile { file, kept: Tally::read(state, name) })
+    }
+
+    /// What the file says.
+    pub(super) fn kept(&self) -> Option<&Tally> {
+        self.kept.as_ref()
+    }
+
+    /// Keeps it. Keeping what is kept costs nothing.
+    pub(super) fn keep(&mut self, tally: &Tally) {
+        if self.kept.as_ref() == Some(tally) {
+            return;
+        }
+        match self.file.write_all_at(&tally.text(), 0) {
+            Ok(()) => self.kept = Some(tally.clone()),
+            Err(error) => log::error!("a tally cannot be written: {error}"),
+        }
+    }
+}
+
+fn path(state: &Path, name: &str) -> PathBuf {
+    state.join("tallies").join(encode(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::testing::Scratch;
+
+    #[test]
+    fn the_longest_fits_and_is_read_back() {
+        let scratch = Scratch::new("tally");
+        let begun = vec![Begun { seq: u64::MAX, tries: u32::MAX, failing: u64::MAX }; OPEN];
+        let tally = Tally { retries: u64::MAX, given_up: u64::MAX, lost: u64::MAX, begun };
+        let mut file = TallyFile::open(&scratch.0, "hook:a/b").unwrap();
+        assert_eq!(file.kept(), None);
+        for tally in [tally, Tally::default(), Tally { lost: 7, ..Tally::default() }] {
+            file.keep(&tally);
+            assert_eq!(Tally::read(&scratch.0, "hook:a/b").as_ref(), Some(&tally));
+            assert_eq!(TallyFile::open(&scratch.0, "hook:a/b").unwrap().kept(), Some(&tally));
+        }
+        std::fs::write(path(&scratch.0, "hook:a/b"), "{\"retries\":1").unwrap();
+        assert_eq!(Tally::read(&scratch.0, "hook:a/b"), None);
+    }
+}

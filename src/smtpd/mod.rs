@@ -1,0 +1,169 @@
+//! SMTP, submission and LMTP over a connection: does what the session's steps say. Message data streams from socket to
+//! store through the dot decoder in large blocks; what a reply says and which command may come when is the session's
+//! affair (`smtp`), not this room's.
+
+mod check;
+mod receive;
+
+use crate::config::AuthPolicy;
+use crate::conn::{Client, Command, Conn, Error};
+use crate::limits;
+use crate::maillog::Line;
+use crate::service::{Door, Live, Service};
+use crate::smtp::{Auth, Farewell, Protocol, Session, Settings, Step};
+use receive::Message;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
+pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
+    service.counters.smtp_sessions.one();
+    let live = service.live();
+    let session = Session::new(settings(service, &live, client, door));
+    let mut driver =
+        Driver { service, conn, client, door, session, live, strangers: 0, line: Vec::new(), decoded: Vec::new() };
+    let end = driver.run();
+    driver.end(&end);
+}
+
+/// What a session may offer on this connection.
+fn settings(service: &Service, live: &Live, client: &Client, door: Door) -> Settings {
+    let config = &service.config;
+    let auth = match (door, config.smtp.auth) {
+        (Door::Lmtp, _) | (Door::Smtp, AuthPolicy::Off) => Auth::Off,
+        (Door::Smtp, AuthPolicy::Optional) => Auth::Optional,
+        _ => Auth::Required,
+    };
+    Settings {
+        hostname: config.hostname.clone(),
+        protocol: if door == Door::Lmtp { Protocol::Lmtp } else { Protocol::Smtp },
+        max_message_size: config.smtp.max_message_size,
+        max_recipients: config.smtp.max_recipients,
+        auth,
+        cleartext_allowed: client.is_local() || !config.tls.required_for_auth,
+        stamp: (auth != Auth::Off && live.accounts.all_plain()).then(|| stamp(&config.hostname)),
+        tls_available: live.tls.is_some(),
+        tls_active: door.is_implicit_tls(),
+    }
+}
+
+/// What CRAM-MD5 digests with the secret: not to be guessed before it is said (RFC 2195 section 2).
+fn stamp(hostname: &str) -> String {
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let mut noise = [0; 16];
+    // Without noise the stamp is still new.
+    let _ = rustix::rand::getrandom(&mut noise, rustix::rand::GetRandomFlags::empty());
+    format!("{:x}.{}.{micros}@{hostname}", u128::from_ne_bytes(noise), std::process::id())
+}
+
+struct Driver<'a> {
+    service: &'a Service,
+    conn: Conn,
+    client: &'a Client,
+    door: Door,
+    session: Session<Message<'a>>,
+    /// Accounts and certificate, the same for a transaction's time.
+    live: Arc<Live>,
+    /// Recipients that the client named and nobody is.
+    strangers: u32,
+    /// The command of the moment.
+    line: Vec<u8>,
+    /// A block of message data for the store. Empty while the session waits: an idle one keeps no buffer.
+    decoded: Vec<u8>,
+}
+
+impl Driver<'_> {
+    fn run(&mut self) -> Result<(), Error> {
+        if self.talks_early()? {
+            log::info!("{}: {} spoke before the greeting, or left", self.door, self.client);
+            self.session.farewell(Farewell::TalksEarly, self.conn.output());
+            return Ok(());
+        }
+        self.session.greeting(self.conn.output());
+        loop {
+            let mut step = self.next_line()?;
+            loop {
+                self.conn.flush_blocks()?;
+                step = match step {
+                    Step::Continue => break,
+                    Step::Close => return Ok(()),
+                    Step::StartTls => self.start_tls()?,
+                    Step::Login { mechanism, credentials } => self.log_in(mechanism, &credentials)?,
+                    Step::Sender => self.check_sender(),
+                    Step::Recipient => self.look_up()?,
+                    Step::Data => self.receive_data()?,
+                    Step::Chunk { octets, last } => self.receive_chunk(octets, last)?,
+                    Step::Discard { octets } => self.discard(octets)?,
+                };
+            }
+        }
+    }
+
+    /// A mail server waits to be greeted (RFC 5321 section 4.3.1), and what sends spam often does not. Nobody is made to
+    /// wait for this: only who has spoken already is found out. Programs of this machine, and clients that hand in their
+    /// users' mail, are let alone, for a script may send all that it has to say at once.
+    fn talks_early(&mut self) -> Result<bool, Error> {
+        Ok(self.door == Door::Smtp && !self.client.is_local() && self.conn.talks_early(Duration::ZERO)?)
+    }
+
+    /// Waits for a line and gives it to the session.
+    fn next_line(&mut self) -> Result<Step, Error> {
+        if !self.conn.has_input() {
+            self.decoded = Vec::new();
+            let usual = self.service.config.limits.command_timeout;
+            let crowded = self.service.admission.is_crowded();
+            self.conn.set_command_timeout(if crowded { usual.min(limits::CROWDED_SMTP_COMMAND) } else { usual });
+        }
+        Ok(match self.conn.command(self.session.line_limit())? {
+            Command::Line(line) => {
+                self.line.clear();
+                self.line.extend_from_slice(line);
+                self.session.command(&self.line, self.conn.output())
+            }
+            Command::TooLong => self.session.line_too_long(self.conn.output()),
+        })
+    }
+
+    fn start_tls(&mut self) -> Result<Step, Error> {
+        // A reload may have taken the certificate away since the greeting.
+        let Some(config) = self.service.live().tls.clone() else { return Err(Error::Closed) };
+        if let Err(error) = self.conn.start_tls(&config) {
+            self.service.counters.tls_failures.one();
+            log::info!("{}: TLS handshake with {} failed: {error}", self.door, self.client);
+            return Err(Error::Closed);
+        }
+        self.service.counters.tls_handshakes.one();
+        self.session.tls_started();
+        Ok(Step::Continue)
+    }
+
+    /// Says goodbye where that is right. What came of a message is gone before the client can see the end.
+    fn end(mut self, end: &Result<(), Error>) {
+        if let (Err(error), Some(transaction)) = (end, self.session.transaction())
+            && !transaction.recipients.is_empty()
+        {
+            self.service.counters.messages_refused.one();
+            self.log_line("refused").field("why", error).info();
+        }
+        match end {
+            Err(Error::Timeout) => self.session.farewell(Farewell::Timeout, self.conn.output()),
+            Err(Error::Stopping) => self.session.farewell(Farewell::Stopping, self.conn.output()),
+            Err(Error::Io(error)) => log::info!("{}: {}: {error}", self.door, self.client),
+            Ok(()) | Err(Error::Closed) => {}
+        }
+        drop(self.session);
+        self.conn.close();
+    }
+
+    /// A line of the mail log about what is going on.
+    fn log_line(&self, event: &str) -> Line {
+        let sender = self.session.transaction().map(|transaction| &transaction.reverse_path);
+        Line::new(event)
+            .field("client", self.client)
+            .field("door", self.door)
+            .maybe("helo", self.session.helo().map(|helo| &helo.name))
+            .maybe("auth", self.session.user())
+            .maybe("tls", self.conn.tls_description())
+            .maybe("from", sender)
+    }
+}

@@ -1,0 +1,308 @@
+//! The front door of the real binary: who speaks too early, too slowly, too much, too often, or with a wrong password; TLS,
+//! quotas, and what submission and LMTP add.
+
+mod common;
+
+use common::{BASIC, Server, Talk};
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// Everybody comes through a proxy that says where he comes from.
+const PROXIED: &str = "[proxy]\ntrusted = [\"127.0.0.0/8\"]\n";
+
+/// base64 of NUL NAME NUL PASSWORD.
+const ALICE: &str = "AUTH PLAIN AGFsaWNlAHNlY3JldC1h";
+const ALICE_WRONG: &str = "AUTH PLAIN AGFsaWNlAHdyb25n";
+
+fn from(server: &Server, door: &str, address: &str, early: &str) -> Talk {
+    let mut talk = Talk::to(server.address(door));
+    talk.write(format!("PROXY TCP4 {address} 127.0.0.1 4711 25\r\n{early}").as_bytes());
+    talk
+}
+
+#[test]
+fn who_speaks_before_the_greeting_is_refused_unless_he_is_of_this_machine() {
+    let server = Server::with("early", &format!("{BASIC}{PROXIED}[lmtp]\nlisten = [\"127.0.0.1:0\"]\n"));
+    let mut stranger = from(&server, "smtp", "192.0.2.9", "EHLO client.example\r\n");
+    stranger.expect("554 5.5.1");
+    assert!(stranger.is_closed());
+    let mut local = from(&server, "smtp", "127.0.0.2", "HELO client.example\r\nQUIT\r\n");
+    local.expect("220");
+    local.expect("250");
+    local.expect("221");
+    from(&server, "lmtp", "192.0.2.9", "QUIT\r\n").expect("220");
+    from(&server, "smtp", "192.0.2.9", "").expect("220");
+    server.stop();
+}
+
+#[test]
+fn a_silent_client_is_told_so_and_its_message_is_gone() {
+    let server = Server::with("timeout", &format!("{BASIC}[limits]\ncommand_timeout = \"1s\"\n"));
+    let mut silent = server.smtp();
+    silent.expect("220");
+    silent.expect("421 4.4.2");
+    assert!(silent.is_closed());
+    let mut half = server.smtp();
+    half.expect("220");
+    half.say("HELO client.example", "250");
+    half.say("MAIL FROM:<>", "250");
+    half.say("RCPT TO:<alice@example.org>", "250");
+    half.say("DATA", "354");
+    half.write(b"Subject: half\r\n\r\n");
+    half.expect("421 4.4.2");
+    assert!(half.is_closed() && server.new_files("alice").is_empty());
+    assert!(common::files(&server.path("mail/alice/tmp")).is_empty());
+    server.stop();
+}
+
+/// Memory of a process, octets.
+fn resident(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn a_line_without_end_costs_constant_memory_and_the_session_goes_on() {
+    let server = Server::start("endless");
+    let mut talk = server.smtp();
+    talk.expect("220");
+    let before = resident(&server);
+    for _ in 0..10 * 1024 {
+        talk.write(&[b'x'; 1024]);
+    }
+    talk.expect("500 5.5.2");
+    let grown = resident(&server).saturating_sub(before);
+    println!("a line of 10 MiB: {} KiB more memory", grown / 1024);
+    assert!(grown < 1024 * 1024, "{grown} octets more");
+    talk.write(b"\r\n");
+    talk.say("NOOP", "250");
+    server.stop();
+}
+
+#[test]
+fn who_guesses_recipients_waits_ever_longer() {
+    let server = Server::start("guessing");
+    let mut talk = server.smtp();
+    talk.expect("220");
+    talk.say("HELO client.example", "250");
+    talk.say("MAIL FROM:<>", "250");
+    let mut waits = Vec::new();
+    for number in 0..12 {
+        let begin = Instant::now();
+        talk.say(&format!("RCPT TO:<guess-{number}@example.org>"), "550 5.1.1");
+        waits.push(begin.elapsed().as_secs());
+    }
+    assert_eq!(waits, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+    // A stop does not wait for that.
+    talk.write(b"RCPT TO:<guess@example.org>\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    let begin = Instant::now();
+    server.stop();
+    assert!(begin.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn who_guesses_passwords_waits_before_he_is_answered() {
+    let server = Server::start("brute-force");
+    let mut waits = Vec::new();
+    for line in [ALICE_WRONG, ALICE_WRONG, ALICE] {
+        let mut talk = server.smtp();
+        talk.expect("220");
+        talk.say("EHLO client.example", "250");
+        let begin = Instant::now();
+        talk.say(line, if line == ALICE { "235" } else { "535 5.7.8" });
+        waits.push(begin.elapsed().as_secs());
+        talk.say("QUIT", "221");
+    }
+    println!("seconds before the reply to each try: {waits:?}");
+    assert!(waits[0] == 0 && waits[1] >= 2 && waits[2] >= 4, "{waits:?}");
+    let log = server.log();
+    assert!(log.contains("login-failed user=alice client=127.0.0.1 door=smtp method=PLAIN"), "{log}");
+    assert!(!log.contains("wrong") && !log.contains("secret-a"));
+    server.stop();
+}
+
+#[test]
+fn passwords_are_not_taken_in_clear_from_elsewhere() {
+    let server = Server::with("cleartext", &format!("{BASIC}{PROXIED}"));
+    let mut talk = from(&server, "smtp", "192.0.2.9", "");
+    talk.expect("220");
+    let extensions = talk.say("EHLO client.example", "250");
+    assert!(extensions.contains(&"250-AUTH CRAM-MD5".to_owned()), "{extensions:?}");
+    talk.say(ALICE, "538 5.7.11");
+    server.stop();
+}
+
+#[test]
+fn no_room_is_said_before_the_data() {
+    let full = BASIC.replace("min_free = \"1MiB\"", "min_free = \"1000000GiB\"");
+    let server = Server::with("no-room", &full);
+    let mut talk = server.smtp();
+    talk.expect("220");
+    talk.say("HELO client.example", "250");
+    talk.say("MAIL FROM:<>", "452 4.3.1");
+    talk.say("RCPT TO:<alice@example.org>", "503");
+    server.stop();
+}
+
+#[test]
+fn a_full_mailbox_is_said_before_the_data_or_after_it() {
+    let quota = BASIC.replace("[mail]\n", "[mail]\nquota = \"10KiB\"\n");
+    let server = Server::with("quota", &(quota + "[lmtp]\nlisten = [\"127.0.0.1:0\"]\n"));
+    let mut talk = server.smtp();
+    talk.expect("220");
+    talk.say("HELO client.example", "250");
+    talk.say("MAIL FROM:<> SIZE=20000", "250");
+    talk.say("RCPT TO:<alice@example.org>", "552 5.2.2");
+    talk.say("RSET", "250");
+    talk.say("MAIL FROM:<>", "250");
+    talk.say("RCPT TO:<alice@example.org>", "250");
+    talk.say("DATA", "354");
+    talk.write(&b"x\r\n".repeat(6000));
+    talk.say(".", "552 5.2.2");
+    assert!(server.new_files("alice").is_empty());
+    server.send("alice@example.org", &"x\n".repeat(4500));
+    let mut lmtp = Talk::to(server.address("lmtp"));
+    lmtp.expect("220");
+    lmtp.say("LHLO client.example", "250");
+    lmtp.say("MAIL FROM:<>", "250");
+    lmtp.say("RCPT TO:<bob@example.org>", "250");
+    lmtp.say("RCPT TO:<alice@example.org>", "250");
+    lmtp.say("DATA", "354");
+    lmtp.write(&b"x\r\n".repeat(2500));
+    lmtp.say(".", "250 2.0.0");
+    lmtp.expect("552 5.2.2");
+    assert_eq!((server.new_files("alice").len(), server.new_files("bob").len()), (1, 1));
+    server.stop();
+}
+
+#[test]
+fn submission_completes_the_header_and_says_who_sent_it() {
+    let server = Server::with("submission", &format!("{BASIC}[submission]\nlisten = [\"127.0.0.1:0\"]\n"));
+    let mut talk = Talk::to(server.address("submission"));
+    talk.expect("220");
+    talk.say("EHLO client.example", "250");
+    talk.say(ALICE, "235");
+    talk.say("MAIL FROM:<alice@example.org>", "250");
+    talk.say("RCPT TO:<bob@example.org>", "250");
+    talk.say("DATA", "354");
+    talk.say("Subject: x\r\n\r\ny\r\n.", "250");
+    let record = server.records().remove(0);
+    for (field, value) in [("auth", "alice"), ("via", "smtp"), ("helo", "client.example"), ("client", "127.0.0.1")] {
+        assert_eq!(record[field], value, "{field}");
+    }
+    assert!(record["date"].is_string() && record["message_id"].is_string(), "{record}");
+    server.stop();
+}
+
+#[test]
+fn lmtp_on_a_unix_socket() {
+    let server = Server::with("lmtp-socket", &format!("{BASIC}[lmtp]\nlisten = [\"./lmtp.sock\"]\n"));
+    let mut stream = UnixStream::connect(server.path("lmtp.sock")).unwrap();
+    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let said = "LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<team@example.org>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n";
+    stream.write_all(said.as_bytes()).unwrap();
+    let mut replies = String::new();
+    stream.read_to_string(&mut replies).unwrap();
+    assert_eq!(replies.matches("250 2.0.0 Stored as ").count(), 2, "{replies}");
+    assert!(server.records().iter().all(|record| record["via"] == "lmtp" && record["client"].is_null()));
+    server.stop();
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use super::*;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpStream;
+    use std::sync::Arc;
+
+    type Stream = BufReader<StreamOwned<ClientConnection, TcpStream>>;
+
+    /// A server with a certificate for `localhost`, and what a client needs to believe it.
+    fn server(name: &str) -> (Server, ClientConfig) {
+        let scratch = common::Scratch::new(name);
+        let pair = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+        fs::write(scratch.path("cert.pem"), pair.cert.pem()).unwrap();
+        fs::write(scratch.path("key.pem"), pair.signing_key.serialize_pem()).unwrap();
+        let tls = "[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\nsmtps = [\"127.0.0.1:0\"]\n";
+        fs::write(scratch.path("mailbell.toml"), format!("{BASIC}{tls}")).unwrap();
+        fs::write(scratch.path("users"), "alice:{PLAIN}secret-a\nbob:{PLAIN}secret-b\n").unwrap();
+        fs::write(scratch.path("aliases"), "").unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(pair.cert.der().to_vec())).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (Server::start_in(scratch, &[]), client)
+    }
+
+    fn inside(client: &ClientConfig, stream: &TcpStream) -> Stream {
+        let name = ServerName::try_from("localhost").unwrap();
+        let connection = ClientConnection::new(Arc::new(client.clone()), name).unwrap();
+        BufReader::new(StreamOwned::new(connection, stream.try_clone().unwrap()))
+    }
+
+    fn say(stream: &mut Stream, line: &str, start: &str) {
+        stream.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        expect(stream, start);
+    }
+
+    fn expect(stream: &mut Stream, start: &str) {
+        let mut line = String::new();
+        while line.as_bytes().get(3).is_none_or(|&mark| mark == b'-') {
+            line.clear();
+            stream.read_line(&mut line).unwrap();
+        }
+        assert!(line.starts_with(start), "expected {start}, got {line}");
+    }
+
+    #[test]
+    fn what_was_sent_in_clear_after_starttls_is_never_heard() {
+        let (server, client) = server("injection");
+        let mut talk = server.smtp();
+        talk.expect("220");
+        let extensions = talk.say("EHLO client.example", "250");
+        assert!(extensions.contains(&"250-STARTTLS".to_owned()), "{extensions:?}");
+        talk.write(b"STARTTLS\r\nEHLO injected.example\r\nMAIL FROM:<evil@b.example>\r\n");
+        talk.expect("220");
+        let mut stream = inside(&client, talk.stream());
+        say(&mut stream, "MAIL FROM:<a@b.example>", "503 5.5.1");
+        say(&mut stream, "EHLO client.example", "250");
+        say(&mut stream, ALICE, "235");
+        say(&mut stream, "MAIL FROM:<alice@example.org>", "250");
+        say(&mut stream, "RCPT TO:<bob@example.org>", "250");
+        say(&mut stream, "DATA", "354");
+        say(&mut stream, "Subject: x\r\n\r\nbody\r\n.", "250");
+        say(&mut stream, "QUIT", "221");
+        let record = server.records().remove(0);
+        assert_eq!(record["mail_from"], "alice@example.org");
+        assert!(record["tls"].as_str().unwrap().starts_with("TLSv1.3 TLS_"), "{record}");
+        let stored = fs::read_to_string(&server.new_files("bob")[0]).unwrap();
+        assert!(stored.contains("with ESMTPSA id ") && !stored.contains("injected"), "{stored}");
+        server.stop();
+    }
+
+    #[test]
+    fn submission_inside_tls_from_the_beginning() {
+        let (server, client) = server("smtps");
+        let socket = TcpStream::connect(server.address("smtps")).unwrap();
+        socket.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        let mut stream = inside(&client, &socket);
+        expect(&mut stream, "220");
+        say(&mut stream, "EHLO client.example", "250");
+        say(&mut stream, "STARTTLS", "503");
+        say(&mut stream, "MAIL FROM:<alice@example.org>", "530 5.7.0");
+        say(&mut stream, ALICE, "235");
+        say(&mut stream, "MAIL FROM:<alice@example.org>", "250");
+        say(&mut stream, "QUIT", "221");
+        server.stop();
+    }
+}
