@@ -91,6 +91,7 @@ impl Buffer {
     pub fn shrink(&mut self) {
         if self.is_empty() && self.store.len() > Self::BLOCK {
             self.store = Vec::new();
+            (self.start, self.end) = (0, 0);
         }
     }
 
@@ -189,6 +190,26 @@ mod tests {
         }
         fill(&mut buffer, b"\r\nNOOP\r\n");
         assert_eq!((reports, take(&mut buffer, 512)), (1, Some(Some(b"NOOP".to_vec()))));
+    }
+
+    /// As the driver does it: lines out, memory back, then the next block in.
+    #[test]
+    fn what_was_taken_by_lines_can_be_given_back() {
+        let mut buffer = Buffer::default();
+        let commands = b"RETR 1\r\n".repeat(1000);
+        for block in 1..3 * Buffer::BLOCK {
+            let mut lines = 0;
+            for octets in commands.chunks(block) {
+                fill(&mut buffer, octets);
+                while let Some(line) = take(&mut buffer, 512) {
+                    assert_eq!(line.as_deref(), Some(&b"RETR 1"[..]));
+                    lines += 1;
+                }
+                buffer.shrink();
+            }
+            assert_eq!(lines, 1000);
+            assert!(buffer.is_empty() && buffer.store.len() <= Buffer::BLOCK);
+        }
     }
 
     #[test]
