@@ -95,7 +95,9 @@ info: alice+web@example.org
         ("PostMaster", "alice"),
         ("postmaster+x@example.org", "alice"),
         ("postmaster@example.net", "NotOurDomain"),
-        ("alice", "NoSuchUser"),
+        ("alice", "alice"),
+        ("alice+tag", "alice"),
+        ("nobody", "NoSuchUser"),
         ("@example.org", "NoSuchUser"),
     ] {
         assert_eq!(resolve(&accounts, address), users, "{address}");
@@ -116,7 +118,7 @@ fn the_catch_all_comes_last_and_before_the_first_account_for_postmaster() {
         ("team@example.org", "alice"),
         ("postmaster", "bob"),
         ("nobody@example.net", "NotOurDomain"),
-        ("nobody", "NoSuchUser"),
+        ("nobody", "bob"),
     ] {
         assert_eq!(resolve(&accounts, address), users, "{address}");
     }
