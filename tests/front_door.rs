@@ -161,7 +161,7 @@ fn a_full_mailbox_is_said_before_the_data_or_after_it() {
     talk.say("MAIL FROM:<>", "250");
     talk.say("RCPT TO:<alice@example.org>", "250");
     talk.say("DATA", "354");
-    talk.write(&b"x\r\n".repeat(5000));
+    talk.write(&b"x\r\n".repeat(6000));
     talk.say(".", "552 5.2.2");
     assert!(server.new_files("alice").is_empty());
     server.send("alice@example.org", &"x\n".repeat(4500));
@@ -200,7 +200,7 @@ fn submission_completes_the_header_and_says_who_sent_it() {
 
 #[test]
 fn lmtp_on_a_unix_socket() {
-    let server = Server::with("lmtp-socket", &format!("{BASIC}[lmtp]\nlisten = [\"lmtp.sock\"]\n"));
+    let server = Server::with("lmtp-socket", &format!("{BASIC}[lmtp]\nlisten = [\"./lmtp.sock\"]\n"));
     let mut stream = UnixStream::connect(server.path("lmtp.sock")).unwrap();
     stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
     let said = "LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<team@example.org>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n";

@@ -1,5 +1,5 @@
 """Clients that send to mailbell, and clients that fetch from it."""
-import email, email.policy, poplib, shutil, smtplib, ssl
+import email, email.policy, poplib, re, shutil, smtplib, ssl
 
 from interop_lib.common import *
 
@@ -148,6 +148,29 @@ def fetch_perl(s, tls):
     return run(["perl", "-e", code], env={"PORT": str(s.ports["pop3"]), "CA": str(s.scratch / "cert.pem")})
 
 
+def fetch_node(s, tls):
+    """node-pop3 hands out what the wire has: the dots are still doubled, and the last line end is cut off with the dot."""
+    code = """
+const Pop3 = require('node-pop3');
+(async () => {
+  const {env} = process, tls = env.TLS === '1';
+  const box = new Pop3({user: 'bob', password: 'secret-b', host: 'localhost', port: +env.PORT, tls, timeout: 30000,
+    tlsOptions: tls ? {ca: require('fs').readFileSync(env.CA)} : {}});
+  await box.connect();
+  await box.command('USER', 'bob');
+  await box.command('PASS', 'secret-b');
+  const [, stream] = await box.command('RETR', 1);
+  const parts = [];
+  for await (const part of stream) parts.push(part);
+  process.stdout.write(Buffer.concat(parts));
+  await box.command('QUIT');
+})().catch((error) => { console.error(error); process.exit(1); });
+"""
+    octets = run(["node", "-e", code], env={"TLS": "01"[tls], "PORT": str(s.ports["pop3s" if tls else "pop3"]),
+                                            "CA": str(s.scratch / "cert.pem"), "NODE_PATH": str(ROOT / "target/peers/node_modules")})
+    return re.sub(rb"^\.\.", b".", octets, flags=re.M) + b"\r\n"
+
+
 def fetch_mutt(s, tls):
     out = s.scratch / "mutt-box"
     shutil.rmtree(out, ignore_errors=True)
@@ -196,7 +219,7 @@ def run_all(scratch):
             check(f"s-nail sends{' with TLS and AUTH' if tls else ''}", lambda: s_nail(server, tls))
         check("smtp-source sends 200 in 5 sessions", lambda: smtp_source(server))
         fetchers = [("curl", fetch_curl), ("poplib", fetch_poplib), ("mpop", fetch_mpop), ("fetchmail", fetch_fetchmail),
-                    ("getmail6", fetch_getmail), ("Net::POP3", fetch_perl), ("mutt", fetch_mutt)]
+                    ("getmail6", fetch_getmail), ("Net::POP3", fetch_perl), ("node-pop3", fetch_node), ("mutt", fetch_mutt)]
         check("a message to fetch", lambda: sent(server, send_smtplib, "fetch", False))
         for name, fetcher in fetchers:
             for tls in (False, True):

@@ -106,18 +106,17 @@ impl Accounts {
 
     /// Whose Maildirs mail for this address goes to: each user once, at least one.
     ///
-    /// A path without a domain is postmaster's alone (RFC 5321 section 4.1.1.3). The order: an alias, a user, the same
-    /// without subaddress, postmaster in any case, the catch-all.
+    /// A path without a domain is taken for one of ours, as Postfix does: RFC 5321 section 4.1.1.3 knows it of postmaster
+    /// alone, but cameras and scripts are told nothing else. The order: an alias, a user, the same without subaddress,
+    /// postmaster in any case, the catch-all.
     ///
     /// # Errors
     ///
     /// When it is nobody's.
     pub fn resolve(&self, path: &ForwardPath) -> Result<Vec<String>, Unknown> {
         let local = path.local_part.to_lowercase();
-        match &path.domain {
-            Some(domain) if !self.domains.contains(domain) => return Err(Unknown::NotOurDomain),
-            None if local != POSTMASTER => return Err(Unknown::NoSuchUser),
-            _ => {}
+        if path.domain.as_ref().is_some_and(|domain| !self.domains.contains(domain)) {
+            return Err(Unknown::NotOurDomain);
         }
         let is_postmaster = local == POSTMASTER || cut(&local, self.subaddress) == Some(POSTMASTER);
         let first = if is_postmaster && !self.accounts.is_empty() { Some(0) } else { None };
@@ -171,18 +170,19 @@ impl Accounts {
 
 fn read_users(config: &Config) -> (Vec<Account>, Vec<Problem>) {
     let file = &config.users.file;
-    match fs::read(file) {
-        Ok(text) => passwd::parse(file, &text),
-        // A server that only watches other programs' Maildirs needs no accounts.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !config.takes_mail() => (Vec::new(), Vec::new()),
-        Err(error) => {
-            let message = match error.kind() {
-                io::ErrorKind::NotFound => "there is no such file; `mailbell user add NAME` makes it".to_owned(),
-                _ => format!("cannot be read: {error}"),
-            };
-            (Vec::new(), vec![Problem { file: file.clone(), line: 0, message }])
-        }
+    let error = match fs::read(file) {
+        Ok(text) => return passwd::parse(file, &text),
+        Err(error) => error,
+    };
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    let hint = if is_missing { "; `mailbell user add NAME` makes it" } else { "" };
+    let problem = config.problem("users.file", format!("`users.file`: {}: {error}{hint}", file.display()));
+    // Where nobody named the file, nobody was added yet, or nobody is needed: other programs' Maildirs can be watched.
+    if is_missing && problem.line == 0 {
+        log::warn!("{}: there is no such file, so nobody has mail here yet{hint}", file.display());
+        return (Vec::new(), Vec::new());
     }
+    (Vec::new(), vec![problem])
 }
 
 fn read_aliases(config: &Config, known: &Known<'_>) -> (HashMap<String, Vec<usize>>, Vec<Problem>) {

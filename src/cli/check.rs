@@ -1,8 +1,98 @@
-//! `mailbell check`.
+//! `mailbell check`: everything that would be in a server's way, said at once, each with its place, as a compiler does.
 
-use super::Outcome;
+mod dns;
+mod files;
+mod online;
+mod ports;
+
+use super::{Outcome, exit, print};
+use crate::config::{Config, Problem};
+use lexopt::prelude::*;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Reads the configuration, the users, the aliases and the certificate, looks after
+files and folders, and says all that is wrong as FILE:LINE: message.
+
+Usage: mailbell check [-c FILE] [--online]
+
+  -c, --config FILE   the configuration file
+  --online            also try the ports, the disk, and the DNS records (MX) of the domains
+  -h, --help          this text
+
+Warnings are marked as such, and are no failure.
+Exit codes: 0 nothing is wrong; 64 wrong usage; 78 something is.
+";
+
+/// What was found, in the order in which it is told.
+struct Findings<'c> {
+    config: &'c Config,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    notes: Vec<String>,
+}
 
 /// Runs the command with the arguments after its name.
-pub fn run(_arguments: lexopt::Parser) -> Outcome {
-    unimplemented!("cli::check")
+pub fn run(mut arguments: lexopt::Parser) -> Outcome {
+    let mut file: Option<PathBuf> = None;
+    let mut go_online = false;
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Short('c') | Long("config") => file = Some(arguments.value()?.into()),
+            Long("online") => go_online = true,
+            Short('h') | Long("help") => return print(HELP),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let config = super::configuration(file)?;
+    let mut findings = Findings { config: &config, problems: Vec::new(), warnings: Vec::new(), notes: Vec::new() };
+    files::check(&mut findings);
+    if go_online {
+        online::check(&mut findings);
+    }
+    findings.tell()
+}
+
+impl Findings<'_> {
+    /// Something that would keep a server from working, at the key that it is about.
+    fn wrong(&mut self, key: &str, message: impl std::fmt::Display) {
+        self.problems.push(self.config.problem(key, format!("`{}`: {message}", name(key))));
+    }
+
+    /// Something that an administrator may want otherwise.
+    fn doubtful(&mut self, key: &str, message: impl std::fmt::Display) {
+        self.warnings.push(self.config.problem(key, format!("warning: `{}`: {message}", name(key))));
+    }
+
+    fn tell(mut self) -> Outcome {
+        let wrong = self.problems.len();
+        self.problems.append(&mut self.warnings);
+        // By file in the order in which files were looked at, and by line in each.
+        let mut files: Vec<PathBuf> = Vec::new();
+        for problem in &self.problems {
+            if !files.contains(&problem.file) {
+                files.push(problem.file.clone());
+            }
+        }
+        let place = |problem: &Problem| (files.iter().position(|file| *file == problem.file), problem.line);
+        self.problems.sort_by_key(place);
+        self.problems.iter().for_each(|problem| eprintln!("{problem}"));
+        let mut said: String = self.notes.iter().map(|note| format!("{note}\n")).collect();
+        if wrong == 0 {
+            let file =
+                self.config.file.as_ref().map_or("the built-in defaults".into(), |file| file.display().to_string());
+            said += &format!("{file}: ok\n");
+        }
+        print(&said)?;
+        Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })
+    }
+}
+
+/// A key as it is written in the file: `pipe[0].path` is `pipe.path`.
+fn name(key: &str) -> String {
+    match key.split_once('[').and_then(|(section, rest)| Some((section, rest.split_once(']')?.1))) {
+        Some((section, rest)) => format!("{section}{rest}"),
+        None => key.to_owned(),
+    }
 }

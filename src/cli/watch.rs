@@ -1,8 +1,286 @@
-//! `mailbell watch`.
+//! `mailbell watch`: the events of new mail on standard output, or a command for each, from any place in the journal.
+//!
+//! It reads the journal's files itself, so it needs no server and no right but to read the state folder; a cursor needs
+//! the right to write in it. A journal that is not there yet is waited for.
 
-use super::Outcome;
+mod human;
+mod printer;
+mod runner;
+
+use super::{Failed, Outcome, exit};
+use crate::journal::{self, Cursor, CursorError};
+use crate::notify::{Filter, Format, Subscriber, Way};
+use crate::sys;
+use human::Human;
+use lexopt::prelude::*;
+use printer::Printer;
+use runner::Runner;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Usage: mailbell watch [OPTION...] [-- COMMAND [ARG...]]
+
+Prints an event for each message that is stored, as a line; or runs COMMAND for each. It reads the journal itself and
+needs no running server. A line is written whole, at once, and has at most 4096 bytes.
+
+      --from SEQ|now|all   begin with event SEQ, with the next one that comes (the default), or with the oldest there is
+      --cursor NAME        remember the place under this name, and go on from there the next time; a new cursor begins
+                           where --from says. One process at a time uses a cursor; the second one ends with code 75
+      --user NAME          only this user's mail; may be repeated
+      --match FIELD=GLOB   only where the field matches, without regard to case: --match 'subject=*invoice*'; may be
+                           repeated, and all must match
+      --format F           inotify (`DIR/ MOVED_TO FILE`), path, tsv, json, or a template: '{user} {subject} {path}'.
+                           The default is inotify, and on a terminal a view for people
+      --count N            end after N events
+  -c, --config FILE        configuration
+  -h, --help               this text
+
+COMMAND is run once per event, without a shell, one at a time: the event's fields are in its environment as MAILBELL_SEQ,
+MAILBELL_USER, MAILBELL_PATH, MAILBELL_SUBJECT and so on, and the JSON record is its standard input. Exit 0 acknowledges.
+When it fails, it is run again for the same event if there is a cursor, after 1 second, then 2, 4 ... up to 60; without a
+cursor, watch ends with its exit code.
+
+SIGTERM, SIGINT and a reader that closes the pipe end it with code 0; a COMMAND that runs is ended too, and its event
+comes again with the cursor.
+";
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    Now,
+    All,
+    Seq(u64),
+}
+
+/// What was typed.
+#[derive(Debug)]
+struct Wanted {
+    file: Option<PathBuf>,
+    from: From,
+    cursor: Option<String>,
+    users: Vec<String>,
+    fields: Vec<(String, String)>,
+    format: Option<Format>,
+    count: Option<u64>,
+    command: Vec<OsString>,
+}
 
 /// Runs the command with the arguments after its name.
-pub fn run(_arguments: lexopt::Parser) -> Outcome {
-    unimplemented!("cli::watch")
+pub fn run(arguments: lexopt::Parser) -> Outcome {
+    let Some(wanted) = parse(arguments)? else { return super::print(HELP) };
+    super::log::start();
+    let filter = Filter::new(wanted.users.clone(), wanted.fields.clone()).map_err(|(_, error)| usage(error))?;
+    let state = super::configuration(wanted.file.clone())?.state;
+    let stop = sys::signals().map_err(|error| Failed::new(exit::TEMPORARY, error))?;
+    let stop = stop.as_fd();
+
+    let journal = state.join("journal");
+    let Some(was_there) = wait_for(&journal, stop)? else { return Ok(ExitCode::SUCCESS) };
+    // What came while it was waited for is new.
+    let end = if was_there { journal::last_seq(&journal).map_err(|error| failed(&journal, &error))? } else { 0 };
+    let begin = match wanted.from {
+        From::Now => end,
+        From::All => 0,
+        From::Seq(seq) => seq.saturating_sub(1),
+    };
+    let cursor = wanted.cursor.as_ref().map(|name| Cursor::open(&state, &format!("watch:{name}"), || begin));
+    let cursor = cursor.transpose().map_err(|error| cursor_failed(&error))?;
+    let after = cursor.as_ref().map_or(begin, |cursor| cursor.place().acknowledged);
+    let whole = wanted.from == From::All && after == 0;
+
+    let count = wanted.count.unwrap_or(u64::MAX);
+    let ready = Ready { journal, after, filter, cursor, stop };
+    if wanted.command.is_empty() {
+        let view = match wanted.format {
+            None if io::stdout().is_terminal() => printer::View::Human(Human::for_terminal()),
+            format => printer::View::Line(format.unwrap_or(Format::Inotify)),
+        };
+        ready.run(Printer::new(view, after, whole, count)?)?.outcome()
+    } else {
+        let retry = ready.cursor.is_some();
+        ready.run(Runner::new(wanted.command, after, whole, count, retry, stop))?.outcome()
+    }
+}
+
+/// Everything that the loop needs but the way.
+struct Ready<'a> {
+    journal: PathBuf,
+    after: u64,
+    filter: Filter,
+    cursor: Option<Cursor>,
+    stop: BorrowedFd<'a>,
+}
+
+impl Ready<'_> {
+    fn run<W: Way>(self, way: W) -> Result<W, Failed> {
+        let subscriber = Subscriber::new(&self.journal, self.after, self.filter, self.cursor, way);
+        Ok(subscriber.map_err(|error| failed(&self.journal, &error))?.run(self.stop))
+    }
+}
+
+fn parse(mut arguments: lexopt::Parser) -> Result<Option<Wanted>, Failed> {
+    let (mut file, mut from, mut cursor, mut format, mut count) = (None, From::Now, None, None, None);
+    let (mut users, mut fields, mut command) = (Vec::new(), Vec::new(), Vec::new());
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("from") => from = parse_from(&arguments.value()?.string()?)?,
+            Long("cursor") => {
+                let name = arguments.value()?.string()?;
+                if name.is_empty() || name.len() > 64 {
+                    return Err(usage("a cursor's name has 1 to 64 octets"));
+                }
+                cursor = Some(name);
+            }
+            Long("user") => users.push(arguments.value()?.string()?),
+            Long("match") => {
+                let text = arguments.value()?.string()?;
+                let (field, glob) = text.split_once('=').ok_or_else(|| usage("--match wants FIELD=GLOB"))?;
+                fields.push((field.to_owned(), glob.to_owned()));
+            }
+            Long("format") => format = Some(Format::parse(&arguments.value()?.string()?).map_err(usage)?),
+            Long("count") => {
+                let text = arguments.value()?.string()?;
+                let number = text.parse().ok().filter(|count| *count > 0);
+                count = Some(number.ok_or_else(|| usage(format!("--count {text:?}: not a number from 1 on")))?);
+            }
+            Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
+            Short('h') | Long("help") => return Ok(None),
+            Value(program) => {
+                command.push(program);
+                // The rest is the command's own, options and all.
+                command.extend(arguments.raw_args()?);
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if format.is_some() && !command.is_empty() {
+        return Err(usage("--format says how events are printed; a COMMAND gets them as JSON and in its environment"));
+    }
+    Ok(Some(Wanted { file, from, cursor, users, fields, format, count, command }))
+}
+
+fn parse_from(text: &str) -> Result<From, Failed> {
+    match text {
+        "now" => Ok(From::Now),
+        "all" => Ok(From::All),
+        digits if digits.bytes().all(|octet| octet.is_ascii_digit()) => {
+            digits.parse().map(From::Seq).map_err(|_| usage(format!("--from {text:?}: not a sequence number")))
+        }
+        _ => Err(usage(format!("--from {text:?}: it is a sequence number, now, or all"))),
+    }
+}
+
+/// Waits until the folder is there; says whether it was from the beginning. `None` when told to stop.
+fn wait_for(folder: &Path, stop: BorrowedFd<'_>) -> Result<Option<bool>, Failed> {
+    let mut was_there = true;
+    loop {
+        match folder.metadata() {
+            Ok(_) => return Ok(Some(was_there)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(folder, &error)),
+        }
+        if std::mem::replace(&mut was_there, false) {
+            eprintln!("mailbell: {} is not there yet; waiting for a server to begin", folder.display());
+        }
+        let mut fds = [PollFd::from_borrowed_fd(stop, PollFlags::IN)];
+        // A signal ends the wait too, and is then in the pipe.
+        let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 200_000_000 }));
+        if !fds[0].revents().is_empty() {
+            return Ok(None);
+        }
+    }
+}
+
+fn usage(message: impl std::fmt::Display) -> Failed {
+    Failed::new(exit::USAGE, message)
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failed {
+    let code = match error.kind() {
+        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
+        _ => exit::TEMPORARY,
+    };
+    Failed::new(code, format!("{}: {error}", path.display()))
+}
+
+fn cursor_failed(error: &CursorError) -> Failed {
+    match error {
+        CursorError::InUse(_) => Failed::new(exit::TEMPORARY, error),
+        CursorError::Io(path, error) => failed(path, error),
+    }
+}
+
+/// How far a way of this command has come; the two ways share it.
+#[derive(Debug)]
+struct Progress {
+    done: u64,
+    /// Records that are still to be handed over.
+    left: u64,
+    /// What is gone before the first record is not missed by who wants what there is.
+    whole: bool,
+}
+
+impl Progress {
+    fn new(after: u64, whole: bool, count: u64) -> Progress {
+        Progress { done: after, left: count, whole }
+    }
+
+    /// A record was handed over.
+    fn handed(&mut self, seq: u64) {
+        (self.done, self.whole) = (seq, false);
+        self.left -= 1;
+    }
+
+    /// Records are gone.
+    fn lost(&mut self, from: u64, to: u64) {
+        if !self.whole {
+            eprintln!("mailbell: events {from} to {to} are not in the journal any more");
+        }
+        self.done = to;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(arguments: &[&str]) -> Result<Option<Wanted>, String> {
+        let arguments = std::iter::once("watch").chain(arguments.iter().copied());
+        parse(lexopt::Parser::from_iter(arguments)).map_err(|failed| failed.message)
+    }
+
+    #[test]
+    fn everything_after_the_options_is_the_command() {
+        let wanted =
+            wanted(&["--from", "7", "--match", "to=a=b", "--", "run", "--count", "x", "--", "-h"]).unwrap().unwrap();
+        assert_eq!(wanted.from, From::Seq(7));
+        assert_eq!(wanted.fields, [("to".to_owned(), "a=b".to_owned())]);
+        assert_eq!(wanted.command, ["run", "--count", "x", "--", "-h"]);
+        assert_eq!(wanted.count, None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (arguments, what) in [
+            (&["--from", "yesterday"][..], "sequence number, now, or all"),
+            (&["--from", "-1"], "sequence number"),
+            (&["--from", "99999999999999999999999"], "not a sequence number"),
+            (&["--from"], "--from"),
+            (&["--count", "0"], "from 1 on"),
+            (&["--cursor", ""], "1 to 64"),
+            (&["--match", "subject"], "FIELD=GLOB"),
+            (&["--format", "jsno"], "did you mean `json`"),
+            (&["--format", "json", "--", "true"], "COMMAND gets them as JSON"),
+            (&["--color"], "--color"),
+        ] {
+            let error = wanted(arguments).unwrap_err();
+            assert!(error.contains(what), "{arguments:?}: {error}");
+        }
+        assert!(wanted(&["--help"]).unwrap().is_none());
+    }
 }

@@ -187,7 +187,7 @@ fn domains(top: &mut Section<'_, '_>, hostname: &str) -> Domains {
     let parse = |text: &str| if text == "*" { Ok(text.to_owned()) } else { mail_domain(text) };
     let names = top.list("domains", "\"example.org\"", parse);
     let names = names.unwrap_or_else(|| vec![hostname.to_owned(), "localhost".to_owned()]);
-    if names.is_empty() {
+    if top.is_empty_list("domains") {
         top.wrong("domains", "without any domain no mail is accepted; leave the key out for the default");
     }
     if names.iter().any(|name| name == "*") { Domains::Any } else { Domains::These(names) }

@@ -247,13 +247,6 @@ impl Config {
         Problem { file: self.file.clone().unwrap_or_else(|| "built-in defaults".into()), line, message: message.into() }
     }
 
-    /// Whether anybody can hand in or fetch mail over the network.
-    pub fn takes_mail(&self) -> bool {
-        let doors =
-            [&self.smtp.listen, &self.submission, &self.lmtp, &self.pop3.listen, &self.tls.smtps, &self.tls.pop3s];
-        doors.iter().any(|places| !places.is_empty())
-    }
-
     /// Where a user's mail is.
     pub fn maildir(&self, user: &str) -> PathBuf {
         self.mail.root.join(user)

@@ -177,6 +177,12 @@ impl<'r, 't> Section<'r, 't> {
         self.table?.get(key)?.get_ref().as_str()
     }
 
+    /// Whether the key's value is an array with nothing in it.
+    pub(super) fn is_empty_list(&self, key: &str) -> bool {
+        let value = self.table.and_then(|table| table.get(key));
+        value.and_then(|value| value.get_ref().as_array()).is_some_and(|items| items.is_empty())
+    }
+
     /// The full name of a key, as messages have it.
     pub(super) fn named(&self, key: &str) -> String {
         join(&self.name, key)

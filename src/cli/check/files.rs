@@ -1,0 +1,225 @@
+//! Files, folders and rights: whether the server will be able to read, write and run what the configuration names.
+
+use super::Findings;
+use crate::accounts::Accounts;
+use crate::config::{Config, Place};
+use crate::sys::{self, Ids};
+use crate::tls;
+use rustix::fs::{Access, Gid, Uid, access};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Looks after all of them.
+pub(super) fn check(findings: &mut Findings<'_>) {
+    let config = findings.config;
+    let accounts = Accounts::load(config).map_err(|problems| findings.problems.extend(problems)).ok();
+    if let Some((certificate, key)) = &config.tls.pair
+        && let Err(error) = tls::Config::load(certificate, key)
+    {
+        let blamed = match &error {
+            tls::Error::Read(path, _) | tls::Error::Empty(path, _) | tls::Error::Pem(path, _) if path == key => {
+                "tls.key"
+            }
+            _ => "tls.certificate",
+        };
+        findings.wrong(blamed, error);
+    }
+    let server = server(findings);
+    let who = match (&config.user, server) {
+        (Some(user), Some(_)) => user.clone(),
+        _ => format!("user {}", rustix::process::geteuid().as_raw()),
+    };
+    for (key, path) in readable(config) {
+        shown_to_everybody(findings, key, path);
+    }
+    let found = as_server(server, || rights(config, &who));
+    for (key, message) in found {
+        findings.wrong(&key, message);
+    }
+    for (key, folder) in folders(config) {
+        if !folder.exists() {
+            to_be_made(findings, &key, &folder);
+        }
+    }
+    hooks(findings);
+    watches(findings, server);
+    if let Some(accounts) = accounts {
+        let doors = [&config.smtp.listen, &config.submission, &config.lmtp, &config.tls.smtps];
+        if accounts.names().next().is_none() && doors.iter().any(|places| !places.is_empty()) {
+            findings.doubtful("users.file", "nobody has mail here yet; see `mailbell user add`");
+        }
+        submission(findings, &accounts);
+    }
+}
+
+/// As whom the server will run, where that is not ourselves.
+fn server(findings: &mut Findings<'_>) -> Option<Ids> {
+    let user = findings.config.user.as_ref()?;
+    let group = findings.config.group.as_deref();
+    match sys::look_up(user, group) {
+        Ok(Some(ids)) if rustix::process::geteuid().is_root() => Some(ids),
+        Ok(Some(ids)) => {
+            // Started as somebody else than root, a server stays who it is.
+            if ids.uid != rustix::process::geteuid().as_raw() {
+                findings.notes.push(format!("rights were looked at as yourself; root can look at them as {user}"));
+            }
+            None
+        }
+        Ok(None) => {
+            let group = group.map(|group| format!(", or no group {group:?}")).unwrap_or_default();
+            findings.wrong("user", format!("the system knows no user {user:?}{group}"));
+            None
+        }
+        Err(error) => {
+            findings.wrong("user", format!("the user database cannot be read: {error}"));
+            None
+        }
+    }
+}
+
+/// Does the work with the rights of that user: in a thread of its own, because on Linux each thread has its own.
+fn as_server<T: Send>(server: Option<Ids>, work: impl FnOnce() -> T + Send) -> T {
+    let Some(ids) = server else { return work() };
+    let as_them = || {
+        let dropped = rustix::thread::set_thread_groups(&[])
+            .and_then(|()| rustix::thread::set_thread_gid(Gid::from_raw(ids.gid)))
+            .and_then(|()| rustix::thread::set_thread_uid(Uid::from_raw(ids.uid)));
+        if let Err(error) = dropped {
+            eprintln!("mailbell: warning: root's rights could not be dropped, so they were used: {error}");
+        }
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(as_them).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Files that a server reads, at its start and at each reload.
+fn readable(config: &Config) -> Vec<(&'static str, &Path)> {
+    let mut files = vec![("users.file", config.users.file.as_path()), ("users.aliases", &config.users.aliases)];
+    if let Some((certificate, key)) = &config.tls.pair {
+        files.extend([("tls.certificate", certificate.as_path()), ("tls.key", key)]);
+    }
+    files
+}
+
+/// Folders that a server writes into; where they are not there, it makes them.
+fn folders(config: &Config) -> Vec<(String, PathBuf)> {
+    let mut folders =
+        vec![("state".to_owned(), config.state.clone()), ("mail.root".to_owned(), config.mail.root.clone())];
+    let parent = |path: &Path| path.parent().map(Path::to_owned);
+    let pipes = config.pipes.iter().enumerate();
+    folders.extend(pipes.filter_map(|(index, pipe)| Some((format!("pipe[{index}].path"), parent(&pipe.path)?))));
+    let lmtp = config.lmtp.iter().map(|place| ("lmtp.listen", place));
+    for (key, place) in lmtp.chain(config.metrics.iter().map(|place| ("metrics.listen", place))) {
+        if let Place::Unix(path) = place {
+            folders.extend(parent(path).map(|folder| (key.to_owned(), folder)));
+        }
+    }
+    folders
+}
+
+/// What the rights of `who` are not enough for. Runs with them.
+fn rights(config: &Config, who: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (key, path) in readable(config) {
+        // What cannot be read for another reason was told by who read it.
+        if let Err(rustix::io::Errno::ACCESS) = access(path, Access::READ_OK) {
+            found.push((key.to_owned(), format!("{} must be readable for {who}", path.display())));
+        }
+    }
+    for (key, folder) in folders(config) {
+        match access(&folder, Access::WRITE_OK | Access::EXEC_OK) {
+            Ok(()) if !folder.is_dir() => found.push((key, format!("{} is no folder", folder.display()))),
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => found.push((key, format!("{} must be writable for {who}: {error}", folder.display()))),
+        }
+    }
+    // What an earlier start as somebody else left there.
+    for (key, folder) in [("state", &config.state), ("mail.root", &config.mail.root)] {
+        let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+        for path in entries.map(|entry| entry.path()).filter(|path| !path.is_symlink()) {
+            if let Err(rustix::io::Errno::ACCESS) = access(&path, Access::WRITE_OK) {
+                found.push((key.to_owned(), format!("{} must be writable for {who}", path.display())));
+            }
+        }
+    }
+    for (index, pipe) in config.pipes.iter().enumerate() {
+        let key = format!("pipe[{index}].path");
+        match fs::metadata(&pipe.path) {
+            Ok(there) if !there.file_type().is_fifo() => {
+                found.push((key, format!("{} is there and is no pipe", pipe.path.display())));
+            }
+            Ok(_) => {
+                if access(&pipe.path, Access::READ_OK | Access::WRITE_OK).is_err() {
+                    found.push((key, format!("{} must be readable and writable for {who}", pipe.path.display())));
+                }
+            }
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+/// A folder that the start will make, with the rights that the start has.
+fn to_be_made(findings: &mut Findings<'_>, key: &str, folder: &Path) {
+    let there = folder.ancestors().skip(1).find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    if let Err(error) = access(there, Access::WRITE_OK | Access::EXEC_OK) {
+        let message = format!("{} is not there, and cannot be made in {}: {error}", folder.display(), there.display());
+        findings.wrong(key, message);
+    }
+}
+
+/// Secrets that everybody on the machine can read, or that everybody can replace.
+fn shown_to_everybody(findings: &mut Findings<'_>, key: &str, path: &Path) {
+    let Ok(metadata) = fs::metadata(path) else { return };
+    let is_secret = matches!(key, "users.file" | "tls.key");
+    if is_secret && metadata.mode() & 0o004 != 0 {
+        findings.doubtful(key, format!("everybody can read {}: chmod o= it", path.display()));
+    }
+    if metadata.mode() & 0o002 != 0 {
+        findings.doubtful(key, format!("everybody can write {}: chmod o= it", path.display()));
+    }
+}
+
+/// A hook whose program is not there costs no mail, and it may come later.
+fn hooks(findings: &mut Findings<'_>) {
+    for (index, hook) in findings.config.hooks.iter().enumerate() {
+        let program = Path::new(&hook.command[0]);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let places: Vec<PathBuf> = match program.is_absolute() {
+            true => vec![program.to_owned()],
+            false => std::env::split_paths(&path).map(|folder| folder.join(program)).collect(),
+        };
+        if !places.iter().any(|place| place.is_file() && access(place, Access::EXEC_OK).is_ok()) {
+            let message = format!("there is no program {} that can be run", program.display());
+            findings.doubtful(&format!("hook[{index}].command"), message);
+        }
+    }
+}
+
+fn watches(findings: &mut Findings<'_>, server: Option<Ids>) {
+    for (index, watch) in findings.config.watches.iter().enumerate() {
+        let read = as_server(server, || fs::read_dir(watch.maildir.join("new")).err());
+        if let Some(error) = read {
+            let message = match error.kind() {
+                io::ErrorKind::NotFound => format!("{} is no Maildir yet", watch.maildir.display()),
+                _ => format!("{}/new: {error}", watch.maildir.display()),
+            };
+            findings.doubtful(&format!("watch[{index}].maildir"), message);
+        }
+    }
+}
+
+/// Submission that nobody elsewhere can use: there is no TLS, and without it no password is taken.
+fn submission(findings: &mut Findings<'_>, accounts: &Accounts) {
+    let config = findings.config;
+    let elsewhere = |place: &Place| matches!(place, Place::Tcp(address) if !address.ip().is_loopback());
+    let useless = config.tls.pair.is_none() && config.tls.required_for_auth && !accounts.all_plain();
+    if useless && config.submission.iter().any(elsewhere) {
+        findings.doubtful(
+            "submission.listen",
+            "without `tls.certificate` only this machine itself can log in; see `tls.required_for_auth`",
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! `--online`: what only the running system knows: ports, the disk, and the DNS records of the domains.
+
+use super::dns::{self, Answer};
+use super::{Findings, ports};
+use crate::config::{Domains, Place};
+use crate::listener::Listener;
+use crate::monitor::control_socket;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// Tries all of them.
+pub(super) fn check(findings: &mut Findings<'_>) {
+    let is_running = UnixStream::connect(control_socket(&findings.config.state)).is_ok();
+    if is_running {
+        findings.notes.push("a server is running with this state".into());
+    }
+    listeners(findings, is_running);
+    disk(findings);
+    domains(findings);
+}
+
+/// Binds every port for a moment, and says who has those that are taken.
+fn listeners(findings: &mut Findings<'_>, is_running: bool) {
+    let config = findings.config;
+    let doors: [(&str, &[Place]); 6] = [
+        ("smtp.listen", &config.smtp.listen),
+        ("submission.listen", &config.submission),
+        ("lmtp.listen", &config.lmtp),
+        ("pop3.listen", &config.pop3.listen),
+        ("tls.smtps", &config.tls.smtps),
+        ("tls.pop3s", &config.tls.pop3s),
+    ];
+    let mut places: Vec<(String, &Place)> = Vec::new();
+    for (key, all) in doors {
+        places.extend(all.iter().enumerate().map(|(index, place)| (format!("{key}[{index}]"), place)));
+    }
+    places.extend(config.metrics.iter().map(|place| ("metrics.listen".to_owned(), place)));
+    for (key, place) in places {
+        // A socket's path is made anew by the server; trying it would take it from one that runs.
+        let Place::Tcp(address) = place else { continue };
+        match Listener::bind(place) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::AddrInUse => match ports::holder(address.port()) {
+                Some(holder) if holder.name == "mailbell" => {
+                    findings.notes.push(format!("{place}: mailbell (pid {}) listens there", holder.pid));
+                }
+                Some(holder) => {
+                    findings.wrong(&key, format!("{place} is taken by {} (pid {})", holder.name, holder.pid));
+                }
+                None if is_running => findings.notes.push(format!("{place}: taken, by the running server most likely")),
+                None => findings.wrong(&key, format!("{place} is taken by another program")),
+            },
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                findings.doubtful(&key, format!("{place}: {error}; ports below 1024 need root, or systemd's help"));
+            }
+            Err(error) => findings.wrong(&key, format!("{place}: {error}")),
+        }
+    }
+}
+
+fn disk(findings: &mut Findings<'_>) {
+    let root = &findings.config.mail.root;
+    let there = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    match rustix::fs::statvfs(there) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let (mib, least) = (free >> 20, findings.config.mail.min_free);
+            if free < least {
+                let message = format!("only {mib} MiB are free for {}, so no mail would be taken", root.display());
+                findings.wrong("mail.min_free", message);
+            } else {
+                findings.notes.push(format!("{}: {mib} MiB free", root.display()));
+            }
+        }
+        Err(error) => findings.wrong("mail.root", format!("{}: {error}", there.display())),
+    }
+}
+
+fn domains(findings: &mut Findings<'_>) {
+    let Domains::These(domains) = &findings.config.domains else { return };
+    let Some(resolver) = dns::resolver() else {
+        return findings.notes.push("no network: /etc/resolv.conf names no resolver".into());
+    };
+    // Names without a dot and address literals have no records that others could ask for.
+    for domain in domains.iter().filter(|domain| domain.contains('.') && !domain.starts_with('[')) {
+        match dns::mail_exchangers(resolver, domain) {
+            Ok(Answer::Exchangers(hosts)) => {
+                let ours = hosts.iter().any(|(_, host)| *host == findings.config.hostname);
+                let list: Vec<String> = hosts.iter().map(|(rank, host)| format!("{rank} {host}")).collect();
+                let hint = if ours { "" } else { "; none of them is `hostname`" };
+                findings.notes.push(format!("{domain}: MX {}{hint}", list.join(", ")));
+            }
+            Ok(Answer::None) => {
+                findings.doubtful("domains", format!("{domain} has no MX record, so mail goes to its own address"));
+            }
+            Ok(Answer::NoSuchDomain) => findings.doubtful("domains", format!("the DNS knows no domain {domain}")),
+            // Without a network the next domain would only cost the same wait.
+            Err(error) => return findings.notes.push(format!("no network: {resolver} did not answer: {error}")),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The way of `watch` without a command: a line on standard output.
+//!
+//! It never blocks in write(2) on a pipe, so a signal is heard while a reader sleeps: a pipe that poll(2) calls writable
+//! has room for a line.
+
+use super::Progress;
+use super::human::Human;
+use crate::cli::{Failed, Outcome, exit};
+use crate::journal::{Place, Record};
+use crate::notify::{Format, Waits, Way};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+/// How a record is printed.
+#[derive(Debug)]
+pub(super) enum View {
+    Line(Format),
+    Human(Human),
+}
+
+/// Prints.
+#[derive(Debug)]
+pub(super) struct Printer {
+    view: View,
+    progress: Progress,
+    /// Without the buffer of [`io::stdout`], so that a line is one write(2).
+    out: File,
+    line: Vec<u8>,
+    ended: Option<io::Result<()>>,
+}
+
+impl Printer {
+    pub(super) fn new(view: View, after: u64, whole: bool, count: u64) -> Result<Printer, Failed> {
+        let out = io::stdout().as_fd().try_clone_to_owned().map_err(|error| Failed::new(exit::IO, error))?.into();
+        Ok(Printer { view, progress: Progress::new(after, whole, count), out, line: Vec::new(), ended: None })
+    }
+
+    /// A reader that has gone is a good end.
+    pub(super) fn outcome(self) -> Outcome {
+        match self.ended {
+            Some(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(exit::IO, error)),
+            _ => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    fn poll(&self, events: PollFlags) -> PollFlags {
+        let mut fds = [PollFd::new(&self.out, events)];
+        // It is asked again after the next wait.
+        let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        fds[0].revents()
+    }
+}
+
+impl Way for Printer {
+    fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
+        if self.poll(PollFlags::OUT).is_empty() {
+            return Err(record);
+        }
+        self.line.clear();
+        match &mut self.view {
+            View::Line(format) => format.write_line(&record, &mut self.line),
+            View::Human(human) => human.write_line(&record, &mut self.line),
+        }
+        match self.out.write_all(&self.line) {
+            Ok(()) => {
+                self.progress.handed(record.seq);
+                Ok(())
+            }
+            Err(error) => {
+                self.ended = Some(Err(error));
+                Err(record)
+            }
+        }
+    }
+
+    fn pass(&mut self, seq: u64) {
+        self.progress.done = seq;
+    }
+
+    fn lost(&mut self, from: u64, to: u64) {
+        self.progress.lost(from, to);
+    }
+
+    fn place(&mut self) -> Place {
+        Place::at(self.progress.done)
+    }
+
+    fn look(&mut self) -> Option<u64> {
+        // The reader may leave while nothing is written.
+        if self.poll(PollFlags::empty()).intersects(PollFlags::ERR | PollFlags::HUP) {
+            self.ended = Some(Ok(()));
+        }
+        None
+    }
+
+    fn waits(&self, full: bool) -> Waits<'_> {
+        let events = if full { PollFlags::OUT } else { PollFlags::empty() };
+        Waits { fds: vec![(self.out.as_fd(), events)], timeout: None }
+    }
+
+    fn is_done(&self) -> bool {
+        self.ended.is_some() || self.progress.left == 0
+    }
+
+    fn finish(&mut self) {}
+}

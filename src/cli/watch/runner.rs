@@ -1,0 +1,132 @@
+//! The way of `watch -- COMMAND`: a program run for each record, one at a time.
+
+use super::Progress;
+use crate::cli::{Failed, Outcome};
+use crate::journal::{Place, Record};
+use crate::notify::{End, Task, Waits, Way, run};
+use std::ffi::OsString;
+use std::io::Cursor;
+use std::os::fd::BorrowedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Shortest and longest wait before a command that failed is run again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Runs.
+#[derive(Debug)]
+pub(super) struct Runner<'a> {
+    command: Vec<OsString>,
+    progress: Progress,
+    /// Whether a command that failed is run again, or ends everything.
+    retry: bool,
+    tries: u32,
+    again: Option<Instant>,
+    /// The exit code that a failure without `retry` gave.
+    failed: Option<u8>,
+    stop: BorrowedFd<'a>,
+}
+
+impl<'a> Runner<'a> {
+    pub(super) fn new(
+        command: Vec<OsString>,
+        after: u64,
+        whole: bool,
+        count: u64,
+        retry: bool,
+        stop: BorrowedFd<'a>,
+    ) -> Runner<'a> {
+        let progress = Progress::new(after, whole, count);
+        Runner { command, progress, retry, tries: 0, again: None, failed: None, stop }
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
+        match self.failed {
+            // What there is to say was said when it failed.
+            Some(code) => Err(Failed::new(code, "")),
+            None => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    fn on_failure(&mut self, seq: u64, end: &End) {
+        let program = self.command[0].display();
+        if !self.retry {
+            eprintln!("mailbell: {program}: event {seq}: {end}");
+            self.failed = Some(code(end));
+            return;
+        }
+        let pause = RETRY.0.saturating_mul(1 << self.tries.min(16)).min(RETRY.1);
+        self.tries += 1;
+        eprintln!("mailbell: {program}: event {seq}: {end}; again in {pause:?}");
+        self.again = Some(Instant::now() + pause);
+    }
+}
+
+/// As a shell gives it.
+fn code(end: &End) -> u8 {
+    match end {
+        End::Exited(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => code as u8,
+            (None, signal) => 128_u8.saturating_add(signal.unwrap_or(0) as u8),
+        },
+        End::Failed(error) if error.kind() == std::io::ErrorKind::NotFound => 127,
+        _ => 126,
+    }
+}
+
+impl Way for Runner<'_> {
+    fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
+        if self.again.is_some_and(|again| Instant::now() < again) {
+            return Err(record);
+        }
+        let mut json = Vec::new();
+        record.write_json(&mut json);
+        json.push(b'\n');
+        let (end, _) = run(Task {
+            command: &self.command,
+            record: &record,
+            input: Some(Box::new(Cursor::new(json))),
+            keep_output: false,
+            folder: None,
+            timeout: None,
+            cancel: self.stop,
+        });
+        if end.is_success() {
+            self.progress.handed(record.seq);
+            (self.tries, self.again) = (0, None);
+            return Ok(());
+        }
+        if !matches!(end, End::Cancelled) {
+            self.on_failure(record.seq, &end);
+        }
+        Err(record)
+    }
+
+    fn pass(&mut self, seq: u64) {
+        self.progress.done = seq;
+    }
+
+    fn lost(&mut self, from: u64, to: u64) {
+        self.progress.lost(from, to);
+    }
+
+    fn place(&mut self) -> Place {
+        Place::at(self.progress.done)
+    }
+
+    fn look(&mut self) -> Option<u64> {
+        None
+    }
+
+    fn waits(&self, _full: bool) -> Waits<'_> {
+        let timeout = self.again.map(|again| again.saturating_duration_since(Instant::now()));
+        Waits { fds: Vec::new(), timeout }
+    }
+
+    fn is_done(&self) -> bool {
+        self.failed.is_some() || self.progress.left == 0
+    }
+
+    fn finish(&mut self) {}
+}
