@@ -24,7 +24,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a reader's doings are left alone once they were seen.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// How often things are asked that no event tells of: whether a FIFO that could not be made can be made now, and whether
 /// the reader of lines that are too old by now is gone. Neither happens while all is well.
