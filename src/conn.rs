@@ -20,6 +20,9 @@ pub const OUTPUT_BLOCK: usize = 128 * 1024;
 /// One read of message data, octets.
 const DATA_BLOCK: usize = 64 * 1024;
 
+/// The first read, which is all of a small message.
+const FIRST_DATA_BLOCK: usize = 8 * 1024;
+
 /// Slowest sender of message data that is waited for, octets a second, after its first timeout's worth of patience.
 /// Postfix's `smtpd_min_data_rate` is the same.
 const MIN_DATA_RATE: u64 = 500;
@@ -300,7 +303,7 @@ impl Conn {
             let deadline = (began + patience).min(now + self.command_timeout).min(self.session_end);
             self.flush()?;
             self.arm(deadline)?;
-            self.receive(if received == 0 { 4 * Buffer::BLOCK } else { DATA_BLOCK })?;
+            self.receive(if received == 0 { FIRST_DATA_BLOCK } else { DATA_BLOCK })?;
         }
         Ok(self.input.bytes())
     }

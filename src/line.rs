@@ -32,8 +32,8 @@ pub enum Line {
 }
 
 impl Buffer {
-    /// Smallest block asked of the socket, octets. An idle session keeps no more than this.
-    pub const BLOCK: usize = 2 * 1024;
+    /// Smallest block asked of the socket, octets. An idle session keeps no more than this, and there may be thousands.
+    pub const BLOCK: usize = 512;
 
     /// The octets not yet consumed.
     pub fn bytes(&self) -> &[u8] {
@@ -91,6 +91,7 @@ impl Buffer {
     pub fn shrink(&mut self) {
         if self.is_empty() && self.store.len() > Self::BLOCK {
             self.store = Vec::new();
+            (self.start, self.end) = (0, 0);
         }
     }
 
@@ -183,12 +184,32 @@ mod tests {
         let mut buffer = Buffer::default();
         let mut reports = 0;
         for _ in 0..10_000 {
-            fill(&mut buffer, &[b'x'; 1000]);
+            fill(&mut buffer, &[b'x'; 400]);
             reports += usize::from(buffer.line(512) == Line::TooLong);
-            assert!(buffer.store.len() <= Buffer::BLOCK);
+            assert!(buffer.store.len() <= 512 + 400);
         }
         fill(&mut buffer, b"\r\nNOOP\r\n");
         assert_eq!((reports, take(&mut buffer, 512)), (1, Some(Some(b"NOOP".to_vec()))));
+    }
+
+    /// As the driver does it: lines out, memory back, then the next block in.
+    #[test]
+    fn what_was_taken_by_lines_can_be_given_back() {
+        let mut buffer = Buffer::default();
+        let commands = b"RETR 1\r\n".repeat(1000);
+        for block in 1..3 * Buffer::BLOCK {
+            let mut lines = 0;
+            for octets in commands.chunks(block) {
+                fill(&mut buffer, octets);
+                while let Some(line) = take(&mut buffer, 512) {
+                    assert_eq!(line.as_deref(), Some(&b"RETR 1"[..]));
+                    lines += 1;
+                }
+                buffer.shrink();
+            }
+            assert_eq!(lines, 1000);
+            assert!(buffer.is_empty() && buffer.store.len() <= Buffer::BLOCK);
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::maillog::Line;
 use crate::pop3::{Maildrop as _, Marks, Part, Session, Step, Unavailable, Updating};
 use crate::sasl::{Exchange, Mechanism};
 use crate::service::{Door, Service};
+use crate::sys;
 
 /// Most octets that are read of a message at once. The block and the output that it becomes stay in a core's cache.
 const BLOCK: usize = 64 * 1024;
@@ -25,22 +26,7 @@ const TOP_BLOCK: usize = 8 * 1024;
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
 pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
     service.counters.pop3_sessions.one();
-    let stamp = service.live().accounts.all_plain().then(|| login::stamp(&service.config.hostname));
-    let session = Session::new(login::settings(service, client, door, stamp.clone()));
-    let mut driver = Driver {
-        service,
-        conn,
-        client,
-        door,
-        session,
-        stamp,
-        exchange: None,
-        user: None,
-        line: Vec::new(),
-        block: Vec::new(),
-        sent: Sent::default(),
-        deleted: 0,
-    };
+    let mut driver = Driver::new(service, conn, client, door);
     let end = driver.run();
     driver.end(&end);
 }
@@ -73,7 +59,28 @@ struct Driver<'a> {
     deleted: usize,
 }
 
-impl Driver<'_> {
+impl<'a> Driver<'a> {
+    /// On the heap, so that the stack of a session that waits stays small.
+    #[inline(never)]
+    fn new(service: &'a Service, conn: Conn, client: &'a Client, door: Door) -> Box<Driver<'a>> {
+        let stamp = service.live().accounts.all_plain().then(|| login::stamp(&service.config.hostname));
+        let session = Session::new(login::settings(service, client, door, stamp.clone()));
+        Box::new(Driver {
+            service,
+            conn,
+            client,
+            door,
+            session,
+            stamp,
+            exchange: None,
+            user: None,
+            line: Vec::new(),
+            block: Vec::new(),
+            sent: Sent::default(),
+            deleted: 0,
+        })
+    }
+
     fn run(&mut self) -> Result<(), Error> {
         self.session.greeting(self.conn.output());
         loop {
@@ -85,9 +92,9 @@ impl Driver<'_> {
                     Step::Close => return Ok(()),
                     Step::More => self.session.more(self.conn.output()),
                     Step::StartTls => self.start_tls()?,
-                    Step::Login(login) => self.log_in(login)?,
+                    Step::Login(login) => self.log_in(login).inspect(|_| sys::release_stack())?,
                     Step::Auth { mechanism, initial } => self.begin_exchange(mechanism, initial.as_deref())?,
-                    Step::AuthResponse => self.go_on_with_exchange()?,
+                    Step::AuthResponse => self.go_on_with_exchange().inspect(|_| sys::release_stack())?,
                     Step::Send(part) => self.send(part)?,
                     Step::Update => self.update(),
                 };
@@ -130,6 +137,7 @@ impl Driver<'_> {
     }
 
     /// Sends a message, or says why not.
+    #[inline(never)]
     fn send(&mut self, part: Part) -> Result<Step, Error> {
         let (mut reader, mut octets) = match self.open(part) {
             Ok(opened) => opened,
@@ -177,6 +185,7 @@ impl Driver<'_> {
     }
 
     /// QUIT: what was deleted goes, what was sent is seen.
+    #[inline(never)]
     fn update(&mut self) -> Step {
         let (mark_seen, nothing) = (self.service.config.pop3.mark_seen, Marks::new());
         let report = self.session.updating().map(|Updating { maildrop, deleted, seen }| {
@@ -189,7 +198,8 @@ impl Driver<'_> {
     }
 
     /// Says goodbye where that is right, and frees the maildrop before the client can see the end.
-    fn end(mut self, end: &Result<(), Error>) {
+    #[inline(never)]
+    fn end(mut self: Box<Self>, end: &Result<(), Error>) {
         // RFC 1939 section 3 has a silent client closed without a word.
         if matches!(end, Err(Error::Stopping)) {
             self.session.stopping(self.conn.output());

@@ -240,10 +240,7 @@ fn online_says_who_has_a_port_and_how_much_is_free() {
     let (code, said) = check(&scratch, &["--online"]);
     assert_eq!(code, 78);
     assert!(said.starts_with("mailbell.toml:12: `smtp.listen`: 127.0.0.1:"), "{said}");
-    assert!(
-        said.contains(&format!("is taken by configuration-")) && said.contains(&std::process::id().to_string()),
-        "{said}"
-    );
+    assert!(said.contains("is taken by configuration-") && said.contains(&std::process::id().to_string()), "{said}");
     drop(taken);
     let output = run(&file, &["check", "--online"], "");
     let notes = String::from_utf8(output.stdout).unwrap();

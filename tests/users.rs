@@ -155,6 +155,10 @@ fn a_terminal_is_asked_twice_and_shows_nothing() {
     assert_eq!(code, 65);
     assert!(seen.contains("two different passwords") && !seen.contains("hidden"), "{seen}");
     assert!(!scratch.path("users").exists());
+    // Control-C, as the terminal makes a signal of it.
+    let (code, seen) = on_terminal(&file, ["hidden-1\n", "hid\x03"]);
+    assert_eq!(code, 130, "{seen}");
+    assert!(!scratch.path("users").exists());
     let (code, seen) = on_terminal(&file, ["hidden-1\n", "hidden-1\n"]);
     assert_eq!(code, 0, "{seen}");
     assert!(!seen.contains("hidden"), "{seen}");

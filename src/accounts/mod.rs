@@ -106,18 +106,17 @@ impl Accounts {
 
     /// Whose Maildirs mail for this address goes to: each user once, at least one.
     ///
-    /// A path without a domain is postmaster's alone (RFC 5321 section 4.1.1.3). The order: an alias, a user, the same
-    /// without subaddress, postmaster in any case, the catch-all.
+    /// A path without a domain is taken for one of ours, as Postfix does: RFC 5321 section 4.1.1.3 knows it of postmaster
+    /// alone, but cameras and scripts are told nothing else. The order: an alias, a user, the same without subaddress,
+    /// postmaster in any case, the catch-all.
     ///
     /// # Errors
     ///
     /// When it is nobody's.
     pub fn resolve(&self, path: &ForwardPath) -> Result<Vec<String>, Unknown> {
         let local = path.local_part.to_lowercase();
-        match &path.domain {
-            Some(domain) if !self.domains.contains(domain) => return Err(Unknown::NotOurDomain),
-            None if local != POSTMASTER => return Err(Unknown::NoSuchUser),
-            _ => {}
+        if path.domain.as_ref().is_some_and(|domain| !self.domains.contains(domain)) {
+            return Err(Unknown::NotOurDomain);
         }
         let is_postmaster = local == POSTMASTER || cut(&local, self.subaddress) == Some(POSTMASTER);
         let first = if is_postmaster && !self.accounts.is_empty() { Some(0) } else { None };

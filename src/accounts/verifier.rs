@@ -24,7 +24,7 @@ impl Verifier {
         // A name that nobody has is checked against somebody's secret, of the kind that most have, to take its time.
         let secret = account.map_or_else(|| accounts.usual_secret(), |(_, secret)| Some(secret))?;
         let right = match credentials {
-            Credentials::Password { name, password } => self.password(name, password, secret),
+            Credentials::Password { password, .. } => self.password(account.map(|(name, _)| name), password, secret),
             Credentials::CramMd5 { challenge, digest, .. } => secret
                 .plain()
                 .is_some_and(|secret| answers(digest, &hexadecimal(&hmac::<Md5>(secret, &[challenge.as_bytes()])))),
@@ -35,11 +35,12 @@ impl Verifier {
         account.filter(|_| right).map(|(name, _)| name.to_owned())
     }
 
-    fn password(&self, name: &str, password: &[u8], secret: &Secret) -> bool {
+    /// Whether the password is right. Without a name the secret is somebody else's, so nothing is remembered.
+    fn password(&self, name: Option<&str>, password: &[u8], secret: &Secret) -> bool {
         if secret.plain().is_some() {
             return secret.verify(password);
         }
-        let digest = self.cache.digest(name, password, secret.text());
+        let digest = name.and_then(|name| self.cache.digest(name, password, secret.text()));
         if digest.as_ref().is_some_and(|digest| self.cache.knows(digest, Instant::now())) {
             return true;
         }

@@ -87,6 +87,7 @@ impl Arrivals {
         let orders = Arc::new(Orders::new()?);
         let mut watcher = Watcher::new(delivery.clone());
         watcher.watch(watched);
+        watcher.settle();
         let scan = orders.clone();
         delivery.on_missed(Box::new(move || scan.give(Order::Scan)));
         let for_thread = orders.clone();

@@ -91,6 +91,14 @@ impl Watcher {
         self.scan(&added);
     }
 
+    /// Waits for files that were put there just before the first scan and may be unfinished; not for those that are.
+    pub fn settle(&mut self) {
+        if let Some(last) = self.unsure.iter().map(|unsure| unsure.due).max() {
+            std::thread::sleep(last.saturating_duration_since(Instant::now()));
+            self.look_again(last);
+        }
+    }
+
     fn forget(&mut self, key: Key) {
         let (Some(target), Some(recorder)) = (self.targets.remove(&key), self.delivery.recorder()) else { return };
         for unsure in self.unsure.extract_if(.., |unsure| unsure.key == key) {

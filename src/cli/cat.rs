@@ -1,8 +1,104 @@
-//! `mailbell cat`.
+//! `mailbell cat`: a stored message on standard output, wherever it lies and however it is kept.
 
-use super::Outcome;
+use super::{Failed, Outcome, exit};
+use crate::config::Config;
+use crate::maildir::listing::Listing;
+use crate::maildir::name::Name;
+use crate::maildir::reader::MessageReader;
+use lexopt::prelude::*;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Usage: mailbell cat [-c FILE] ID
+
+Prints the stored message with this id, uncompressed, from `new/` or `cur/` of any Maildir in the configuration. An id is
+the `id` of an event, a POP3 unique-id, or a file's name or path.
+
+  -c, --config FILE   configuration (else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml)
+  -h, --help          this text
+
+Exit codes: 0 printed, 64 usage, 66 no such message, 74 cannot be read, 77 permission, 78 configuration.
+";
+
+/// Octets that are read and written at a time.
+const BLOCK: usize = 64 * 1024;
 
 /// Runs the command with the arguments after its name.
-pub fn run(_arguments: lexopt::Parser) -> Outcome {
-    unimplemented!("cli::cat")
+pub fn run(mut arguments: lexopt::Parser) -> Outcome {
+    let (mut file, mut id) = (None, None);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
+            Short('h') | Long("help") => return super::print(HELP),
+            Value(value) if id.is_none() => id = Some(value),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let id = id.ok_or_else(|| Failed::new(exit::USAGE, "no id; see --help"))?;
+    let config = super::configuration(file)?;
+    let given = Path::new(&id).file_name().unwrap_or(&id).as_bytes();
+    let mut path = find(&config, Name::parse(given).id)?;
+    // It may be moved or flagged while it is looked for.
+    let mut message = MessageReader::open(&path);
+    if matches!(&message, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        path = find(&config, Name::parse(given).id)?;
+        message = MessageReader::open(&path);
+    }
+    let mut message = message.map_err(|error| unreadable(&path, &error))?;
+    let mut block = vec![0; BLOCK];
+    loop {
+        let octets = message.read(&mut block).map_err(|error| unreadable(&path, &error))?;
+        match io::stdout().lock().write_all(&block[..octets]) {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+            written => written.map_err(|error| Failed::new(exit::IO, error))?,
+        }
+        if octets == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+/// The first message with this id.
+fn find(config: &Config, id: &[u8]) -> Result<PathBuf, Failed> {
+    let mut denied = None;
+    for maildir in maildirs(config)? {
+        match Listing::read(&maildir) {
+            Ok(listing) => {
+                if let Some(index) = listing.position(id) {
+                    return Ok(listing.path(&maildir, index));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
+            Err(error) => drop(denied.get_or_insert((maildir, error))),
+        }
+    }
+    Err(match denied {
+        Some((maildir, error)) => unreadable(&maildir, &error),
+        None => Failed::new(exit::NO_INPUT, format!("no message {}", id.escape_ascii())),
+    })
+}
+
+/// Everything that may be a Maildir: each folder in the root, also of users who are there no more, and what is watched.
+fn maildirs(config: &Config) -> Result<BTreeSet<PathBuf>, Failed> {
+    let mut all: BTreeSet<PathBuf> = config.watches.iter().map(|watch| watch.maildir.clone()).collect();
+    match fs::read_dir(&config.mail.root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unreadable(&config.mail.root, &error)),
+        Ok(entries) => all.extend(entries.flatten().map(|entry| entry.path())),
+    }
+    Ok(all)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failed {
+    let code = match error.kind() {
+        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
+        _ => exit::IO,
+    };
+    Failed::new(code, format!("{}: {error}", path.display()))
 }

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-Reads the configuration, the users, the aliases and the certificate, looks after files and folders, and says all that is
-wrong as FILE:LINE: message.
+Reads the configuration, the users, the aliases and the certificate, looks after
+files and folders, and says all that is wrong as FILE:LINE: message.
 
 Usage: mailbell check [-c FILE] [--online]
 
@@ -21,7 +21,8 @@ Usage: mailbell check [-c FILE] [--online]
   --online            also try the ports, the disk, and the DNS records (MX) of the domains
   -h, --help          this text
 
-Warnings are marked as such, and are no failure. Exit codes: 0 nothing is wrong; 64 wrong usage; 78 something is.
+Warnings are marked as such, and are no failure.
+Exit codes: 0 nothing is wrong; 64 wrong usage; 78 something is.
 ";
 
 /// What was found, in the order in which it is told.

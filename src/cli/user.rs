@@ -24,15 +24,18 @@ Usage: mailbell user add    [-c FILE] [--stdin] NAME
   del     take an account out; its mail stays where it is
   list    the names, one a line
 
-  --stdin         read the password from standard input, one line, and do not ask for it twice
+  --stdin             read the password from standard input: one line, not asked
+                      for twice
   -c, --config FILE   the configuration file
-  -h, --help      this text
+  -h, --help          this text
 
-A name is 1 to 64 of a-z 0-9 . _ - and does not begin with a dot or dash. Passwords are kept as argon2id hashes. A running
-server takes changes over when it gets SIGHUP (`systemctl reload mailbell`).
+A name is 1 to 64 of a-z 0-9 . _ - and does not begin with a dot or dash.
+Passwords are kept as argon2id hashes. A running server takes changes over when
+it gets SIGHUP (systemctl reload mailbell).
 
-Exit codes: 0 done; 64 wrong usage or a bad name; 65 a bad password; 67 no such user; 73 the name is taken;
-75 the file is locked; 77 no permission; 78 the configuration is wrong.
+Exit codes: 0 done; 64 wrong usage or a bad name; 65 a bad password; 67 no such
+user; 73 the name is taken; 75 the file is locked; 77 no permission; 78 the
+configuration is wrong.
 ";
 
 /// Longest line that is read as a password, octets; one that is too long for a password is told as such.

@@ -6,6 +6,9 @@ use super::{Config, Place};
 /// Reports them all.
 pub(super) fn find(config: &Config, report: &Report<'_>) {
     listeners(config, report);
+    if config.group.is_some() && config.user.is_none() {
+        report.add_at_key("group", "`group`: needs `user` beside it");
+    }
     for (index, watch) in config.watches.iter().enumerate() {
         if watch.maildir.starts_with(&config.mail.root) {
             let message =

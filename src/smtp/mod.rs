@@ -18,12 +18,12 @@
 //! A worked exchange, with the driver's part on the right:
 //!
 //! ```text
-//!   EHLO client.example         Step::Continue    write `out`
-//!   MAIL FROM:<a@b.example>     Step::Sender      is there room? session.sender_checked(Ok(()), out)
-//!   RCPT TO:<alice@here.example>  Step::Recipient look up session.recipient(); session.recipient_checked(Ok(users), out)
-//!   DATA                        Step::Data        read to the dot through the decoder, store for session.transaction(),
-//!                                                 session.stored(Ok(..), out)
-//!   QUIT                        Step::Close       write `out`, close
+//!   EHLO client.example        Step::Continue    write `out`
+//!   MAIL FROM:<a@b.example>    Step::Sender      is there room? session.sender_checked(Ok(()), out)
+//!   RCPT TO:<c@here.example>   Step::Recipient   look up session.recipient(), session.recipient_checked(Ok(users), out)
+//!   DATA                       Step::Data        read to the dot through the decoder, store for session.transaction(),
+//!                                                session.stored(Ok(..), out)
+//!   QUIT                       Step::Close       write `out`, close
 //! ```
 //!
 //! RCPT is answered by the driver and not here, so that whoever has something to ask before a recipient is accepted (a

@@ -346,6 +346,12 @@ impl Talk {
         reply
     }
 
+    /// Sends a line and gives the next one; `None` at the end of the connection.
+    pub fn line_after(&mut self, line: &str) -> Option<String> {
+        let _ = self.stream.write_all(format!("{line}\r\n").as_bytes());
+        self.line()
+    }
+
     /// A POP3 multi-line answer's octets after its first line, dot-stuffing removed, without the final dot.
     pub fn multi_line(&mut self) -> Vec<u8> {
         let mut octets = Vec::new();

@@ -27,10 +27,14 @@ pub(super) fn check(findings: &mut Findings<'_>) {
         findings.wrong(blamed, error);
     }
     let server = server(findings);
+    let who = match (&config.user, server) {
+        (Some(user), Some(_)) => user.clone(),
+        _ => format!("user {}", rustix::process::geteuid().as_raw()),
+    };
     for (key, path) in readable(config) {
         shown_to_everybody(findings, key, path);
     }
-    let found = as_server(server, || rights(config));
+    let found = as_server(server, || rights(config, &who));
     for (key, message) in found {
         findings.wrong(&key, message);
     }
@@ -56,8 +60,13 @@ fn server(findings: &mut Findings<'_>) -> Option<Ids> {
     let group = findings.config.group.as_deref();
     match sys::look_up(user, group) {
         Ok(Some(ids)) if rustix::process::geteuid().is_root() => Some(ids),
-        // Started as somebody else than root, a server stays who it is.
-        Ok(Some(_)) => None,
+        Ok(Some(ids)) => {
+            // Started as somebody else than root, a server stays who it is.
+            if ids.uid != rustix::process::geteuid().as_raw() {
+                findings.notes.push(format!("rights were looked at as yourself; root can look at them as {user}"));
+            }
+            None
+        }
         Ok(None) => {
             let group = group.map(|group| format!(", or no group {group:?}")).unwrap_or_default();
             findings.wrong("user", format!("the system knows no user {user:?}{group}"));
@@ -78,7 +87,7 @@ fn as_server<T: Send>(server: Option<Ids>, work: impl FnOnce() -> T + Send) -> T
             .and_then(|()| rustix::thread::set_thread_gid(Gid::from_raw(ids.gid)))
             .and_then(|()| rustix::thread::set_thread_uid(Uid::from_raw(ids.uid)));
         if let Err(error) = dropped {
-            log::warn!("rights are looked at as root, because they could not be dropped: {error}");
+            eprintln!("mailbell: warning: root's rights could not be dropped, so they were used: {error}");
         }
         work()
     };
@@ -110,24 +119,20 @@ fn folders(config: &Config) -> Vec<(String, PathBuf)> {
     folders
 }
 
-/// What these rights are not enough for. Runs with the server's.
-fn rights(config: &Config) -> Vec<(String, String)> {
+/// What the rights of `who` are not enough for. Runs with them.
+fn rights(config: &Config, who: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let who = || {
-        let uid = rustix::process::geteuid().as_raw();
-        config.user.clone().unwrap_or_else(|| format!("user {uid}"))
-    };
     for (key, path) in readable(config) {
         // What cannot be read for another reason was told by who read it.
         if let Err(rustix::io::Errno::ACCESS) = access(path, Access::READ_OK) {
-            found.push((key.to_owned(), format!("{} must be readable for {}", path.display(), who())));
+            found.push((key.to_owned(), format!("{} must be readable for {who}", path.display())));
         }
     }
     for (key, folder) in folders(config) {
         match access(&folder, Access::WRITE_OK | Access::EXEC_OK) {
             Ok(()) if !folder.is_dir() => found.push((key, format!("{} is no folder", folder.display()))),
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => found.push((key, format!("{} must be writable for {}: {error}", folder.display(), who()))),
+            Err(error) => found.push((key, format!("{} must be writable for {who}: {error}", folder.display()))),
         }
     }
     // What an earlier start as somebody else left there.
@@ -135,7 +140,7 @@ fn rights(config: &Config) -> Vec<(String, String)> {
         let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
         for path in entries.map(|entry| entry.path()).filter(|path| !path.is_symlink()) {
             if let Err(rustix::io::Errno::ACCESS) = access(&path, Access::WRITE_OK) {
-                found.push((key.to_owned(), format!("{} must be writable for {}", path.display(), who())));
+                found.push((key.to_owned(), format!("{} must be writable for {who}", path.display())));
             }
         }
     }
@@ -147,7 +152,7 @@ fn rights(config: &Config) -> Vec<(String, String)> {
             }
             Ok(_) => {
                 if access(&pipe.path, Access::READ_OK | Access::WRITE_OK).is_err() {
-                    found.push((key, format!("{} must be readable and writable for {}", pipe.path.display(), who())));
+                    found.push((key, format!("{} must be readable and writable for {who}", pipe.path.display())));
                 }
             }
             Err(_) => {}

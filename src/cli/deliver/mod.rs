@@ -1,0 +1,195 @@
+//! `mailbell deliver`: an MTA's delivery agent, and `sendmail`, which is the same in other words. The message is on
+//! standard input; it is stored for all recipients or for none.
+//!
+//! With a server running on the same state it only stores: the server sees the message and records it.
+
+mod addresses;
+mod sendmail;
+mod source;
+
+pub use sendmail::run as sendmail;
+
+use super::{Failed, Outcome, exit};
+use crate::accounts::{Accounts, Unknown};
+use crate::address::{self, Mailbox};
+use crate::config::{Config, Domains};
+use crate::delivery::{Delivery, Envelope, Failure, Incoming, Recipient};
+use crate::journal::{Held, Journal, KnownIds, Lock};
+use crate::sys;
+use crate::trace::{Facts, Origin, Via};
+use lexopt::prelude::*;
+use source::Source;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+const HELP: &str = "\
+Usage: mailbell deliver [-c FILE] [-f SENDER] RECIPIENT...
+
+Stores the message on standard input for each recipient: a user, or an address of ours. All get it, or none.
+Line ends are LF or CRLF; an mbox `From ` line at the top is removed.
+
+  -f, --from SENDER   envelope sender; <> or empty for none (else $SENDER, else that of the `From ` line, else none)
+  -c, --config FILE   configuration (else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml)
+  -h, --help          this text
+
+With a server running it records the message; without one this command does. In Postfix's master.cf:
+
+  mailbell unix - n n - - pipe flags=R user=mailbell argv=/usr/bin/mailbell deliver -f ${sender} -- ${recipient}
+
+Exit codes: 0 stored, 64 usage, 65 too large or looping, 67 no such user, 73 mailbox full, 75 try again later,
+77 permission, 78 configuration.
+";
+
+/// Runs the command with the arguments after its name.
+pub fn run(mut arguments: lexopt::Parser) -> Outcome {
+    let (mut file, mut sender, mut recipients) = (None, None, Vec::new());
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
+            Short('f') | Long("from") => sender = Some(sender_of(arguments.value()?)?),
+            Short('h') | Long("help") => return super::print(HELP),
+            Value(recipient) => recipients.push(text_of(recipient)?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let store = Store::open(file)?;
+    let recipients = store.recipients(&recipients)?;
+    let mut source = Source::open(io::stdin().lock(), false).map_err(unreadable)?;
+    let sender = match (sender, std::env::var_os("SENDER")) {
+        (Some(sender), _) => sender,
+        (None, Some(sender)) => sender_of(sender)?,
+        (None, None) => source.from_line_sender().unwrap_or_default(),
+    };
+    store.deliver(recipients, sender, false, |incoming| feed(&mut source, incoming))
+}
+
+/// Hands the rest of the message over.
+fn feed(source: &mut Source<impl Read>, incoming: &mut Incoming<'_>) -> io::Result<()> {
+    let mut piece = Vec::new();
+    while source.next(&mut piece)? {
+        incoming.write(&piece);
+    }
+    Ok(())
+}
+
+fn unreadable(error: io::Error) -> Failed {
+    Failed::new(exit::TEMPORARY, format!("standard input: {error}"))
+}
+
+fn text_of(argument: OsString) -> Result<String, Failed> {
+    argument.into_string().map_err(|argument| Failed::new(exit::USAGE, format!("{argument:?} is not UTF-8")))
+}
+
+/// `a@example.com`, `<a@example.com>`, and `<>` or nothing for the null path. Anything is believed: it is only repeated.
+fn sender_of(argument: OsString) -> Result<String, Failed> {
+    let text = text_of(argument)?;
+    let inside = text.trim();
+    Ok(inside.strip_prefix('<').and_then(|inside| inside.strip_suffix('>')).unwrap_or(inside).to_owned())
+}
+
+/// Where messages go.
+struct Store {
+    config: Config,
+    accounts: Accounts,
+}
+
+impl Store {
+    /// Reads the configuration, and becomes the user who owns the mail.
+    fn open(file: Option<PathBuf>) -> Result<Store, Failed> {
+        let config = super::configuration(file)?;
+        become_user(&config)?;
+        let accounts = Accounts::load(&config).map_err(|problems| {
+            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            Failed::new(exit::CONFIG, "")
+        })?;
+        Ok(Store { config, accounts })
+    }
+
+    /// Who is meant: each user once.
+    fn recipients(&self, typed: &[String]) -> Result<Vec<Recipient>, Failed> {
+        let mut recipients: Vec<Recipient> = Vec::new();
+        if typed.is_empty() {
+            return Err(Failed::new(exit::USAGE, "no recipient; see --help"));
+        }
+        for typed in typed {
+            let typed = typed.trim();
+            let bare = typed.strip_prefix('<').and_then(|inside| inside.strip_suffix('>')).unwrap_or(typed);
+            for user in self.users(bare).map_err(|why| Failed::new(exit::NO_USER, format!("{bare}: {why}")))? {
+                if !recipients.iter().any(|to| to.user == user) {
+                    recipients.push(Recipient { user, typed: bare.to_owned() });
+                }
+            }
+        }
+        Ok(recipients)
+    }
+
+    fn users(&self, typed: &str) -> Result<Vec<String>, String> {
+        let mailbox = address::mailbox(typed).map_err(|fault| fault.0.to_owned())?;
+        // A name alone is meant to be here.
+        let ours = match &self.config.domains {
+            Domains::These(ours) => ours.first(),
+            Domains::Any => None,
+        };
+        let domain = mailbox.domain.or_else(|| Some(ours.unwrap_or(&self.config.hostname).clone()));
+        self.accounts.resolve(&Mailbox { domain, ..mailbox }).map_err(|unknown| match unknown {
+            Unknown::NotOurDomain => "not a domain of ours, and nothing is sent elsewhere".to_owned(),
+            Unknown::NoSuchUser => "no such user".to_owned(),
+        })
+    }
+
+    /// Stores a message. The journal is ours to write when no server is running.
+    fn deliver(
+        &self,
+        recipients: Vec<Recipient>,
+        sender: String,
+        complete_header: bool,
+        feed: impl FnOnce(&mut Incoming<'_>) -> io::Result<()>,
+    ) -> Outcome {
+        let lock = match Lock::for_delivery(&self.config.state) {
+            Ok(lock) => Some(lock),
+            Err(Held::ByServer) => None,
+            Err(held) => return Err(state_failed(&self.config, held)),
+        };
+        let open = |_: &Lock| Journal::open(&self.config.journal());
+        let journal = lock.as_ref().map(open).transpose().map_err(|error| state_failed(&self.config, error.into()))?;
+        let journal = journal.map(|journal| (Arc::new(journal), Arc::new(KnownIds::none())));
+        let delivery = Delivery::new(&self.config, journal);
+        let origin = Origin { mail_from: Some(sender), ..Origin::unknown(Via::Deliver) };
+        let max_size = self.config.smtp.max_message_size;
+        let envelope = Envelope { origin, facts: Facts::default(), recipients, max_size, complete_header };
+        let mut incoming = delivery.begin(envelope);
+        feed(&mut incoming).map_err(unreadable)?;
+        let stored = incoming.commit();
+        delivery.tick();
+        stored.map(|_| ExitCode::SUCCESS).map_err(|failure| Failed::new(code(&failure), failure))
+    }
+}
+
+/// A server that was started as root gave its rights away; what is stored here must be readable for it.
+fn become_user(config: &Config) -> Result<(), Failed> {
+    let Some(user) = config.user.as_ref().filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
+    let ids = sys::look_up(user, config.group.as_deref()).map_err(|error| Failed::new(exit::TEMPORARY, error))?;
+    let ids =
+        ids.ok_or_else(|| Failed::new(exit::CONFIG, format!("the system knows no user {user:?}, or its group")))?;
+    sys::become_user(ids).map_err(|error| Failed::new(exit::NO_PERMISSION, error))
+}
+
+fn state_failed(config: &Config, held: Held) -> Failed {
+    let code = match &held {
+        Held::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
+        _ => exit::TEMPORARY,
+    };
+    Failed::new(code, format!("{}: {held}", config.state.display()))
+}
+
+fn code(failure: &Failure) -> u8 {
+    match failure {
+        Failure::TooLarge | Failure::Loop => exit::DATA,
+        Failure::OverQuota => exit::CANT_CREATE,
+        Failure::System(error) if error.kind() == io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
+        Failure::DiskFull | Failure::System(_) => exit::TEMPORARY,
+    }
+}

@@ -1,0 +1,328 @@
+//! `mailbell deliver`, `sendmail` and `cat` on the real binary, with and without a server beside them.
+
+mod common;
+
+use common::{BASIC, PATIENCE, Scratch, Server, binary, files, records, run, wait_for};
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn deliver(scratch: &Scratch, arguments: &[&str], message: &str) -> Output {
+    run(&scratch.path("mailbell.toml"), &[&["deliver"], arguments].concat(), message)
+}
+
+#[track_caller]
+fn code(output: &Output, expected: i32) -> String {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(expected), "{said}");
+    said
+}
+
+fn new(scratch: &Scratch, user: &str) -> Vec<PathBuf> {
+    files(&scratch.path(&format!("mail/{user}/new")))
+}
+
+fn journal(scratch: &Scratch) -> Vec<serde_json::Value> {
+    records(&scratch.path("state/journal"))
+}
+
+#[test]
+fn a_message_is_stored_and_recorded_without_a_server() {
+    let scratch = Scratch::prepared("deliver", BASIC);
+    code(&deliver(&scratch, &["-f", "a@example.com", "alice"], "Subject: one\r\n\r\nbody\r\n"), 0);
+    let text = fs::read_to_string(&new(&scratch, "alice")[0]).unwrap();
+    assert!(
+        text.starts_with("Return-Path: <a@example.com>\nDelivered-To: alice\nReceived: by mail.example.org "),
+        "{text}"
+    );
+    assert!(text.contains(" with local id ") && text.ends_with("+0000\nSubject: one\n\nbody\n"), "{text}");
+    let record = journal(&scratch).remove(0);
+    for (field, value) in [
+        ("seq", "1"),
+        ("user", "\"alice\""),
+        ("via", "\"deliver\""),
+        ("mail_from", "\"a@example.com\""),
+        ("rcpt_to", "\"alice\""),
+        ("client", "null"),
+        ("helo", "null"),
+        ("subject", "\"one\""),
+    ] {
+        assert_eq!(record[field].to_string(), value, "{field}");
+    }
+    assert_eq!(record["path"].as_str().unwrap(), new(&scratch, "alice")[0].to_str().unwrap());
+    // Users, addresses, subaddresses and aliases, each user once.
+    code(&deliver(&scratch, &["--", "Bob", "team@example.org", "<carol+tag@example.org>", "alice"], "x\n"), 0);
+    let told: Vec<_> = journal(&scratch)[1..].iter().map(|r| format!("{} {}", r["user"], r["rcpt_to"])).collect();
+    assert_eq!(told, ["\"bob\" \"Bob\"", "\"alice\" \"team@example.org\"", "\"carol\" \"carol+tag@example.org\""]);
+    let inode = |user: &str| fs::metadata(new(&scratch, user).last().unwrap()).unwrap().ino();
+    assert!(inode("bob") == inode("alice") && inode("carol") == inode("alice"));
+}
+
+#[test]
+fn the_sender_is_what_the_mta_says() {
+    let scratch = Scratch::prepared("sender", BASIC);
+    let from_line = "From b@example.com  Mon Nov 23 08:44:59 2026\nSubject: x\n\nFrom here\n";
+    for (arguments, environment, sender) in [
+        (&["-f", ""][..], None, ""),
+        (&["-f", "<>"], Some("env@example.com"), ""),
+        (&["-f", "<a@example.com>"], None, "a@example.com"),
+        (&["--from=a@example.com"], None, "a@example.com"),
+        (&[], Some("env@example.com"), "env@example.com"),
+        (&[], None, "b@example.com"),
+    ] {
+        let mut command = Command::new(binary());
+        command.arg("deliver").args(arguments).arg("alice").env("MAILBELL_CONFIG", scratch.path("mailbell.toml"));
+        command.env_remove("SENDER").envs(environment.map(|sender| ("SENDER", sender)));
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(from_line.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+        let record = journal(&scratch).pop().unwrap();
+        assert_eq!(record["mail_from"], sender, "{arguments:?}");
+        let text = fs::read_to_string(record["path"].as_str().unwrap()).unwrap();
+        assert!(text.contains(&format!("Return-Path: <{sender}>\n")), "{text}");
+        assert!(text.ends_with("+0000\nSubject: x\n\nFrom here\n"), "{text}");
+    }
+}
+
+#[test]
+fn exit_codes_tell_what_is_wrong_and_nothing_is_stored_then() {
+    let configuration = BASIC
+        .replace("min_free = \"1MiB\"", "min_free = \"1MiB\"\nquota = \"100KiB\"")
+        .replace("[smtp]", "[smtp]\nmax_message_size = \"64KiB\"");
+    let scratch = Scratch::prepared("codes", &configuration);
+    let large = "x".repeat(70_000);
+    let loops = "Received: x\n".repeat(101) + "\n";
+    for (arguments, message, expected, said) in [
+        (&["nobody"][..], "x", 67, "nobody: no such user"),
+        (&["alice", "nobody@example.org"], "x", 67, "nobody@example.org: no such user"),
+        (&["alice@elsewhere.example"], "x", 67, "not a domain of ours"),
+        (&["a b"], "x", 67, "a b"),
+        (&[], "x", 64, "no recipient"),
+        (&["--nonsense", "alice"], "x", 64, "nonsense"),
+        (&["alice"], &large, 65, "too large"),
+        (&["alice"], &loops, 65, "Received"),
+    ] {
+        let told = code(&deliver(&scratch, arguments, message), expected);
+        assert!(told.starts_with("mailbell: ") && told.contains(said), "{told}");
+    }
+    assert!(new(&scratch, "alice").is_empty() && journal(&scratch).is_empty());
+    let half = "x".repeat(60_000);
+    code(&deliver(&scratch, &["alice"], &half), 0);
+    let told = code(&deliver(&scratch, &["alice", "bob"], &half), 73);
+    assert!(told.contains("mailbox full"), "{told}");
+    assert_eq!((new(&scratch, "alice").len(), new(&scratch, "bob").len(), journal(&scratch).len()), (1, 0, 1));
+    assert!(files(&scratch.path("mail/alice/tmp")).is_empty() && files(&scratch.path("mail/bob/tmp")).is_empty());
+    fs::write(scratch.path("mailbell.toml"), "nonsense = 1\n").unwrap();
+    let told = code(&deliver(&scratch, &["alice"], "x"), 78);
+    assert!(told.contains("mailbell.toml:1: "), "{told}");
+    fs::write(scratch.path("mailbell.toml"), BASIC.replace("min_free = \"1MiB\"", "min_free = \"1000000GiB\""))
+        .unwrap();
+    code(&deliver(&scratch, &["alice"], "x"), 75);
+}
+
+#[test]
+fn deliveries_at_once_wait_for_each_other() {
+    let scratch = Scratch::prepared("at-once", BASIC);
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let scratch = &scratch;
+            scope.spawn(move || code(&deliver(scratch, &["alice"], &format!("Subject: {number}\n\n")), 0));
+        }
+    });
+    let records = journal(&scratch);
+    assert!(records.iter().map(|record| record["seq"].as_u64().unwrap()).eq(1..=8));
+    assert_eq!(new(&scratch, "alice").len(), 8);
+}
+
+#[test]
+fn beside_a_server_the_server_records() {
+    let server = Server::start("beside");
+    let told = server.run(&["deliver", "-f", "a@example.com", "alice", "team"], "Subject: beside\n\nx\n");
+    code(&told, 0);
+    let begin = Instant::now();
+    let records = wait_for("two records", || Some(server.records()).filter(|records| records.len() == 2));
+    assert!(begin.elapsed() < Duration::from_secs(1));
+    for record in &records {
+        assert_eq!((&record["via"], &record["subject"]), (&"deliver".into(), &"beside".into()));
+        assert_eq!(record["mail_from"], "a@example.com");
+    }
+    // What is said of one recipient is said of him alone.
+    code(&server.run(&["deliver", "carol@example.org"], "Subject: carol\n\nx\n"), 0);
+    let records = wait_for("the third", || Some(server.records()).filter(|records| records.len() == 3));
+    assert_eq!((&records[2]["rcpt_to"], &records[2]["mail_from"]), (&"carol@example.org".into(), &"".into()));
+    // Nothing comes twice, neither now nor at the next start.
+    let scratch = server.stop();
+    let server = Server::start_in(scratch, &[]);
+    server.send("alice@example.org", "Subject: last\n\nx\n");
+    assert_eq!(server.records().len(), 4);
+    server.stop();
+}
+
+fn sendmail(scratch: &Scratch, arguments: &[&str], message: &str) -> Output {
+    let link = scratch.path("sendmail");
+    if !link.exists() {
+        symlink(binary(), &link).unwrap();
+    }
+    let mut child = Command::new(&link)
+        .args(arguments)
+        .env("MAILBELL_CONFIG", scratch.path("mailbell.toml"))
+        .env("LOGNAME", "cron")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let _ = pipe.write_all(message.as_bytes());
+    drop(pipe);
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn cron_and_scripts_send_by_the_name_of_sendmail() {
+    let scratch = Scratch::prepared("sendmail", BASIC);
+    // As cron does.
+    let message = "To: alice\nSubject: Cron <alice@host> job\nContent-Type: text/plain\n\nout\n..\n.\nnot this\n";
+    code(&sendmail(&scratch, &["-FCronDaemon", "-odi", "-oem", "alice"], message), 0);
+    let text = fs::read_to_string(&new(&scratch, "alice")[0]).unwrap();
+    assert!(text.starts_with("Return-Path: <cron@mail.example.org>\n"), "{text}");
+    for line in ["\nFrom: \"CronDaemon\" <cron@mail.example.org>\n", "\nDate: ", "\nMessage-ID: <"] {
+        assert_eq!(text.matches(line).count(), 1, "{line:?} in {text}");
+    }
+    assert!(text.ends_with("\n\nout\n..\n"), "{text}");
+    // As a script does.
+    let message =
+        "From: Me <me@example.org>\nTo: Team: team@example.org;\nBcc: Carol <carol@example.org>\nSubject: x\n\n.\ny\n";
+    code(&sendmail(&scratch, &["-t", "-i", "-f", "bounce@example.org"], message), 0);
+    let records = journal(&scratch);
+    let told: Vec<_> = records[1..].iter().map(|record| record["user"].as_str().unwrap()).collect();
+    assert_eq!(told, ["alice", "bob", "carol"]);
+    assert_eq!((&records[1]["mail_from"], &records[1]["via"]), (&"bounce@example.org".into(), &"deliver".into()));
+    let text = fs::read_to_string(&new(&scratch, "carol")[0]).unwrap();
+    assert!(!text.to_lowercase().contains("bcc") && text.ends_with("\nSubject: x\n\n.\ny\n"), "{text}");
+    assert_eq!(text.matches("\nFrom: ").count(), 1);
+    // As somebody at a prompt does.
+    code(&run(&scratch.path("mailbell.toml"), &["sendmail", "bob"], "hello\n"), 0);
+    let text = fs::read_to_string(new(&scratch, "bob").last().unwrap()).unwrap();
+    assert!(text.contains("\nFrom: ") && text.ends_with("@mail.example.org\n\nhello\n"), "{text}");
+    for (arguments, expected) in [(&["-bs"][..], 64), (&["-t"], 64), (&["nobody"], 67), (&["-Z", "alice"], 64)] {
+        code(&sendmail(&scratch, arguments, "Subject: x\n\nx\n"), expected);
+    }
+    assert_eq!(journal(&scratch).len(), 5);
+}
+
+#[test]
+fn cat_prints_a_message_wherever_it_lies() {
+    let configuration = format!("{BASIC}[[watch]]\nuser = \"bob\"\nmaildir = \"home/Maildir\"\n");
+    let scratch = Scratch::prepared("cat", &configuration);
+    let cat = |id: &str| run(&scratch.path("mailbell.toml"), &["cat", id], "");
+    let long = "Subject: long\n\n".to_owned() + &"line\n".repeat(100_000);
+    code(&deliver(&scratch, &["alice"], &long), 0);
+    let id = journal(&scratch)[0]["id"].as_str().unwrap().to_owned();
+    let path = new(&scratch, "alice").remove(0);
+    let stored = fs::read(&path).unwrap();
+    let is_it = |id: &str| {
+        let output = cat(id);
+        code(&output, 0);
+        assert!(output.stdout == stored, "{id}: {} octets", output.stdout.len());
+    };
+    is_it(&id);
+    is_it(path.to_str().unwrap());
+    let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+    let seen = scratch.path(&format!("mail/alice/cur/{name}:2,S"));
+    fs::rename(&path, &seen).unwrap();
+    is_it(&id);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&stored).unwrap();
+    fs::write(&seen, gzip.finish().unwrap()).unwrap();
+    is_it(&id);
+    fs::create_dir_all(scratch.path("home/Maildir/new")).unwrap();
+    fs::write(scratch.path("home/Maildir/new/foreign.host"), "Subject: foreign\n").unwrap();
+    assert_eq!(cat("foreign.host").stdout, b"Subject: foreign\n");
+    for wrong in ["no-such-id", "", "../../mailbell.toml", &id[..id.len() - 1]] {
+        assert!(code(&cat(wrong), 66).contains("no message"));
+    }
+    code(&run(&scratch.path("mailbell.toml"), &["cat"], ""), 64);
+    // A reader that has seen enough is no failure.
+    let mut child = Command::new(binary())
+        .args(["cat", &id])
+        .env("MAILBELL_CONFIG", scratch.path("mailbell.toml"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut head = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut head).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn started_as_root_it_stores_as_the_user_of_the_server() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not root: not tested");
+        return;
+    }
+    let scratch = Scratch::prepared("as-user", &format!("user = \"nobody\"\n{BASIC}"));
+    let nobody = Command::new("id").args(["-u", "nobody"]).output().unwrap();
+    let nobody: u32 = String::from_utf8(nobody.stdout).unwrap().trim().parse().unwrap();
+    for folder in ["state", "mail"] {
+        fs::create_dir(scratch.path(folder)).unwrap();
+        std::os::unix::fs::chown(scratch.path(folder), Some(nobody), None).unwrap();
+    }
+    code(&deliver(&scratch, &["alice"], "Subject: x\n\n"), 0);
+    let file = &new(&scratch, "alice")[0];
+    let metadata = fs::metadata(file).unwrap();
+    assert_eq!((metadata.uid(), metadata.permissions().mode() & 0o777), (nobody, 0o640));
+    assert_eq!(fs::metadata(scratch.path("state/lock")).unwrap().uid(), nobody);
+    // What nobody may write is a matter of permission.
+    fs::set_permissions(scratch.path("mail"), fs::Permissions::from_mode(0o500)).unwrap();
+    code(&deliver(&scratch, &["bob"], "Subject: x\n\n"), 77);
+    fs::set_permissions(scratch.path("state"), fs::Permissions::from_mode(0)).unwrap();
+    code(&deliver(&scratch, &["alice"], "Subject: x\n\n"), 77);
+}
+
+/// Another program's deliveries, while a server runs: each one event, within a second, whoever's Maildir it is.
+#[test]
+fn another_programs_deliveries_ring() {
+    let configuration = format!("{BASIC}[[watch]]\nuser = \"bob\"\nmaildir = \"home/bob/Maildir\"\n");
+    let server = Server::start_in(Scratch::prepared("foreign", &configuration), &[]);
+    // The Maildir comes to be after the server.
+    let maildir = server.path("home/bob/Maildir");
+    for folder in ["tmp", "new", "cur"] {
+        fs::create_dir_all(maildir.join(folder)).unwrap();
+    }
+    let put = |maildir: &Path, name: &str| {
+        fs::write(maildir.join("tmp").join(name), format!("Subject: {name}\n\n")).unwrap();
+        fs::rename(maildir.join("tmp").join(name), maildir.join("new").join(name)).unwrap();
+    };
+    let rings = |count: usize| {
+        let begin = Instant::now();
+        let records = wait_for("the record", || Some(server.records()).filter(|records| records.len() >= count));
+        assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+        assert_eq!(records.len(), count);
+        records[count - 1].clone()
+    };
+    put(&maildir, "1.foreign");
+    let record = rings(1);
+    assert_eq!(
+        (&record["user"], &record["via"], &record["id"]),
+        (&"bob".into(), &"maildir".into(), &"1.foreign".into())
+    );
+    server.send("alice@example.org", "Subject: own\n\nx\n");
+    assert_eq!(rings(2)["via"], "smtp");
+    put(&server.path("mail/alice"), "2.foreign");
+    assert_eq!((&rings(3)["user"], &rings(3)["via"]), (&"alice".into(), &"maildir".into()));
+    // While it is down, and while it restarts.
+    let scratch = server.kill();
+    put(&scratch.path("home/bob/Maildir"), "3.foreign");
+    let server = Server::start_in(scratch, &[]);
+    put(&server.path("home/bob/Maildir"), "4.foreign");
+    let records = wait_for("both", || Some(server.records()).filter(|records| records.len() >= 5));
+    let subjects: Vec<_> = records.iter().map(|record| record["subject"].as_str().unwrap()).collect();
+    assert_eq!(subjects, ["1.foreign", "own", "2.foreign", "3.foreign", "4.foreign"]);
+    assert!(PATIENCE > Duration::from_secs(1));
+    server.stop();
+}
