@@ -1,5 +1,5 @@
 """Servers beside mailbell: Postfix hands mail over by LMTP and by pipe, HAProxy stands in front, Dovecot shares a Maildir."""
-import poplib, pwd, shutil, smtplib
+import poplib, shutil, smtplib
 
 from interop_lib.common import *
 
@@ -87,17 +87,21 @@ def handed_over(server, postfix, to, name, via, sender="alice@example.com"):
     return difference("the stored message", stored[stored.find(b"From: Alice"):], message.replace(b"\r\n", b"\n"))
 
 
-def postfix_hands_over(scratch):
-    # Postfix's pipe never runs a program as root, so mail is mail's here, as on a real machine it is mailbell's.
-    owner = pwd.getpwnam("mail")
+def of_mail(scratch):
+    """A server that becomes the user mail, as on a real machine it becomes mailbell: Postfix and Dovecot refuse to be root."""
     server = Mailbell(scratch, top='user = "mail"\ngroup = "mail"\n')
     for folder in ("state", "mail"):
         (scratch / folder).mkdir()
-        os.chown(scratch / folder, owner.pw_uid, owner.pw_gid)
-    for name in ("key.pem", "users"):
-        os.chown(scratch / name, owner.pw_uid, owner.pw_gid)
-    os.chown(scratch, owner.pw_uid, owner.pw_gid)
+    for path in (scratch, *scratch.iterdir()):
+        shutil.chown(path, "mail", "mail")
+    return server
+
+
+def postfix_hands_over(scratch):
+    server = of_mail(scratch)
     server.start()
+    # Its programs keep no group but postfix; as for a pipe of another program, the administrator opens the socket.
+    (scratch / "lmtp.sock").chmod(0o666)
     postfix = None
     try:
         # The user's own programs may not be where mail may go; a copy is.
@@ -196,7 +200,7 @@ def no_header(server):
 # ---- Dovecot on the same Maildir
 
 def dovecot_shares(scratch):
-    server = Mailbell(scratch)
+    server = of_mail(scratch)
     server.start()
     dovecot = None
     try:
@@ -206,7 +210,10 @@ def dovecot_shares(scratch):
         port = free_port()
         base = scratch / "dovecot"
         base.mkdir()
-        (base / "users").write_text("bob:{PLAIN}secret-b:0:0::/nonexistent::\n")
+        for folder in ("control", "index"):
+            (base / folder).mkdir()
+            shutil.chown(base / folder, "mail", "mail")
+        (base / "users").write_text("bob:{PLAIN}secret-b:mail:mail::/nonexistent::\n")
         (base / "conf").write_text(f"""
 protocols = pop3
 base_dir = {base}/run
@@ -214,15 +221,12 @@ state_dir = {base}/state
 log_path = {base}/dovecot.log
 listen = 127.0.0.1
 mail_location = maildir:{scratch}/mail/%u:CONTROL={base}/control/%u:INDEX={base}/index/%u
-first_valid_uid = 0
-first_valid_gid = 0
-mail_uid = 0
-mail_gid = 0
+first_valid_uid = 1
+first_valid_gid = 1
+mail_uid = mail
+mail_gid = mail
 ssl = no
 disable_plaintext_auth = no
-default_internal_user = root
-default_internal_group = root
-default_login_user = root
 mail_plugins = zlib
 service pop3-login {{
   chroot =
