@@ -53,7 +53,7 @@ queue_run_delay = 2s
 """)
         rows = [f"127.0.0.1:{self.port} inet n - n - - smtpd", "cleanup unix n - n - 0 cleanup", "qmgr unix n - n 2 1 qmgr",
                 "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce", "defer unix - - n - 0 bounce",
-                "trace unix - - n - 0 bounce", "proxymap unix - - n - - proxymap", "anvil unix - - n - 1 anvil",
+                "trace unix - - n - 0 bounce", "flush unix n - n 1000? 0 flush", "proxymap unix - - n - - proxymap", "anvil unix - - n - 1 anvil",
                 "smtp unix - - n - - smtp", "lmtp unix - - n - - lmtp", "error unix - - n - - error",
                 "retry unix - - n - - error", "scache unix - - n - 1 scache", "tlsmgr unix - - n 1000? 1 tlsmgr",
                 "virtual unix - n n - - virtual", "postlog unix-dgram n - n - 1 postlogd", *services]
@@ -111,7 +111,7 @@ def postfix_hands_over(scratch):
             scratch,
             {"example.org": f"lmtp:unix:{scratch}/lmtp.sock", "tcp.example.org": f"lmtp:inet:127.0.0.1:{server.ports['lmtp']}",
              "pipe.example.org": "mailbell:"},
-            [f"mailbell unix - n n - - pipe\n  user=mail null_sender= argv={binary} deliver -c {scratch}/mailbell.toml -f ${{sender}} ${{recipient}}"])
+            [f"mailbell unix - n n - - pipe\n  flags=R user=mail null_sender= argv={binary} deliver -c {scratch}/mailbell.toml -f ${{sender}} -- ${{recipient}}"])
         postfix.start()
         check("Postfix hands over by LMTP, unix socket", lambda: handed_over(server, postfix, "bob@example.org", "lmtp", "lmtp"))
         check("Postfix hands over by LMTP, TCP", lambda: handed_over(server, postfix, "bob@tcp.example.org", "lmtp-tcp", "lmtp"))
