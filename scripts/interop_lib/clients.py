@@ -13,9 +13,9 @@ def send_curl(s, m, tls):
 
 
 def send_swaks(s, m, tls):
-    # swaks takes a last line of one dot for the end of the data.
+    # swaks takes a last line of one dot for the end of the data, and ends the last line itself.
     m = m.removesuffix(b".\r\n")
-    (s.scratch / "swaks.eml").write_bytes(m.replace(b"\r\n", b"\n"))
+    (s.scratch / "swaks.eml").write_bytes(m.removesuffix(b"\r\n").replace(b"\r\n", b"\n"))
     extra = ["--tls", "--auth", "PLAIN", "--auth-user", "alice", "--auth-password", "secret-a"] if tls else []
     run(["swaks", "--server", "127.0.0.1", "--port", s.ports["submission" if tls else "smtp"], "--from",
          "alice@example.org", "--to", "bob@example.org", "--data", f"@{s.scratch / 'swaks.eml'}",

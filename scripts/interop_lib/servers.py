@@ -97,11 +97,15 @@ def of_mail(scratch):
     return server
 
 
+def open_socket(server):
+    """Postfix's programs are in no group but postfix, so an administrator opens the socket for them."""
+    (server.scratch / "lmtp.sock").chmod(0o666)
+
+
 def postfix_hands_over(scratch):
     server = of_mail(scratch)
     server.start()
-    # Its programs keep no group but postfix; as for a pipe of another program, the administrator opens the socket.
-    (scratch / "lmtp.sock").chmod(0o666)
+    open_socket(server)
     postfix = None
     try:
         # The user's own programs may not be where mail may go; a copy is.
@@ -138,6 +142,7 @@ def while_down(server, postfix):
     postfix.send("bob@example.org", MESSAGE % b"down")
     time.sleep(1)
     server.start()
+    open_socket(server)
     server.new_records(before, 1)
 
 
