@@ -1,0 +1,453 @@
+//! Pipes and hooks on the real binary: every line once, whatever the reader does and however the server ends.
+
+mod common;
+
+use common::{BASIC, PATIENCE, Scratch, Server, wait_for};
+use mailbell::journal::{Journal, Record};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn with_format(format: &str) -> String {
+    format!("{BASIC}format = '{format}'\n")
+}
+
+/// A reader that does not block: it is there even while no server is.
+fn reader(fifo: &Path) -> File {
+    OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(fifo).unwrap()
+}
+
+/// Reads until there are so many whole lines.
+fn take_lines(reader: &mut File, count: usize) -> Vec<String> {
+    let mut octets = Vec::new();
+    wait_for("lines", || {
+        // The server may be down just now, or have nothing to say.
+        let mut block = [0; 4096];
+        while octets.iter().filter(|octet| **octet == b'\n').count() < count {
+            // One octet at a time near the end, so that what is not asked for stays in the pipe.
+            match reader.read(&mut block[..1]) {
+                Ok(length) if length > 0 => octets.extend_from_slice(&block[..length]),
+                _ => return None,
+            }
+        }
+        Some(())
+    });
+    String::from_utf8(octets).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn rest(reader: &mut File) -> String {
+    let mut octets = Vec::new();
+    let _ = reader.read_to_end(&mut octets);
+    String::from_utf8(octets).unwrap()
+}
+
+fn seqs(from: usize, to: usize) -> Vec<String> {
+    (from..=to).map(|seq| seq.to_string()).collect()
+}
+
+fn message(subject: &str) -> String {
+    format!("Subject: {subject}\n\nx\n")
+}
+
+#[test]
+fn a_reader_that_stays_over_clean_restarts_gets_each_line_once() {
+    let mut server = Server::with("restarts", &with_format("{seq}"));
+    let mut reader = reader(&server.path("notify"));
+    let mut seen = Vec::new();
+    for round in 0..6 {
+        for _ in 0..4 {
+            server.send("alice@example.org", &message("x"));
+        }
+        // It reads a little more than half of what came, and the server stops while the rest is in the pipe.
+        seen.extend(take_lines(&mut reader, 2 + round % 2));
+        server = Server::start_in(server.stop(), &[]);
+    }
+    seen.extend(take_lines(&mut reader, 24 - seen.len()));
+    assert_eq!(seen, seqs(1, 24));
+    assert_eq!(rest(&mut reader), "");
+    server.stop();
+}
+
+#[test]
+fn a_line_that_is_half_read_at_a_clean_stop_is_read_to_its_end() {
+    let server = Server::with("half", &with_format("{seq} {subject}"));
+    let mut reader = reader(&server.path("notify"));
+    for subject in ["first", "second", "third"] {
+        server.send("alice@example.org", &message(subject));
+    }
+    let mut beginning = [0; 12];
+    wait_for("octets", || reader.read_exact(&mut beginning).ok());
+    assert_eq!(&beginning, b"1 first\n2 se");
+    let scratch = server.stop();
+    assert_eq!(rest(&mut reader), "cond\n");
+    let server = Server::start_in(scratch, &[]);
+    assert_eq!(take_lines(&mut reader, 1), ["3 third"]);
+    server.stop();
+}
+
+#[test]
+fn after_kill_9_every_line_comes_and_a_reader_that_stayed_gets_none_twice() {
+    let mut server = Server::with("kills", &with_format("{seq} {id}"));
+    let mut staying = reader(&server.path("notify"));
+    let mut seen = Vec::new();
+    for round in 0..8 {
+        for _ in 0..3 {
+            server.send("alice@example.org", &message("x"));
+        }
+        seen.extend(take_lines(&mut staying, 2 + round % 3));
+        server = Server::start_in(server.kill(), &[]);
+    }
+    seen.extend(take_lines(&mut staying, 24 - seen.len()));
+    let told = |server: &Server| -> Vec<String> {
+        server.records().iter().map(|record| format!("{} {}", record["seq"], record["id"].as_str().unwrap())).collect()
+    };
+    assert_eq!(seen, told(&server));
+    assert_eq!(rest(&mut staying), "");
+    // Without a reader the kernel drops what is in the pipe; it is told again, from the first line that was not read.
+    drop(staying);
+    for _ in 0..5 {
+        server.send("alice@example.org", &message("x"));
+    }
+    let mut leaving = reader(&server.path("notify"));
+    let two = take_lines(&mut leaving, 2);
+    std::thread::sleep(Duration::from_millis(100));
+    drop(leaving);
+    let server = Server::start_in(server.kill(), &[]);
+    let mut again = reader(&server.path("notify"));
+    let three = take_lines(&mut again, 3);
+    assert_eq!([two, three].concat(), told(&server)[24..]);
+    assert_eq!(rest(&mut again), "");
+    server.stop();
+}
+
+/// Fills the journal of a server that is down, as fast as the disk goes.
+fn fill(scratch: &Scratch, count: u64) {
+    let journal = Journal::open(&scratch.path("state/journal")).unwrap();
+    for _ in 0..count / 100 {
+        let mut records: Vec<Record> = (0..100)
+            .map(|n| {
+                let json = serde_json::json!({
+                    "seq": 0, "event": "MessageNew", "timestamp": "2026-11-23T08:44:59.000007Z", "user": "alice",
+                    "id": format!("1.M{n}"), "path": format!("/var/lib/mailbell/mail/alice/new/1.M{n},S=1,W=2"), "size": 3,
+                    "via": "smtp", "subject": "A subject of some length", "from": "a@example.com", "key": format!("mid:<{n}>"),
+                });
+                Record::parse(json.to_string().as_bytes()).unwrap()
+            })
+            .collect();
+        journal.append(&mut records).unwrap();
+    }
+}
+
+/// Resident memory, KiB.
+fn resident(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_hundred_thousand_events_wait_for_a_reader_and_cost_no_memory() {
+    const COUNT: u64 = 100_000;
+    let scratch = Server::with("backlog", &with_format("{seq} {path}")).stop();
+    // What the journal itself needs for so many records (duplicates, ids) is no subscriber's.
+    fill(&scratch, COUNT);
+    let without = Server::start_in(with_pipes(scratch, "pipe = []\n"), &[]);
+    std::thread::sleep(Duration::from_millis(500));
+    let base = resident(&without);
+    let server = Server::start_in(with_pipes(without.stop(), ""), &[]);
+    std::thread::sleep(Duration::from_millis(500));
+    let waiting = resident(&server);
+    let begin = Instant::now();
+    let mut lines = BufReader::new(File::open(server.path("notify")).unwrap()).lines();
+    for seq in 1..=COUNT {
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.starts_with(&format!("{seq} /")), "{line} is not {seq}");
+    }
+    println!("{COUNT} lines read in {:?}", begin.elapsed());
+    let after = resident(&server);
+    println!("resident: {base} KiB without a pipe, {waiting} KiB with {COUNT} waiting, {after} KiB when all were read");
+    assert!(waiting < base + 4096 && after < base + 4096, "the backlog is in memory");
+    server.stop();
+}
+
+/// The same configuration with other pipes: `extra` goes to the top, and an empty one keeps the pipe.
+fn with_pipes(scratch: Scratch, extra: &str) -> Scratch {
+    let file = scratch.path("mailbell.toml");
+    let whole = with_format("{seq} {path}");
+    let basic = whole.split("[[pipe]]").next().unwrap();
+    fs::write(file, if extra.is_empty() { whole.clone() } else { format!("{extra}{basic}") }).unwrap();
+    scratch
+}
+
+#[test]
+fn odd_headers_come_out_of_every_format_whole() {
+    let formats = ["inotify", "path", "tsv", "json", "{seq} {subject} {from}"];
+    let mut configuration = BASIC.split("[[pipe]]").next().unwrap().to_owned();
+    for (number, format) in formats.iter().enumerate() {
+        configuration += &format!("[[pipe]]\npath = 'pipe{number}'\nformat = '{format}'\n");
+    }
+    let server = Server::with("odd", &configuration);
+    let subjects = [
+        "a\ttab and\n a fold\n\tand another",
+        "\u{1b}[2J\u{1b}]0;title\u{7} bell",
+        "$(touch /tmp/never) `id` ; rm -rf * | & > < \\ \" ' #",
+        "=?utf-8?q?=00=0A=0Dnew_line=1B[31m?= =?iso-2022-jp?b?GyRCRnxLXBsoQg==?=",
+        "{\"seq\":9}",
+        "-",
+    ];
+    let long = "long ".repeat(2_000);
+    for subject in subjects.into_iter().chain([&*long]) {
+        server.send("alice@example.org", &format!("Subject: {subject}\nFrom: \"Ä, {subject}\" <a@x>\n\nx\n"));
+    }
+    let mut talk = server.smtp();
+    talk.expect("220");
+    talk.say("HELO x", "250");
+    talk.say("MAIL FROM:<a@x>", "250");
+    talk.say("RCPT TO:<bob@example.org>", "250");
+    talk.say("DATA", "354");
+    talk.write(b"Subject: \xff\xfe\x80 latin \xe4 and NUL \x00\r\n\r\nx\r\n");
+    talk.say(".", "250");
+    let count = subjects.len() + 2;
+    let records = server.records();
+    assert_eq!(records.len(), count);
+    for (number, format) in formats.iter().enumerate() {
+        let lines = take_lines(&mut reader(&server.path(&format!("pipe{number}"))), count);
+        for (line, record) in lines.iter().zip(&records) {
+            assert!(line.len() < 4096, "{line}");
+            let tab = |letter: char| *format == "tsv" && letter == '\t';
+            assert!(!line.chars().any(|letter| letter.is_control() && !tab(letter)), "{line:?}");
+            let path = record["path"].as_str().unwrap();
+            match *format {
+                "path" => assert_eq!(line, path),
+                "inotify" => {
+                    let words: Vec<_> = line.splitn(3, ' ').collect();
+                    assert_eq!((format!("{}{}", words[0], words[2]), words[1]), (path.to_owned(), "MOVED_TO"));
+                }
+                "tsv" => {
+                    let columns: Vec<_> = line.split('\t').collect();
+                    assert!(columns.len() == 11 && columns.iter().all(|column| !column.is_empty()), "{line:?}");
+                    assert_eq!((columns[0].to_owned(), columns[10]), (record["seq"].to_string(), path));
+                }
+                "json" => {
+                    let value: serde_json::Value = serde_json::from_str(line).unwrap();
+                    assert_eq!((&value["path"], &value["seq"]), (&record["path"], &record["seq"]));
+                    let said = value["subject"].as_str().unwrap();
+                    let whole = record["subject"].as_str().unwrap();
+                    assert!(said == whole || said.ends_with("...") && whole.starts_with(said.trim_end_matches("...")));
+                }
+                _ => assert!(line.starts_with(&format!("{} ", record["seq"]))),
+            }
+        }
+    }
+    assert!(!Path::new("/tmp/never").exists());
+    // What jq and a shell make of them.
+    let watch = |format: &str, script: &str| {
+        let script = format!(
+            "{} watch -c {} --from all --count {count} --format {format} | {script}",
+            common::binary().display(),
+            server.path("mailbell.toml").display()
+        );
+        let output = Command::new("bash").args(["-c", &script]).stderr(Stdio::inherit()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    if Command::new("jq").arg("--version").output().is_ok() {
+        assert_eq!(watch("json", "jq -r .id").lines().count(), count);
+    }
+    let read = "while read -r dir event file; do test -f \"$dir$file\" && echo \"$event\"; done";
+    assert_eq!(watch("inotify", read), "MOVED_TO\n".repeat(count));
+    server.stop();
+}
+
+#[test]
+fn readers_as_people_write_them() {
+    let server = Server::start("shells");
+    let fifo = server.path("notify");
+    let shell = |script: &str| {
+        let script = script.replace("FIFO", fifo.to_str().unwrap());
+        Command::new("bash").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let output = |child: std::process::Child| String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    // The loop of the README, with a reader that is there before the mail.
+    let loops =
+        shell("while read -r dir event file; do cat \"$dir$file\" | grep ^Subject; ((++n == 2)) && exit; done < FIFO");
+    for subject in ["one", "two", "three", "four", "five"] {
+        server.send("alice@example.org", &message(subject));
+    }
+    assert_eq!(output(loops), "Subject: one\nSubject: two\n");
+    // One line for each opening: `read` takes no more than its line.
+    let once = "read -r dir event file < FIFO; grep ^Subject \"$dir$file\"";
+    assert_eq!(output(shell(&format!("{once}; {once}"))), "Subject: three\nSubject: four\n");
+    // `head` takes all that is there and throws away what it does not print: gone is gone.
+    server.send("alice@example.org", &message("six"));
+    wait_for("six in the pipe", || (rustix::io::ioctl_fionread(reader(&fifo)).unwrap() > 100).then_some(()));
+    assert_eq!(output(shell("head -n1 FIFO")).lines().count(), 1);
+    // `cat` sees no end while the server lives.
+    let mut cat = shell("exec cat FIFO");
+    server.send("alice@example.org", &message("seven"));
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(cat.try_wait().unwrap().is_none());
+    server.stop();
+    assert_eq!(output(cat).lines().count(), 1);
+}
+
+#[test]
+fn each_pipe_has_its_own_reader_and_a_reload_adds_and_removes_them() {
+    let base = with_format("{seq} one");
+    let second = "[[pipe]]\npath = 'second'\nformat = '{seq} two'\nmode = '0600'\nusers = ['bob']\n";
+    let server = Server::with("reload", &base);
+    let mut one = reader(&server.path("notify"));
+    let mut session = server.smtp();
+    session.expect("220");
+    server.send("alice@example.org", &message("x"));
+    let reload = |configuration: &str| {
+        fs::write(server.path("mailbell.toml"), configuration).unwrap();
+        let before = server.log().matches("reloaded").count();
+        server.signal("HUP");
+        wait_for("the reload", || (server.log().matches("reloaded").count() > before).then_some(()));
+    };
+    reload(&format!("{base}{second}"));
+    let mut two = reader(&server.path("second"));
+    assert_eq!(fs::metadata(server.path("second")).unwrap().permissions().mode() & 0o777, 0o600);
+    server.send("alice@example.org", &message("x"));
+    server.send("bob@example.org", &message("x"));
+    assert_eq!(take_lines(&mut two, 1), ["3 two"]);
+    assert_eq!(take_lines(&mut one, 2), ["1 one", "2 one"]);
+    // The first one is taken out with a line in it, and put back.
+    reload(&format!("pipe = []\n{}", BASIC.split("[[pipe]]").next().unwrap()));
+    wait_for("the line to be taken out", || rest(&mut one).is_empty().then_some(()));
+    assert!(server.path("notify").exists() && server.path("second").exists());
+    server.send("bob@example.org", &message("x"));
+    reload(&format!("{base}{second}"));
+    assert_eq!(take_lines(&mut one, 2), ["3 one", "4 one"]);
+    assert_eq!(take_lines(&mut two, 1), ["4 two"]);
+    session.say("NOOP", "250");
+    server.stop();
+}
+
+#[test]
+fn a_hook_gets_the_message_and_is_never_in_its_way() {
+    let hooks = r#"
+[[hook]]
+name = "good"
+command = ["./good", "argument"]
+[[hook]]
+name = "event"
+command = ["/bin/sh", "-c", "cat > $MAILBELL_USER.json"]
+stdin = "event"
+[[hook]]
+name = "stuck"
+command = ["/bin/sleep", "1000"]
+stdin = "none"
+[[hook]]
+name = "bad"
+command = ["/bin/sh", "-c", "echo oh no >&2; exit 3"]
+retry = "1s..1s"
+give_up = "1s"
+match = { subject = "*BAD*" }
+"#;
+    let scratch = Scratch::prepared("hooks", &format!("{}{hooks}", with_format("{seq}")));
+    let folder = scratch.0.display().to_string();
+    fs::write(
+        scratch.path("good"),
+        format!(
+            "#!/bin/sh\ncat > {folder}/$MAILBELL_SEQ.eml; env | grep ^MAILBELL_ | sort > {folder}/$MAILBELL_SEQ.env\n"
+        ),
+    )
+    .unwrap();
+    fs::set_permissions(scratch.path("good"), fs::Permissions::from_mode(0o755)).unwrap();
+    let file = scratch.path("mailbell.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("$MAILBELL_USER.json", &format!("{folder}/$MAILBELL_USER.json"))).unwrap();
+    let server = Server::start_in(scratch, &[]);
+    let begin = Instant::now();
+    for subject in ["first", "a bad one", "third"] {
+        server.send("alice@example.org", &message(subject));
+    }
+    assert!(begin.elapsed() < PATIENCE / 3, "a stuck hook is nobody's business");
+    for (number, record) in server.records().iter().enumerate() {
+        let path = server.path(&format!("{}.env", number + 1));
+        let env = wait_for("the hook", || fs::read_to_string(&path).ok().filter(|text| text.contains("MAILBELL_VIA")));
+        let stored = fs::read(record["path"].as_str().unwrap()).unwrap();
+        assert_eq!(fs::read(server.path(&format!("{}.eml", number + 1))).unwrap(), stored);
+        assert_eq!(
+            env.lines().count(),
+            record.as_object().unwrap().len() + usize::from(env.contains("MAILBELL_CONFIG"))
+        );
+        for (name, value) in record.as_object().unwrap() {
+            let value = value.as_str().map_or_else(|| value.to_string().replace("null", ""), str::to_owned);
+            let line = format!("MAILBELL_{}={value}", name.to_uppercase());
+            assert!(env.lines().any(|found| found == line), "{line} is not in\n{env}");
+        }
+    }
+    let status =
+        || -> serde_json::Value { serde_json::from_slice(&server.run(&["status", "--json"], "").stdout).unwrap() };
+    let bad = wait_for("the bad one to be given up", || {
+        let subscribers = status()["subscribers"].as_array().unwrap().clone();
+        let bad = subscribers.into_iter().find(|subscriber| subscriber["name"] == "hook:bad").unwrap();
+        (bad["given_up"] == 1 && bad["last_seq"] == 3).then_some(bad)
+    });
+    assert_eq!((&bad["retries"], &bad["backlog"]), (&2.into(), &0.into()), "{bad}");
+    let event: serde_json::Value = serde_json::from_slice(&fs::read(server.path("alice.json")).unwrap()).unwrap();
+    assert_eq!(event["seq"], 3);
+    let log = server.log();
+    assert!(log.contains("hook bad: seq 2: oh no") && log.contains("given up after 2 tries"), "{log}");
+    let stuck = wait_for("the stuck one's state", || {
+        let subscribers = status()["subscribers"].as_array().unwrap().clone();
+        subscribers.into_iter().find(|subscriber| subscriber["name"] == "hook:stuck")
+    });
+    assert_eq!((&stuck["last_seq"], &stuck["backlog"]), (&0.into(), &3.into()));
+    assert!(stuck["oldest_unread"].is_string());
+    server.stop();
+}
+
+#[test]
+fn an_idle_server_with_unread_lines_sleeps() {
+    let server = Server::start("idle");
+    server.send("alice@example.org", &message("x"));
+    wait_for("the line", || (rustix::io::ioctl_fionread(reader(&server.path("notify"))).unwrap() > 0).then_some(()));
+    // The journal is synced within a second; after that there is nothing to do.
+    std::thread::sleep(Duration::from_secs(2));
+    let subscriber = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().flatten();
+        let mut found = Vec::new();
+        for task in tasks {
+            let name = fs::read_to_string(task.path().join("comm")).unwrap();
+            if name.trim().ends_with("notify") {
+                let status = fs::read_to_string(task.path().join("status")).unwrap();
+                found.extend(status.lines().find(|line| line.starts_with("voluntary")).map(str::to_owned));
+            }
+        }
+        found
+    };
+    let before = subscriber();
+    assert_eq!(before.len(), 1);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(subscriber(), before);
+    server.stop();
+}
+
+#[test]
+fn a_fifo_that_is_taken_away_comes_back() {
+    let server = Server::with("away", &with_format("{seq}"));
+    server.send("alice@example.org", &message("x"));
+    fs::remove_file(server.path("notify")).unwrap();
+    wait_for("the FIFO", || server.path("notify").exists().then_some(()));
+    server.send("alice@example.org", &message("x"));
+    assert_eq!(take_lines(&mut reader(&server.path("notify")), 2), ["1", "2"]);
+    assert!(server.log().contains("taken away"));
+    server.stop();
+}
+
+#[test]
+fn what_is_no_fifo_is_refused_with_a_sentence() {
+    let scratch = Scratch::prepared("no-fifo", BASIC);
+    File::create(scratch.path("notify")).unwrap().write_all(b"precious").unwrap();
+    let output = common::run(&scratch.path("mailbell.toml"), &["serve"], "");
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("notify: there is something here that is no FIFO"), "{said}");
+    assert_eq!(fs::read(scratch.path("notify")).unwrap(), b"precious");
+}
