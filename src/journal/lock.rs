@@ -4,6 +4,7 @@
 //! because a delivery waits for another delivery but not for a server, which records the delivery itself.
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, test_kill_process};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -82,11 +83,14 @@ impl Lock {
             let mut text = String::new();
             file.rewind()?;
             file.read_to_string(&mut text)?;
-            if text.starts_with(SERVER) {
+            let server = text.strip_prefix(SERVER).map(str::trim);
+            // A program that a hook runs has every descriptor for a moment, between fork and exec, and may outlive the
+            // server by as long.
+            if server.is_some_and(is_running) {
                 return Err(Held::ByServer);
             }
             if Instant::now() >= end {
-                return Err(Held::TooLong);
+                return Err(if server.is_some() { Held::ByServer } else { Held::TooLong });
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -95,4 +99,10 @@ impl Lock {
         file.write_all(holder.as_bytes())?;
         Ok(Lock { _file: file })
     }
+}
+
+/// Whether there is such a process; a text that is no number may be one.
+fn is_running(pid: &str) -> bool {
+    let pid = pid.parse().ok().and_then(Pid::from_raw);
+    pid.is_none_or(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
