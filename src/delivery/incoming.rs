@@ -37,6 +37,9 @@ pub struct Incoming<'a> {
     failure: Option<Failure>,
 }
 
+/// Who gets the message, the room claimed for it in their Maildirs, and the users who have none.
+type Claimed<'a> = (Vec<&'a Recipient>, Vec<Claim>, Vec<String>);
+
 /// The file that the message is written to.
 #[derive(Debug)]
 struct Begun {
@@ -186,7 +189,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// Who gets the message, room in their Maildirs for `octets`, and the users who have none.
-    fn claim(&self, octets: u64) -> Result<(Vec<&Recipient>, Vec<Claim>, Vec<String>), Failure> {
+    fn claim(&self, octets: u64) -> Result<Claimed<'_>, Failure> {
         let (mut recipients, mut claims, mut over_quota) = (Vec::new(), Vec::new(), Vec::new());
         for to in &self.envelope.recipients {
             match self.delivery.quota.claim(&self.delivery.maildir(&to.user), octets) {

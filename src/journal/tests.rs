@@ -423,6 +423,18 @@ fn a_server_that_was_killed_is_waited_for_while_its_child_has_the_lock() {
 }
 
 #[test]
+fn a_cursor_that_a_killed_process_leaves_held_for_a_moment_is_waited_for() {
+    let scratch = Scratch::new("moment");
+    let cursor = Cursor::open(&scratch.0, "x", || 7).unwrap();
+    let leaving = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        drop(cursor);
+    });
+    assert_eq!(Cursor::open(&scratch.0, "x", || 0).unwrap().place(), Place::at(7));
+    leaving.join().unwrap();
+}
+
+#[test]
 fn ten_thousand_records_are_appended_and_followed_in_one_go() {
     let scratch = Scratch::new("many");
     let journal = Journal::open(&scratch.journal()).unwrap();

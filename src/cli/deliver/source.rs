@@ -49,7 +49,7 @@ impl<R: Read> Source<R> {
     }
 
     /// The sender in the `From ` line that was at the top.
-    pub fn from_line_sender(&self) -> Option<String> {
+    pub fn mbox_sender(&self) -> Option<String> {
         let line = std::str::from_utf8(self.from_line.as_deref()?).ok()?;
         let sender = line.split(' ').nth(1)?.trim();
         // Postfix and others write this for the null path.
@@ -102,7 +102,7 @@ mod tests {
             whole.extend_from_slice(&part);
         }
         assert!(!source.next(&mut part).unwrap());
-        (whole, source.from_line_sender())
+        (whole, source.mbox_sender())
     }
 
     #[test]
