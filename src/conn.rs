@@ -294,7 +294,7 @@ impl Conn {
     /// Message data: whatever is there, at least one octet, to be taken with [`Conn::consume`].
     ///
     /// `received` is how much of this message has come so far and `began` when it began: a sender slower than
-    /// [`MIN_DATA_RATE`] past its first timeout's patience is not waited for.
+    /// `MIN_DATA_RATE` past its first timeout's patience is not waited for.
     ///
     /// # Errors
     ///
