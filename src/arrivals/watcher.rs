@@ -112,8 +112,8 @@ impl Watcher {
     /// Goes on until it is told to stop.
     pub fn run(mut self, orders: &Orders) {
         loop {
-            self.wait(orders);
-            for order in orders.take() {
+            let ordered = self.wait(orders);
+            for order in if ordered { orders.take() } else { Vec::new() } {
                 match order {
                     Order::Watch(watched) => self.watch(watched),
                     Order::Scan => self.scan_all(),
@@ -130,8 +130,8 @@ impl Watcher {
         }
     }
 
-    /// Sleeps until there are orders or events, or something is due.
-    fn wait(&self, orders: &Orders) {
+    /// Sleeps until there are orders or events, or something is due. True: there are orders.
+    fn wait(&self, orders: &Orders) -> bool {
         let due = self.unsure.iter().map(|unsure| unsure.due).chain(self.slow_at).min();
         let timeout = due.map(|due| {
             let time = due.saturating_duration_since(Instant::now());
@@ -148,7 +148,9 @@ impl Watcher {
         {
             log::error!("arrivals: poll: {error}");
             std::thread::sleep(SLOW);
+            return true;
         }
+        !fds[0].revents().is_empty()
     }
 
     /// Watches a Maildir, anew if it was watched.

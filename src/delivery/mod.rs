@@ -189,12 +189,15 @@ impl Envelope {
 /// Octets that the disk of a folder has for us. A folder that is not there yet will be on the disk of the next one
 /// above. What cannot be told is no reason to refuse mail.
 fn free_space(folder: &Path) -> u64 {
-    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
-    match rustix::fs::statvfs(there) {
-        Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
-        Err(error) => {
-            log::warn!("{}: free space is not to be known: {error}", there.display());
-            u64::MAX
+    for there in folder.ancestors() {
+        match rustix::fs::statvfs(there) {
+            Ok(stat) => return stat.f_bavail.saturating_mul(stat.f_frsize),
+            Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => {
+                log::warn!("{}: free space is not to be known: {error}", there.display());
+                break;
+            }
         }
     }
+    u64::MAX
 }

@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 /// How long a delivery may hold the lock while others wait. It holds it for milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the lock may outlive a server that was killed: a program that it was starting at that moment holds a copy of
+/// all its descriptors until exec(2) closes them.
+const INHERITED: Duration = Duration::from_secs(2);
+
 const SERVER: &str = "serve";
 
 /// The right to write, until it is dropped.
@@ -82,7 +86,8 @@ impl Lock {
             let mut text = String::new();
             file.rewind()?;
             file.read_to_string(&mut text)?;
-            if text.starts_with(SERVER) {
+            let server = text.strip_prefix(SERVER);
+            if server.is_some_and(|pid| is_alive(pid) || Instant::now() >= end - PATIENCE + INHERITED) {
                 return Err(Held::ByServer);
             }
             if Instant::now() >= end {
@@ -94,5 +99,36 @@ impl Lock {
         file.rewind()?;
         file.write_all(holder.as_bytes())?;
         Ok(Lock { _file: file })
+    }
+}
+
+/// Whether the process whose number this is exists. Where numbers mean something else (another container), it does not,
+/// which only makes the answer late.
+fn is_alive(pid: &str) -> bool {
+    let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_server_s_lock_is_waited_for_and_a_living_one_s_is_not() {
+        let state = std::env::temp_dir().join(format!("mailbell-lock-{}", std::process::id()));
+        let held = Lock::for_server(&state).unwrap();
+        let begin = Instant::now();
+        assert!(matches!(Lock::for_server(&state), Err(Held::ByServer)));
+        assert!(begin.elapsed() < INHERITED / 2);
+        // A number that no process has: what a dead server would have left.
+        fs::write(state.join("lock"), "serve 4194999\n").unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(100));
+                drop(held);
+            });
+            Lock::for_server(&state).unwrap();
+        });
+        fs::remove_dir_all(state).unwrap();
     }
 }
