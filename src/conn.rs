@@ -5,7 +5,7 @@
 
 use crate::line::{Buffer, Line};
 use crate::tls;
-use rustix::net::{Shutdown, sockopt};
+use rustix::net::{RecvFlags, Shutdown, sockopt};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
@@ -61,19 +61,23 @@ impl From<io::Error> for Error {
     }
 }
 
-/// A blocking stream socket, TCP or unix.
-#[derive(Debug)]
-struct Socket(OwnedFd);
+/// A blocking stream socket, TCP or unix, as the layers above read and write it.
+struct Stream<'a> {
+    socket: &'a OwnedFd,
+    /// DONTWAIT, or none.
+    flags: RecvFlags,
+}
 
-impl Read for &Socket {
+impl Read for Stream<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut *into))?)
+        let (count, _) = rustix::io::retry_on_intr(|| rustix::net::recv(self.socket, &mut *into, self.flags))?;
+        Ok(count)
     }
 }
 
-impl Write for &Socket {
+impl Write for Stream<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::retry_on_intr(|| rustix::io::write(&self.0, octets))?)
+        Ok(rustix::io::retry_on_intr(|| rustix::io::write(self.socket, octets))?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -84,7 +88,7 @@ impl Write for &Socket {
 /// What others may know of a connection, and do to it: the event loop keeps one for every session.
 #[derive(Debug)]
 pub struct Peer {
-    socket: Socket,
+    socket: OwnedFd,
     /// Milliseconds after `epoch` since when the worker waits for a command; [`BUSY`] while it does something.
     waiting: AtomicU64,
     stop: AtomicBool,
@@ -96,26 +100,25 @@ const BUSY: u64 = u64::MAX;
 impl Peer {
     /// Takes over an accepted, blocking socket.
     pub fn new(socket: OwnedFd) -> Peer {
-        Peer {
-            socket: Socket(socket),
-            waiting: AtomicU64::new(BUSY),
-            stop: AtomicBool::new(false),
-            epoch: Instant::now(),
-        }
+        Peer { socket, waiting: AtomicU64::new(BUSY), stop: AtomicBool::new(false), epoch: Instant::now() }
     }
 
     /// Ends the session at its next command: at once when it waits for one, else when what it does is done.
     pub fn stop(&self) {
         self.stop.store(true, SeqCst);
         if self.waiting.load(SeqCst) != BUSY {
-            let _ = rustix::net::shutdown(&self.socket.0, Shutdown::Read);
+            let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
         }
     }
 
     /// Cuts the connection now, whatever it is doing.
     pub fn cut(&self) {
         self.stop.store(true, SeqCst);
-        let _ = rustix::net::shutdown(&self.socket.0, Shutdown::Both);
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+    }
+
+    fn stream(&self, flags: RecvFlags) -> Stream<'_> {
+        Stream { socket: &self.socket, flags }
     }
 
     /// How long the peer has let the server wait for a command; `None` while a command is being served.
@@ -128,7 +131,7 @@ impl Peer {
 
     /// Writes a last line past all queues, as far as it goes without waiting; for a session whose worker failed.
     pub fn last_words(&self, line: &str) {
-        let _ = rustix::net::send(&self.socket.0, line.as_bytes(), rustix::net::SendFlags::DONTWAIT);
+        let _ = rustix::net::send(&self.socket, line.as_bytes(), rustix::net::SendFlags::DONTWAIT);
     }
 }
 
@@ -193,7 +196,7 @@ impl Conn {
         let deadline = self.deadline(Instant::now());
         while session.is_handshaking() {
             self.arm(deadline)?;
-            session.exchange(&mut &self.peer.socket)?;
+            session.exchange(&mut self.peer.stream(RecvFlags::empty()))?;
         }
         self.tls = Some(session);
         Ok(())
@@ -241,7 +244,7 @@ impl Conn {
             return Ok(true);
         }
         let patience = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
-        let mut fds = [PollFd::new(&self.peer.socket.0, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.peer.socket, PollFlags::IN)];
         let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience))).map_err(io::Error::from)?;
         Ok(ready > 0)
     }
@@ -267,7 +270,7 @@ impl Conn {
                 break Ok(());
             }
             let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-            let mut fds = [PollFd::new(&self.peer.socket.0, awaited)];
+            let mut fds = [PollFd::new(&self.peer.socket, awaited)];
             if let Err(error) = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&left))) {
                 break Err(io::Error::from(error).into());
             }
@@ -303,7 +306,8 @@ impl Conn {
             let deadline = (began + patience).min(now + self.command_timeout).min(self.session_end);
             self.flush()?;
             self.arm(deadline)?;
-            self.receive(if received == 0 { FIRST_DATA_BLOCK } else { DATA_BLOCK })?;
+            let block = if received == 0 { FIRST_DATA_BLOCK } else { DATA_BLOCK };
+            self.receive(block, RecvFlags::empty())?;
         }
         Ok(self.input.bytes())
     }
@@ -346,7 +350,7 @@ impl Conn {
         if self.output.is_empty() {
             return Ok(());
         }
-        let mut socket = &self.peer.socket;
+        let mut socket = self.peer.stream(RecvFlags::empty());
         match &mut self.tls {
             None => {
                 let mut rest = &self.output[..];
@@ -381,22 +385,31 @@ impl Conn {
     pub fn close(&mut self) {
         let _ = self.flush();
         if let Some(session) = &mut self.tls {
-            session.close(&mut &self.peer.socket);
+            session.close(&mut self.peer.stream(RecvFlags::empty()));
         }
-        let _ = rustix::net::shutdown(&self.peer.socket.0, Shutdown::Write);
+        let _ = rustix::net::shutdown(&self.peer.socket, Shutdown::Write);
     }
 
     /// Reads into the input for a command, interruptible by [`Peer::stop`].
     fn receive_command(&mut self, deadline: Instant) -> Result<(), Error> {
         self.flush()?;
         if self.output.capacity() > Buffer::BLOCK {
-            self.output = Vec::new();
+            // A client that pipelines has sent more by now, and the queue is wanted again at once.
+            match self.receive(Buffer::BLOCK, RecvFlags::DONTWAIT) {
+                Err(Error::Timeout) => self.output = Vec::new(),
+                Ok(()) if self.peer.stop.load(SeqCst) => return Err(Error::Stopping),
+                received => return received,
+            }
         }
         self.arm(deadline)?;
         let since = self.peer.epoch.elapsed().as_millis() as u64;
         self.peer.waiting.store(since, SeqCst);
         // The order matters: `Peer::stop` sets its flag first and looks at `waiting` second.
-        let received = if self.peer.stop.load(SeqCst) { Err(Error::Stopping) } else { self.receive(Buffer::BLOCK) };
+        let received = if self.peer.stop.load(SeqCst) {
+            Err(Error::Stopping)
+        } else {
+            self.receive(Buffer::BLOCK, RecvFlags::empty())
+        };
         self.peer.waiting.store(BUSY, SeqCst);
         match received {
             Err(Error::Closed) if self.peer.stop.load(SeqCst) => Err(Error::Stopping),
@@ -405,8 +418,8 @@ impl Conn {
     }
 
     /// One read of up to `block` octets or more into the input.
-    fn receive(&mut self, block: usize) -> Result<(), Error> {
-        let mut socket = &self.peer.socket;
+    fn receive(&mut self, block: usize, flags: RecvFlags) -> Result<(), Error> {
+        let mut socket = self.peer.stream(flags);
         let space = self.input.space(block);
         let count = match &mut self.tls {
             None => socket.read(space)?,
@@ -430,7 +443,7 @@ impl Conn {
         let early = self.receive_timeout + Duration::from_secs(1) < left.min(self.command_timeout);
         if late || early {
             let left = left.max(Duration::from_millis(1));
-            sockopt::set_socket_timeout(&self.peer.socket.0, sockopt::Timeout::Recv, Some(left))
+            sockopt::set_socket_timeout(&self.peer.socket, sockopt::Timeout::Recv, Some(left))
                 .map_err(io::Error::from)?;
             self.receive_timeout = left;
         }
@@ -470,3 +483,6 @@ impl fmt::Display for Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

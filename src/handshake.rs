@@ -35,20 +35,19 @@ pub fn serve(service: &Service, accepted: Accepted) {
     if let Some(address) = client.ip()
         && service.config.proxy_trusted.iter().any(|network| network.contains(address))
     {
-        match proxied(&socket) {
-            Ok(Source::Proxy) => {}
-            Ok(Source::Client(true_client)) => {
-                client = Client::Net(true_client.ip().to_canonical());
-                if let Err(refusal) = ticket.move_to(true_client.ip()) {
-                    service.counters.connections_refused.one();
-                    log::warn!("{door}: {client} refused: too many connections from its address");
-                    return Peer::new(socket).last_words(refusal_line(door, refusal));
-                }
-            }
+        let address = match proxied(&socket) {
+            Ok(Source::Proxy) => address,
+            Ok(Source::Client(true_client)) => true_client.ip().to_canonical(),
             Err(fault) => {
                 log::warn!("{door}: {client} is a trusted proxy, but sent no PROXY header: {fault}");
                 return;
             }
+        };
+        client = Client::Net(address);
+        if let Err(refusal) = ticket.move_to(address) {
+            service.counters.connections_refused.one();
+            log::warn!("{door}: {client} refused: too many connections from its address");
+            return Peer::new(socket).last_words(refusal_line(door, refusal));
         }
     }
     let peer = Arc::new(Peer::new(socket));

@@ -293,3 +293,22 @@ fn a_proxy_that_is_trusted_tells_the_true_client() {
     assert!(liar.is_closed());
     server.stop();
 }
+
+#[test]
+fn behind_a_proxy_the_limit_by_address_is_that_of_the_true_one() {
+    let sections = "[proxy]\ntrusted = [\"127.0.0.0/8\"]\n[limits]\nconnections_per_ip = 1\n";
+    let server = Server::with("proxy-limit", &format!("{BASIC}{sections}"));
+    let come = |header: &str, expected: &str| {
+        let mut talk = server.smtp();
+        talk.write(header.as_bytes());
+        talk.expect(expected);
+        talk
+    };
+    let client = "PROXY TCP4 192.0.2.9 192.0.2.1 4711 25\r\n";
+    let _first = come(client, "220");
+    come(client, "421");
+    // Without a client the proxy speaks for itself.
+    let _proxy = come("PROXY UNKNOWN\r\n", "220");
+    come("PROXY UNKNOWN\r\n", "421");
+    server.stop();
+}

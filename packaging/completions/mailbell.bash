@@ -11,7 +11,7 @@ _mailbell() {
         return
     fi
     case $previous in
-    -c | --config)
+    -c | --config | -C)
         COMPREPLY=($(compgen -f -- "$current"))
         return
         ;;
@@ -20,14 +20,20 @@ _mailbell() {
         return
         ;;
     --from)
+        [ "$command" = watch ] || return
         COMPREPLY=($(compgen -W "now all" -- "$current"))
+        return
+        ;;
+    --match)
+        compopt -o nospace
+        COMPREPLY=($(compgen -S = -W "from to subject rcpt_to mail_from via client auth message_id content_type key" -- "$current"))
         return
         ;;
     --user)
         COMPREPLY=($(compgen -W "$(mailbell user list 2>/dev/null)" -- "$current"))
         return
         ;;
-    --cursor | --count | -f) return ;;
+    --cursor | --count | -f | -r | -F) return ;;
     esac
     case $command in
     serve) words="-c --config -h --help" ;;
@@ -49,11 +55,11 @@ _mailbell() {
                 return
             fi
         done
-        words="-c --config --from --cursor --user --format --count -- -h --help"
+        words="-c --config --from --cursor --user --match --format --count -- -h --help"
         ;;
     cat) words="-c --config -h --help" ;;
-    deliver) words="-c --config -f -h --help $(mailbell user list 2>/dev/null)" ;;
-    sendmail) words="-c --config -t -i -oi -f -bm -h --help $(mailbell user list 2>/dev/null)" ;;
+    deliver) words="-c --config -f --from -h --help $(mailbell user list 2>/dev/null)" ;;
+    sendmail) words="-C -t -i -oi -f -r -F -bm --help $(mailbell user list 2>/dev/null)" ;;
     status) words="-c --config --json -h --help" ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))

@@ -15,7 +15,7 @@ complete -c mailbell -n __fish_use_subcommand -a status -d 'Show sessions, messa
 complete -c mailbell -n __fish_use_subcommand -a sendmail -d 'Deliver, with the options of sendmail'
 complete -c mailbell -n __fish_use_subcommand -s V -l version -d 'Print the version'
 complete -c mailbell -s h -l help -d 'Print what the command takes'
-complete -c mailbell -n 'not __fish_use_subcommand' -s c -l config -r -F -d 'Configuration file'
+complete -c mailbell -n 'not __fish_use_subcommand; and not __fish_seen_subcommand_from sendmail' -s c -l config -r -F -d 'Configuration file'
 
 complete -c mailbell -n '__fish_seen_subcommand_from check' -l online -d 'Also try ports, rights, disk and DNS'
 
@@ -27,10 +27,15 @@ complete -c mailbell -n '__fish_seen_subcommand_from user; and __fish_seen_subco
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l from -x -a 'now all' -d 'Where to begin'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l cursor -x -d 'Remember how far it came'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l user -x -a '(__mailbell_users)' -d 'Only this account'
+complete -c mailbell -n '__fish_seen_subcommand_from watch' -l match -x -a 'from= to= subject= rcpt_to= mail_from= via= client= auth= message_id= content_type= key=' -d 'Only where a field matches'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l format -x -a 'inotify path tsv json' -d 'How a line looks'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l count -x -d 'End after so many events'
 
-complete -c mailbell -n '__fish_seen_subcommand_from deliver sendmail' -s f -x -d 'Envelope sender'
+complete -c mailbell -n '__fish_seen_subcommand_from deliver' -s f -l from -x -d 'Envelope sender'
+complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -s f -x -d 'Envelope sender'
+complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -s r -x -d 'Envelope sender'
+complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -s F -x -d 'Full name'
+complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -s C -r -F -d 'Configuration file'
 complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -s t -d 'Recipients from the message'
 complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -s i -o oi -d 'A lone dot ends nothing'
 complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -o bm -d 'Read a message'

@@ -1,5 +1,5 @@
 """Clients that send to mailbell, and clients that fetch from it."""
-import email, email.policy, poplib, re, shutil, smtplib, ssl
+import email, email.policy, poplib, pty, re, select, shutil, smtplib, ssl
 
 from interop_lib.common import *
 
@@ -13,11 +13,14 @@ def send_curl(s, m, tls):
 
 
 def send_swaks(s, m, tls):
-    (s.scratch / "swaks.eml").write_bytes(m.replace(b"\r\n", b"\n"))
+    # swaks takes a last line of one dot for the end of the data, and ends the last line itself.
+    m = m.removesuffix(b".\r\n")
+    (s.scratch / "swaks.eml").write_bytes(m.removesuffix(b"\r\n").replace(b"\r\n", b"\n"))
     extra = ["--tls", "--auth", "PLAIN", "--auth-user", "alice", "--auth-password", "secret-a"] if tls else []
     run(["swaks", "--server", "127.0.0.1", "--port", s.ports["submission" if tls else "smtp"], "--from",
          "alice@example.org", "--to", "bob@example.org", "--data", f"@{s.scratch / 'swaks.eml'}",
          "--hide-send", *extra])
+    return m
 
 
 def send_msmtp(s, m, tls):
@@ -137,7 +140,10 @@ def fetch_getmail(s, tls):
     private(s.scratch / "getmail/rc", f"[retriever]\ntype = {kind}\nserver = localhost\nport = {s.ports[port]}\n"
             f"username = bob\npassword = secret-b\n{ca}[destination]\ntype = Maildir\npath = {box}/\n"
             "[options]\ndelivered_to = false\nreceived = false\nread_all = true\ndelete = false\n")
-    run(["getmail", f"--getmaildir={s.scratch / 'getmail'}", "--rcfile=rc", "-q"])
+    if os.geteuid() == 0:
+        for path in (box, *box.iterdir(), s.scratch / "getmail", s.scratch / "getmail/rc"):
+            shutil.chown(path, "mail", "mail")
+    run(as_mail("getmail", f"--getmaildir={s.scratch / 'getmail'}", "--rcfile=rc", "-q"))
     return next((box / "new").iterdir()).read_bytes()
 
 
@@ -176,20 +182,59 @@ def fetch_mutt(s, tls):
     shutil.rmtree(out, ignore_errors=True)
     for d in ("tmp", "new", "cur"):
         (out / d).mkdir(parents=True)
-    url = (f"pops://bob@localhost:{s.ports['pop3s']}" if tls else f"pop://bob@localhost:{s.ports['pop3']}")
-    rc = private(s.scratch / "muttrc", f"set pop_pass=secret-b\nset certificate_file={s.scratch / 'cert.pem'}\n"
-                 "set ssl_usesystemcerts=no\nset ssl_starttls=no\nset mbox_type=Maildir\nset confirmappend=no confirmcreate=no\n"
-                 "set delete=no\nset pop_authenticators=user\nset header_cache=\nset message_cachedir=\n"
-                 f'push "<copy-message>{out}<enter><exit>"\n')
-    run(["script", "-qec", f"mutt -n -F {rc} -f {url}", "/dev/null"], stdin=b"", env={"TERM": "xterm", "HOME": str(s.scratch)})
-    return next(p for d in ("new", "cur") for p in (out / d).iterdir()).read_bytes()
+    url = f"pops://bob@localhost:{s.ports['pop3s']}" if tls else f"pop://bob@localhost:{s.ports['pop3']}"
+    rc = private(s.scratch / "muttrc", f"set pop_pass=secret-b\nset ssl_ca_certificates_file={s.scratch / 'cert.pem'}\n"
+                 "set ssl_starttls=no\nset mbox_type=Maildir\nset confirmappend=no\nset confirmcreate=no\n"
+                 f"set folder={s.scratch}\nset delete=no\nset move=no\nset pop_authenticators=user\n")
+    with Terminal(["mutt", "-n", "-F", str(rc), "-f", url], {"TERM": "vt100", "HOME": str(s.scratch)}) as terminal:
+        terminal.expect(b"Msgs:1")
+        # Copy; the prompt has a suggestion, which is cleared.
+        terminal.type(b"C")
+        terminal.expect(b"Copy to mailbox")
+        terminal.type(b"\x15" + bytes(out) + b"\r")
+        copied = until(lambda: [path for d in ("new", "cur") for path in (out / d).iterdir()])
+        terminal.type(b"x")
+    # mutt adds fields of its own to what it saves.
+    return re.sub(rb"\n(Content-Length|Lines): \d+", b"", copied[0].read_bytes(), count=2)
 
+
+class Terminal:
+    """A program that wants a terminal gets one, and keys as a person would type them."""
+
+    def __init__(self, command, env):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execvpe(command[0], command, {**os.environ, **env})
+        self.screen = b""
+
+    def expect(self, text):
+        end = time.monotonic() + PATIENCE
+        while text not in self.screen:
+            ready, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
+            try:
+                octets = os.read(self.fd, 65536) if ready else b""
+            except OSError:
+                octets = b""
+            if not octets:
+                raise RuntimeError(f"{text!r} did not come: {self.screen[-300:]!r}")
+            self.screen += octets
+
+    def type(self, keys):
+        os.write(self.fd, keys)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.fd)
 
 
 def sent(server, sender, name, tls):
     server.empty("bob")
     message = MESSAGE % name.encode()
-    sender(server, message, tls)
+    message = sender(server, message, tls) or message
     for _ in range(200):
         if server.files("bob"):
             break
@@ -200,9 +245,17 @@ def sent(server, sender, name, tls):
     return difference("the stored message", without_trace(files[0].read_bytes()), message.replace(b"\r\n", b"\n"))
 
 
+def unfolded(message):
+    """getmail folds long fields of the header anew."""
+    header, body = message.split(b"\n\n", 1)
+    return re.sub(rb"\n[ \t]+", b" ", header) + b"\n\n" + body
+
+
 def fetched(server, fetcher, tls):
-    octets = fetcher(server, tls).replace(b"\r\n", b"\n")
-    return difference("the fetched message", octets, server.files("bob")[0].read_bytes())
+    octets, stored = fetcher(server, tls).replace(b"\r\n", b"\n"), server.files("bob")[0].read_bytes()
+    if fetcher is fetch_getmail:
+        octets, stored = unfolded(octets), unfolded(stored)
+    return difference("the fetched message", octets, stored)
 
 
 def run_all(scratch):

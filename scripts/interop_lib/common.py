@@ -62,7 +62,7 @@ listen = ["127.0.0.1:0"]
 [submission]
 listen = ["127.0.0.1:0"]
 [lmtp]
-listen = ["lmtp.sock", "127.0.0.1:0"]
+listen = ["./lmtp.sock", "127.0.0.1:0"]
 [pop3]
 listen = ["127.0.0.1:0"]
 [tls]
@@ -130,6 +130,11 @@ def run(command, stdin=None, env=None, cwd=None, ok=(0,)):
     if done.returncode not in ok:
         raise RuntimeError(f"{command[0]} exited {done.returncode}: {(done.stdout + done.stderr).decode(errors='replace')[-600:]}")
     return done.stdout
+
+
+def as_mail(*command):
+    """The command as the user mail, for programs that refuse to be root."""
+    return ["setpriv", "--reuid=mail", "--regid=mail", "--clear-groups", *command] if os.geteuid() == 0 else list(command)
 
 
 def until(ask, patience=PATIENCE):

@@ -19,11 +19,11 @@ def fdm(folder, name):
 
 def dovecot_lda(folder, name):
     conf = folder.parent / "lda.conf"
-    conf.write_text(f"mail_location = maildir:{folder}\nlog_path = {folder.parent}/lda.log\nfirst_valid_uid = 0\nssl = no\n"
-                    f"postmaster_address = postmaster@example.org\nhostname = mail.example.org\nmail_uid = 0\nmail_gid = 0\n"
-                    f"default_internal_user = root\ndefault_internal_group = root\nbase_dir = {folder.parent}/lda-run\n")
-    run(["/usr/lib/dovecot/dovecot-lda", "-c", conf], MAIL % (name, name),
-        env={"HOME": str(folder.parent), "USER": "root"})
+    conf.write_text(f"mail_location = maildir:{folder}\nlog_path = /dev/stderr\nfirst_valid_uid = 1\nssl = no\n"
+                    f"postmaster_address = postmaster@example.org\nhostname = mail.example.org\n"
+                    f"base_dir = {folder.parent}/lda-run\n")
+    run(as_mail("/usr/lib/dovecot/dovecot-lda", "-c", conf), MAIL % (name, name),
+        env={"HOME": str(folder.parent), "USER": "mail"})
 
 
 def hand(folder, name):
@@ -49,8 +49,10 @@ def up(server, folder, deliver, name):
 def down(server, folder, deliver, name):
     before = len(server.records())
     server.stop()
-    deliver(folder, name)
-    server.start()
+    try:
+        deliver(folder, name)
+    finally:
+        server.start()
     record = server.new_records(before, 1)[0]
     return None if record["subject"] == name.decode() else f"the event says {record['subject']!r}"
 
@@ -59,15 +61,17 @@ def restarting(server, folder, deliver):
     """Twenty deliveries while the server stops and starts three times: twenty events."""
     before = len(server.records())
     subjects = []
-    for number in range(20):
-        if number % 6 == 3:
-            server.stop()
-        subjects.append(f"restart-{deliver.__name__}-{number}")
-        deliver(folder, subjects[-1].encode())
-        if number % 6 == 4:
+    try:
+        for number in range(20):
+            if number % 6 == 3:
+                server.stop()
+            subjects.append(f"restart-{deliver.__name__}-{number}")
+            deliver(folder, subjects[-1].encode())
+            if number % 6 == 4:
+                server.start()
+    finally:
+        if server.process.poll() is not None:
             server.start()
-    if server.process.poll() is not None:
-        server.start()
     found = sorted(record["subject"] for record in server.new_records(before, 20))
     return None if found == sorted(subjects) else f"{found}"
 
@@ -84,6 +88,9 @@ def run_all(scratch):
     folder = scratch / "watched" / "Maildir"
     for part in ("tmp", "new", "cur"):
         (folder / part).mkdir(parents=True)
+        # dovecot-lda is not root.
+        (folder / part).chmod(0o777)
+    folder.chmod(0o777)
     server = Mailbell(scratch, more=f'[[watch]]\nuser = "bob"\nmaildir = "{folder}"\n')
     server.start()
     try:

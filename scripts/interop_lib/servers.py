@@ -1,5 +1,5 @@
 """Servers beside mailbell: Postfix hands mail over by LMTP and by pipe, HAProxy stands in front, Dovecot shares a Maildir."""
-import poplib, pwd, shutil, smtplib
+import poplib, shutil, smtplib
 
 from interop_lib.common import *
 
@@ -53,7 +53,7 @@ queue_run_delay = 2s
 """)
         rows = [f"127.0.0.1:{self.port} inet n - n - - smtpd", "cleanup unix n - n - 0 cleanup", "qmgr unix n - n 2 1 qmgr",
                 "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce", "defer unix - - n - 0 bounce",
-                "trace unix - - n - 0 bounce", "proxymap unix - - n - - proxymap", "anvil unix - - n - 1 anvil",
+                "trace unix - - n - 0 bounce", "flush unix n - n 1000? 0 flush", "proxymap unix - - n - - proxymap", "anvil unix - - n - 1 anvil",
                 "smtp unix - - n - - smtp", "lmtp unix - - n - - lmtp", "error unix - - n - - error",
                 "retry unix - - n - - error", "scache unix - - n - 1 scache", "tlsmgr unix - - n 1000? 1 tlsmgr",
                 "virtual unix - n n - - virtual", "postlog unix-dgram n - n - 1 postlogd", *services]
@@ -87,17 +87,25 @@ def handed_over(server, postfix, to, name, via, sender="alice@example.com"):
     return difference("the stored message", stored[stored.find(b"From: Alice"):], message.replace(b"\r\n", b"\n"))
 
 
-def postfix_hands_over(scratch):
-    # Postfix's pipe never runs a program as root, so mail is mail's here, as on a real machine it is mailbell's.
-    owner = pwd.getpwnam("mail")
+def of_mail(scratch):
+    """A server that becomes the user mail, as on a real machine it becomes mailbell: Postfix and Dovecot refuse to be root."""
     server = Mailbell(scratch, top='user = "mail"\ngroup = "mail"\n')
     for folder in ("state", "mail"):
         (scratch / folder).mkdir()
-        os.chown(scratch / folder, owner.pw_uid, owner.pw_gid)
-    for name in ("key.pem", "users"):
-        os.chown(scratch / name, owner.pw_uid, owner.pw_gid)
-    os.chown(scratch, owner.pw_uid, owner.pw_gid)
+    for path in (scratch, *scratch.iterdir()):
+        shutil.chown(path, "mail", "mail")
+    return server
+
+
+def open_socket(server):
+    """Postfix's programs are in no group but postfix, so an administrator opens the socket for them."""
+    (server.scratch / "lmtp.sock").chmod(0o666)
+
+
+def postfix_hands_over(scratch):
+    server = of_mail(scratch)
     server.start()
+    open_socket(server)
     postfix = None
     try:
         # The user's own programs may not be where mail may go; a copy is.
@@ -107,7 +115,7 @@ def postfix_hands_over(scratch):
             scratch,
             {"example.org": f"lmtp:unix:{scratch}/lmtp.sock", "tcp.example.org": f"lmtp:inet:127.0.0.1:{server.ports['lmtp']}",
              "pipe.example.org": "mailbell:"},
-            [f"mailbell unix - n n - - pipe\n  user=mail null_sender= argv={binary} deliver -c {scratch}/mailbell.toml -f ${{sender}} ${{recipient}}"])
+            [f"mailbell unix - n n - - pipe\n  flags=R user=mail null_sender= argv={binary} deliver -c {scratch}/mailbell.toml -f ${{sender}} -- ${{recipient}}"])
         postfix.start()
         check("Postfix hands over by LMTP, unix socket", lambda: handed_over(server, postfix, "bob@example.org", "lmtp", "lmtp"))
         check("Postfix hands over by LMTP, TCP", lambda: handed_over(server, postfix, "bob@tcp.example.org", "lmtp-tcp", "lmtp"))
@@ -134,6 +142,7 @@ def while_down(server, postfix):
     postfix.send("bob@example.org", MESSAGE % b"down")
     time.sleep(1)
     server.start()
+    open_socket(server)
     server.new_records(before, 1)
 
 
@@ -196,7 +205,7 @@ def no_header(server):
 # ---- Dovecot on the same Maildir
 
 def dovecot_shares(scratch):
-    server = Mailbell(scratch)
+    server = of_mail(scratch)
     server.start()
     dovecot = None
     try:
@@ -206,7 +215,10 @@ def dovecot_shares(scratch):
         port = free_port()
         base = scratch / "dovecot"
         base.mkdir()
-        (base / "users").write_text("bob:{PLAIN}secret-b:0:0::/nonexistent::\n")
+        for folder in ("control", "index"):
+            (base / folder).mkdir()
+            shutil.chown(base / folder, "mail", "mail")
+        (base / "users").write_text("bob:{PLAIN}secret-b:mail:mail::/nonexistent::\n")
         (base / "conf").write_text(f"""
 protocols = pop3
 base_dir = {base}/run
@@ -214,15 +226,12 @@ state_dir = {base}/state
 log_path = {base}/dovecot.log
 listen = 127.0.0.1
 mail_location = maildir:{scratch}/mail/%u:CONTROL={base}/control/%u:INDEX={base}/index/%u
-first_valid_uid = 0
-first_valid_gid = 0
-mail_uid = 0
-mail_gid = 0
+first_valid_uid = 1
+first_valid_gid = 1
+mail_uid = mail
+mail_gid = mail
 ssl = no
 disable_plaintext_auth = no
-default_internal_user = root
-default_internal_group = root
-default_login_user = root
 mail_plugins = zlib
 service pop3-login {{
   chroot =

@@ -14,13 +14,14 @@ pub enum Place {
 }
 
 impl Place {
-    /// Reads `192.0.2.1:25`, `[::]:25`, or a path (with a slash in it; a relative one begins at `base`).
+    /// Reads `192.0.2.1:25`, `[::]:25`, or a path (with a slash in it, or a name that ends with `.sock`; a relative one
+    /// begins at `base`).
     ///
     /// # Errors
     ///
     /// Says what is wrong, with what was probably meant.
     pub fn parse(base: &Path, text: &str) -> Result<Place, String> {
-        if text.contains('/') {
+        if text.contains('/') || text.ends_with(".sock") {
             return super::value::path(base, text).map(Place::Unix);
         }
         if let Ok(address) = text.parse() {
@@ -43,7 +44,7 @@ impl Place {
         } else if host.parse::<std::net::IpAddr>().is_ok() {
             "the port is a number up to 65535".into()
         } else {
-            "write an IP address and a port such as \"0.0.0.0:25\" or \"[::]:25\", or the path of a socket".into()
+            "write an IP address and a port such as \"0.0.0.0:25\" or \"[::]:25\", or the path of a socket with a slash in it".into()
         };
         Err(format!("{text:?} is no place to listen at; {hint}"))
     }
@@ -88,6 +89,7 @@ mod tests {
             assert_eq!(parse(text), Ok(Place::Tcp(place.parse().unwrap())));
         }
         assert_eq!(parse("/run/mailbell/lmtp.sock"), Ok(Place::Unix("/run/mailbell/lmtp.sock".into())));
+        assert_eq!(parse("lmtp.sock"), Ok(Place::Unix("/etc/mailbell/lmtp.sock".into())));
         assert_eq!(parse("./lmtp.sock"), Ok(Place::Unix("/etc/mailbell/lmtp.sock".into())));
     }
 

@@ -4,7 +4,6 @@
 //! because a delivery waits for another delivery but not for a server, which records the delivery itself.
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Pid, test_kill_process};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -14,6 +13,10 @@ use std::time::{Duration, Instant};
 
 /// How long a delivery may hold the lock while others wait. It holds it for milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the lock may outlive a server that was killed: a program that it was starting at that moment holds a copy of
+/// all its descriptors until exec(2) closes them.
+const INHERITED: Duration = Duration::from_secs(2);
 
 const SERVER: &str = "serve";
 
@@ -83,14 +86,12 @@ impl Lock {
             let mut text = String::new();
             file.rewind()?;
             file.read_to_string(&mut text)?;
-            let server = text.strip_prefix(SERVER).map(str::trim);
-            // A program that a hook runs has every descriptor for a moment, between fork and exec, and may outlive the
-            // server by as long.
-            if server.is_some_and(is_running) {
+            let server = text.strip_prefix(SERVER);
+            if server.is_some_and(|pid| is_alive(pid) || Instant::now() >= end - PATIENCE + INHERITED) {
                 return Err(Held::ByServer);
             }
             if Instant::now() >= end {
-                return Err(if server.is_some() { Held::ByServer } else { Held::TooLong });
+                return Err(Held::TooLong);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -101,8 +102,33 @@ impl Lock {
     }
 }
 
-/// Whether there is such a process; a text that is no number may be one.
-fn is_running(pid: &str) -> bool {
-    let pid = pid.parse().ok().and_then(Pid::from_raw);
-    pid.is_none_or(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+/// Whether the process whose number this is exists. Where numbers mean something else (another container), it does not,
+/// which only makes the answer late.
+fn is_alive(pid: &str) -> bool {
+    let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_server_s_lock_is_waited_for_and_a_living_one_s_is_not() {
+        let state = std::env::temp_dir().join(format!("mailbell-lock-{}", std::process::id()));
+        let held = Lock::for_server(&state).unwrap();
+        let begin = Instant::now();
+        assert!(matches!(Lock::for_server(&state), Err(Held::ByServer)));
+        assert!(begin.elapsed() < INHERITED / 2);
+        // A number that no process has: what a dead server would have left.
+        fs::write(state.join("lock"), "serve 4194999\n").unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(100));
+                drop(held);
+            });
+            Lock::for_server(&state).unwrap();
+        });
+        fs::remove_dir_all(state).unwrap();
+    }
 }

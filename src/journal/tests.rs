@@ -407,22 +407,6 @@ fn the_lock_tells_a_server_from_a_delivery() {
 }
 
 #[test]
-fn a_server_that_was_killed_is_waited_for_while_its_child_has_the_lock() {
-    let scratch = Scratch::new("child");
-    let server = Lock::for_server(&scratch.0).unwrap();
-    // A process that is surely there no more.
-    let mut child = std::process::Command::new("true").spawn().unwrap();
-    child.wait().unwrap();
-    fs::write(scratch.0.join("lock"), format!("serve {}\n", child.id())).unwrap();
-    let state = scratch.0.clone();
-    let waiting = std::thread::spawn(move || Lock::for_server(&state).is_ok());
-    std::thread::sleep(Duration::from_millis(20));
-    assert!(!waiting.is_finished());
-    drop(server);
-    assert!(waiting.join().unwrap());
-}
-
-#[test]
 fn ten_thousand_records_are_appended_and_followed_in_one_go() {
     let scratch = Scratch::new("many");
     let journal = Journal::open(&scratch.journal()).unwrap();

@@ -163,31 +163,30 @@ impl Pipe {
         self.fifo = None;
         self.unread = Unread::new(self.unread.acknowledged());
         self.go_back = true;
-        self.make_again();
+        if let Err(error) = self.make_again() {
+            let path = self.settings.path.display();
+            log::error!("pipe {path}: cannot be made again: {error}; trying every {} s", ASK.as_secs());
+        }
     }
 
-    fn make_again(&mut self) {
-        match Fifo::open(&self.settings.path, self.settings.mode) {
-            Ok((fifo, _)) => {
-                log::info!("pipe {}: here again", self.settings.path.display());
-                self.unread.push_begun(fifo.left().unwrap_or(0) as usize);
-                self.fifo = Some(fifo);
-            }
-            Err(error) => log::debug!("pipe {}: {error}", self.settings.path.display()),
-        }
+    fn make_again(&mut self) -> io::Result<()> {
+        let (fifo, _) = Fifo::open(&self.settings.path, self.settings.mode)?;
+        log::info!("pipe {}: here again", self.settings.path.display());
+        self.unread.push_begun(fifo.left()? as usize);
+        self.fifo = Some(fifo);
+        Ok(())
     }
 }
 
 impl Way for Pipe {
     fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
-        if self.is_expired(record.timestamp) && !self.has_reader() {
-            if self.go_back || self.fifo.is_none() {
-                return Err(record);
-            }
+        let is_wanted = !self.is_expired(record.timestamp) || self.has_reader();
+        // That look may have shown that the FIFO was taken away.
+        let Some(fifo) = self.fifo.as_mut().filter(|_| !self.go_back) else { return Err(record) };
+        if !is_wanted {
             self.unread.pass(record.seq);
             return Ok(());
         }
-        let Some(fifo) = &mut self.fifo else { return Err(record) };
         self.line.clear();
         let line = write_line(&self.settings.format, &record, &mut self.line);
         match fifo.write(&self.line) {
@@ -225,18 +224,21 @@ impl Way for Pipe {
 
     fn look(&mut self) -> Option<u64> {
         if self.fifo.is_none() {
-            self.make_again();
+            // Why not was said the first time.
+            let _ = self.make_again();
         }
         if self.pause.is_none_or(|pause| Instant::now() >= pause) {
             let seen = self.fifo.as_ref().map(Fifo::drain_events).unwrap_or_default();
-            let is_told = self.fifo.as_ref().is_some_and(|fifo| fifo.events().is_some());
-            self.pause = (is_told && (seen.read || seen.moved)).then(|| Instant::now() + PAUSE);
             if seen.moved {
                 self.check_place();
             }
+            self.place();
+            // Who has read everything has no more to do.
+            let is_told = self.fifo.as_ref().is_some_and(|fifo| fifo.events().is_some());
+            let goes_on = is_told && seen.read && self.unread.oldest().is_some();
+            self.pause = goes_on.then(|| Instant::now() + PAUSE);
         }
-        self.place();
-        if self.has_expired_line() && !self.has_reader() {
+        if self.has_expired_line() && !self.has_reader() && !self.go_back {
             self.take_back(false);
             self.go_back = true;
         }

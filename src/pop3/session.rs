@@ -41,6 +41,7 @@ pub struct Session<M> {
     settings: Settings,
     state: State<M>,
     utf8: bool,
+    /// Errors since the last command that was right in an open maildrop; before log-in, all.
     errors: u32,
 }
 
@@ -233,8 +234,15 @@ impl<M: Maildrop> Session<M> {
             return self.error(reply::LOGIN_FIRST, out);
         };
         match transaction.command(verb, argument, out) {
-            Ok(step) => step,
-            Err(sentence) => self.error(&sentence, out),
+            Ok(step) => {
+                self.errors = 0;
+                step
+            }
+            // A number that names no message is an answer like any other, as in Dovecot.
+            Err(sentence) => {
+                reply::err(out, &sentence);
+                Step::Continue
+            }
         }
     }
 
@@ -260,6 +268,7 @@ impl<M: Maildrop> Session<M> {
             Ok(maildrop) => {
                 let transaction = Transaction::new(maildrop);
                 transaction.welcome(out);
+                self.errors = 0;
                 self.enter(State::Transaction(transaction));
                 Step::Continue
             }
