@@ -61,7 +61,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     let sender = match (sender, std::env::var_os("SENDER")) {
         (Some(sender), _) => sender,
         (None, Some(sender)) => sender_of(sender)?,
-        (None, None) => source.from_line_sender().unwrap_or_default(),
+        (None, None) => source.mbox_sender().unwrap_or_default(),
     };
     store.deliver(recipients, sender, false, |incoming| feed(&mut source, incoming))
 }
