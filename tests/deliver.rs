@@ -280,7 +280,7 @@ fn started_as_root_it_stores_as_the_user_of_the_server() {
     // What nobody may write is a matter of permission.
     fs::set_permissions(scratch.path("mail"), fs::Permissions::from_mode(0o500)).unwrap();
     code(&deliver(&scratch, &["bob"], "Subject: x\n\n"), 77);
-    fs::set_permissions(scratch.path("state"), fs::Permissions::from_mode(0o0)).unwrap();
+    fs::set_permissions(scratch.path("state"), fs::Permissions::from_mode(0o000)).unwrap();
     code(&deliver(&scratch, &["alice"], "Subject: x\n\n"), 77);
 }
 

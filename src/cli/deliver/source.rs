@@ -18,7 +18,7 @@ pub struct Source<R> {
     ended: bool,
     /// The first part, read ahead.
     first: Option<Vec<u8>>,
-    from_line: Option<Vec<u8>>,
+    mbox_line: Option<Vec<u8>>,
 }
 
 impl<R: Read> Source<R> {
@@ -35,12 +35,12 @@ impl<R: Read> Source<R> {
             at_line_start: true,
             ended: false,
             first: None,
-            from_line: None,
+            mbox_line: None,
         };
         let mut part = Vec::new();
         if source.next(&mut part)? {
             if part.starts_with(b"From ") && part.ends_with(b"\n") {
-                source.from_line = Some(part);
+                source.mbox_line = Some(part);
             } else {
                 source.first = Some(part);
             }
@@ -50,7 +50,7 @@ impl<R: Read> Source<R> {
 
     /// The sender in the `From ` line that was at the top.
     pub fn mbox_sender(&self) -> Option<String> {
-        let line = std::str::from_utf8(self.from_line.as_deref()?).ok()?;
+        let line = std::str::from_utf8(self.mbox_line.as_deref()?).ok()?;
         let sender = line.split(' ').nth(1)?.trim();
         // Postfix and others write this for the null path.
         Some(if sender == "MAILER-DAEMON" || sender == "<>" { String::new() } else { sender.to_owned() })
