@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// Queued output leaves at this size at the latest, octets: one write(2) a block.
 pub const OUTPUT_BLOCK: usize = 128 * 1024;
 
+/// One read of commands from a client that sends many at once, octets.
+const PIPELINED_BLOCK: usize = 4 * 1024;
+
 /// One read of message data, octets.
 const DATA_BLOCK: usize = 64 * 1024;
 
@@ -300,8 +303,11 @@ impl Conn {
         self.flush()?;
         if self.output.capacity() > Buffer::BLOCK {
             // A client that pipelines has sent more by now, and the queue is wanted again at once.
-            match self.receive(Buffer::BLOCK, RecvFlags::DONTWAIT) {
-                Err(Error::Timeout) => self.output = Vec::new(),
+            match self.receive(PIPELINED_BLOCK, RecvFlags::DONTWAIT) {
+                Err(Error::Timeout) => {
+                    self.output = Vec::new();
+                    self.input.shrink();
+                }
                 Ok(()) if self.peer.is_stopped() => return Err(Error::Stopping),
                 received => return received,
             }
