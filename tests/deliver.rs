@@ -68,6 +68,7 @@ fn the_sender_is_what_the_mta_says() {
     for (arguments, environment, sender) in [
         (&["-f", ""][..], None, ""),
         (&["-f", "<>"], Some("env@example.com"), ""),
+        (&["-f", "MAILER-DAEMON"], None, ""),
         (&["-f", "<a@example.com>"], None, "a@example.com"),
         (&["--from=a@example.com"], None, "a@example.com"),
         (&[], Some("env@example.com"), "env@example.com"),

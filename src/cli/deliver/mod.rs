@@ -37,7 +37,9 @@ Line ends are LF or CRLF; an mbox `From ` line at the top is removed.
 
 With a server running it records the message; without one this command does. In Postfix's master.cf:
 
-  mailbell unix - n n - - pipe flags=R user=mailbell argv=/usr/bin/mailbell deliver -f ${sender} -- ${recipient}
+  mailbell unix - n n - - pipe user=mailbell argv=/usr/bin/mailbell deliver -f ${sender} -- ${recipient}
+
+and with `mailbell_destination_recipient_limit = 50` in main.cf many recipients share one file.
 
 Exit codes: 0 stored, 64 usage, 65 too large or looping, 67 no such user, 73 mailbox full, 75 try again later,
 77 permission, 78 configuration.
@@ -61,7 +63,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     let sender = match (sender, std::env::var_os("SENDER")) {
         (Some(sender), _) => sender,
         (None, Some(sender)) => sender_of(sender)?,
-        (None, None) => source.mbox_sender().unwrap_or_default(),
+        (None, None) => reverse_path(source.mbox_sender().unwrap_or_default()),
     };
     store.deliver(recipients, sender, false, |incoming| feed(&mut source, incoming))
 }
@@ -83,11 +85,16 @@ fn text_of(argument: OsString) -> Result<String, Failed> {
     argument.into_string().map_err(|argument| Failed::new(exit::USAGE, format!("{argument:?} is not UTF-8")))
 }
 
-/// `a@example.com`, `<a@example.com>`, and `<>` or nothing for the null path. Anything is believed: it is only repeated.
 fn sender_of(argument: OsString) -> Result<String, Failed> {
-    let text = text_of(argument)?;
-    let inside = text.trim();
-    Ok(inside.strip_prefix('<').and_then(|inside| inside.strip_suffix('>')).unwrap_or(inside).to_owned())
+    text_of(argument).map(|text| reverse_path(&text))
+}
+
+/// `a@example.com`, `<a@example.com>`, and for the null path `<>`, nothing, or what Postfix's pipe and mbox have in its
+/// place. Anything else is believed: it is only repeated.
+fn reverse_path(text: &str) -> String {
+    let text = text.trim();
+    let inside = text.strip_prefix('<').and_then(|inside| inside.strip_suffix('>')).unwrap_or(text);
+    if inside.eq_ignore_ascii_case("MAILER-DAEMON") { String::new() } else { inside.to_owned() }
 }
 
 /// Where messages go.
