@@ -4,6 +4,7 @@
 //! With a server running on the same state it only stores: the server sees the message and records it.
 
 mod addresses;
+mod hand_over;
 mod sendmail;
 mod source;
 
@@ -57,7 +58,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
             other => return Err(other.unexpected().into()),
         }
     }
-    let store = Store::open(file)?;
+    let store = Store::open(super::configuration(file)?)?;
     let recipients = store.recipients(&recipients)?;
     let mut source = Source::open(io::stdin().lock(), false).map_err(unreadable)?;
     let sender = match (sender, std::env::var_os("SENDER")) {
@@ -104,9 +105,8 @@ struct Store {
 }
 
 impl Store {
-    /// Reads the configuration, and becomes the user who owns the mail.
-    fn open(file: Option<PathBuf>) -> Result<Store, Failed> {
-        let config = super::configuration(file)?;
+    /// Becomes the user who owns the mail, and reads who has mail here.
+    fn open(config: Config) -> Result<Store, Failed> {
         become_user(&config)?;
         let accounts = Accounts::load(&config).map_err(|problems| {
             problems.iter().for_each(|problem| eprintln!("{problem}"));
@@ -136,11 +136,7 @@ impl Store {
     fn users(&self, typed: &str) -> Result<Vec<String>, String> {
         let mailbox = address::mailbox(typed).map_err(|fault| fault.0.to_owned())?;
         // A name alone is meant to be here.
-        let ours = match &self.config.domains {
-            Domains::These(ours) => ours.first(),
-            Domains::Any => None,
-        };
-        let domain = mailbox.domain.or_else(|| Some(ours.unwrap_or(&self.config.hostname).clone()));
+        let domain = mailbox.domain.or_else(|| Some(own_domain(&self.config).to_owned()));
         self.accounts.resolve(&Mailbox { domain, ..mailbox }).map_err(|unknown| match unknown {
             Unknown::NotOurDomain => "not a domain of ours, and nothing is sent elsewhere".to_owned(),
             Unknown::NoSuchUser => "no such user".to_owned(),
@@ -172,6 +168,14 @@ impl Store {
         let stored = incoming.commit();
         delivery.tick();
         stored.map(|_| ExitCode::SUCCESS).map_err(|failure| Failed::new(code(&failure), failure))
+    }
+}
+
+/// A domain of ours.
+fn own_domain(config: &Config) -> &str {
+    match &config.domains {
+        Domains::These(ours) => ours.first().unwrap_or(&config.hostname),
+        Domains::Any => &config.hostname,
     }
 }
 

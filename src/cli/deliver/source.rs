@@ -81,6 +81,19 @@ impl<R: Read> Source<R> {
         Ok(!self.ended)
     }
 
+    /// Appends the rest of the message; one that is larger than `most` is not read to its end.
+    ///
+    /// # Errors
+    ///
+    /// Of read(2).
+    pub fn read_all(&mut self, most: u64, message: &mut Vec<u8>) -> io::Result<()> {
+        let mut part = Vec::new();
+        while message.len() as u64 <= most && self.next(&mut part)? {
+            message.extend_from_slice(&part);
+        }
+        Ok(())
+    }
+
     fn read(&mut self, most: u64, part: &mut Vec<u8>) -> io::Result<usize> {
         let mut limited: Take<_> = self.reader.by_ref().take(most);
         limited.read_until(b'\n', part)
