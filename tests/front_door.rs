@@ -57,6 +57,26 @@ fn a_silent_client_is_told_so_and_its_message_is_gone() {
     server.stop();
 }
 
+#[test]
+fn a_session_that_never_ends_is_ended_with_a_word() {
+    let server = Server::with("session-timeout", &format!("{BASIC}[limits]\nsession_timeout = \"2s\"\n"));
+    let mut talk = server.smtp();
+    talk.expect("220");
+    let end = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < end {
+        talk.write(b"NOOP\r\n");
+        let reply = talk.line().unwrap_or_default();
+        if !reply.starts_with("250") {
+            assert!(reply.starts_with("421 4.4.2"), "{reply:?}");
+            assert!(talk.is_closed());
+            drop(server.stop());
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("the session went on");
+}
+
 /// Memory of a process, octets.
 fn resident(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();

@@ -8,8 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 /// All sockets listen.
 pub fn ready(doors: &Doors) {
     let places: Vec<String> = doors.places().map(|(door, place)| format!("{door}={place}")).collect();
-    eprintln!("mailbell: ready {}", places.join(" "));
-    tell("READY=1");
+    let ready = format!("ready {}", places.join(" "));
+    eprintln!("mailbell: {ready}");
+    tell(&format!("READY=1\nSTATUS={ready}"));
 }
 
 /// A reload begins.
