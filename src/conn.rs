@@ -302,7 +302,7 @@ impl Conn {
     pub fn close(&mut self) {
         if self.session_end <= Instant::now() {
             self.session_end = Instant::now() + LAST_WORDS;
-            let _ = sockopt::set_socket_timeout(&self.peer.socket, sockopt::Timeout::Send, Some(LAST_WORDS));
+            let _ = sockopt::set_socket_timeout(self.peer.socket(), sockopt::Timeout::Send, Some(LAST_WORDS));
         }
         let _ = self.flush();
         if let Some(session) = &mut self.tls {
