@@ -24,6 +24,7 @@ const BLOCK: usize = 64 * 1024;
 const TOP_BLOCK: usize = 8 * 1024;
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
+#[inline(never)] // Its frame would be every session's, of another protocol, too.
 pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
     service.counters.pop3_sessions.one();
     let mut driver = Driver::new(service, conn, client, door);

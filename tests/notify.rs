@@ -430,6 +430,32 @@ fn an_idle_server_with_unread_lines_sleeps() {
 }
 
 #[test]
+fn a_pipe_without_backlog_tells_what_comes_while_somebody_listens() {
+    // Whether somebody does is found out from inside the sandbox.
+    let server = Server::with("none", &format!("{}backlog = 'none'\n", with_format("{seq}")));
+    let passed_over = |seq: u64| {
+        wait_for("it to be passed over", || {
+            let status: serde_json::Value =
+                serde_json::from_slice(&server.run(&["status", "--json"], "").stdout).unwrap();
+            (status["subscribers"][0]["last_seq"] == seq).then_some(())
+        });
+    };
+    server.send("alice@example.org", &message("nobody is here"));
+    passed_over(1);
+    let mut first = reader(&server.path("notify"));
+    server.send("alice@example.org", &message("to the first"));
+    assert_eq!(take_lines(&mut first, 1), ["2"]);
+    drop(first);
+    server.send("alice@example.org", &message("nobody is here"));
+    passed_over(3);
+    let mut second = reader(&server.path("notify"));
+    server.send("alice@example.org", &message("to the second"));
+    assert_eq!(take_lines(&mut second, 1), ["4"]);
+    assert_eq!(rest(&mut second), "");
+    server.stop();
+}
+
+#[test]
 fn a_fifo_that_is_taken_away_comes_back() {
     let server = Server::with("away", &with_format("{seq}"));
     server.send("alice@example.org", &message("x"));

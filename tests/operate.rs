@@ -32,7 +32,8 @@ fn systemd_is_told_of_every_change() {
     };
     let path = scratch.path("notify.sock");
     let server = Server::start_in(scratch, &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
-    assert_eq!(told(), "READY=1");
+    let places = format!("smtp={} pop3={}", server.address("smtp"), server.address("pop3"));
+    assert_eq!(told(), format!("READY=1\nSTATUS=ready {places}"));
     server.signal("HUP");
     assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert_eq!(told(), "READY=1");

@@ -107,6 +107,7 @@ impl Driver<'_> {
         });
         if opened.is_ok() {
             self.user = verified;
+            self.stamp = None;
         }
         Ok(self.session.opened(opened, self.conn.output()))
     }
