@@ -225,12 +225,16 @@ mod tls {
 
     /// A server with a certificate for `localhost`, and what a client needs to believe it.
     fn server(name: &str) -> (Server, ClientConfig) {
+        server_with(name, "")
+    }
+
+    fn server_with(name: &str, more: &str) -> (Server, ClientConfig) {
         let scratch = common::Scratch::new(name);
         let pair = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
         fs::write(scratch.path("cert.pem"), pair.cert.pem()).unwrap();
         fs::write(scratch.path("key.pem"), pair.signing_key.serialize_pem()).unwrap();
         let tls = "[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\nsmtps = [\"127.0.0.1:0\"]\n";
-        fs::write(scratch.path("mailbell.toml"), format!("{BASIC}{tls}")).unwrap();
+        fs::write(scratch.path("mailbell.toml"), format!("{BASIC}{tls}{more}")).unwrap();
         fs::write(scratch.path("users"), "alice:{PLAIN}secret-a\nbob:{PLAIN}secret-b\n").unwrap();
         fs::write(scratch.path("aliases"), "").unwrap();
         let mut roots = RootCertStore::empty();
@@ -303,6 +307,30 @@ mod tls {
         say(&mut stream, ALICE, "235");
         say(&mut stream, "MAIL FROM:<alice@example.org>", "250");
         say(&mut stream, "QUIT", "221");
+        server.stop();
+    }
+
+    #[test]
+    fn octets_that_never_become_a_record_do_not_put_the_deadline_off() {
+        let (server, client) = server_with("trickle", "[limits]\ncommand_timeout = \"2s\"\n");
+        let socket = TcpStream::connect(server.address("smtps")).unwrap();
+        socket.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        let mut stream = inside(&client, &socket);
+        expect(&mut stream, "220");
+        let begin = std::time::Instant::now();
+        let mut raw = socket.try_clone().unwrap();
+        let trickle = std::thread::spawn(move || {
+            // The head of a record of 16,384 octets, and then an octet now and then.
+            let mut more = raw.write_all(&[23, 3, 3, 0x40, 0]);
+            while more.is_ok() && begin.elapsed() < std::time::Duration::from_secs(20) {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                more = raw.write_all(&[0]);
+            }
+        });
+        expect(&mut stream, "421 4.4.2");
+        assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{:?}", begin.elapsed());
+        drop((stream, socket));
+        trickle.join().unwrap();
         server.stop();
     }
 }

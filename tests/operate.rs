@@ -268,12 +268,19 @@ fn usage_errors_are_64_and_help_is_0() {
             assert_eq!(output.status.code(), Some(0), "{command} {help}");
             assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("mailbell {command}")), "{command}");
         }
+        for version in ["-V", "--version"] {
+            let output = run(&[command, version]);
+            assert_eq!(output.status.code(), Some(0), "{command} {version}");
+            assert!(String::from_utf8_lossy(&output.stdout).starts_with("mailbell 0."), "{command}");
+        }
         assert_eq!(run(&[command, "--no-such-option"]).status.code(), Some(64), "{command}");
     }
     assert_eq!(run(&[]).status.code(), Some(64));
     assert_eq!(run(&["no-such-command"]).status.code(), Some(64));
     assert_eq!(run(&["--help"]).status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&run(&["--version"]).stdout).starts_with("mailbell 0."));
+    for words in [&["--version"][..], &["user", "add", "--version"], &["sendmail", "--version"]] {
+        assert!(String::from_utf8_lossy(&run(words).stdout).starts_with("mailbell 0."), "{words:?}");
+    }
 }
 
 #[test]

@@ -72,7 +72,10 @@ struct Wanted {
 
 /// Runs the command with the arguments after its name.
 pub fn run(arguments: lexopt::Parser) -> Outcome {
-    let Some(wanted) = parse(arguments)? else { return super::print(HELP) };
+    let wanted = match parse(arguments)? {
+        Ok(wanted) => wanted,
+        Err(text) => return super::print(text),
+    };
     super::log::start();
     let filter = Filter::new(wanted.users.clone(), wanted.fields.clone()).map_err(|(_, error)| usage(error))?;
     let state = super::configuration(wanted.file.clone())?.state;
@@ -123,7 +126,8 @@ impl Ready<'_> {
     }
 }
 
-fn parse(mut arguments: lexopt::Parser) -> Result<Option<Wanted>, Failed> {
+/// What is wanted, or the text that was asked for.
+fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, Failed> {
     let (mut file, mut from, mut cursor, mut format, mut count) = (None, From::Now, None, None, None);
     let (mut users, mut fields, mut command) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(argument) = arguments.next()? {
@@ -149,7 +153,8 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Wanted>, Failed> {
                 count = Some(number.ok_or_else(|| usage(format!("--count {text:?}: not a number from 1 on")))?);
             }
             Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
-            Short('h') | Long("help") => return Ok(None),
+            Short('h') | Long("help") => return Ok(Err(HELP)),
+            Short('V') | Long("version") => return Ok(Err(super::VERSION)),
             Value(program) => {
                 command.push(program);
                 // The rest is the command's own, options and all.
@@ -161,7 +166,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Wanted>, Failed> {
     if format.is_some() && !command.is_empty() {
         return Err(usage("--format says how events are printed; a COMMAND gets them as JSON and in its environment"));
     }
-    Ok(Some(Wanted { file, from, cursor, users, fields, format, count, command }))
+    Ok(Ok(Wanted { file, from, cursor, users, fields, format, count, command }))
 }
 
 fn parse_from(text: &str) -> Result<From, Failed> {
@@ -249,7 +254,7 @@ impl Progress {
 mod tests {
     use super::*;
 
-    fn wanted(arguments: &[&str]) -> Result<Option<Wanted>, String> {
+    fn wanted(arguments: &[&str]) -> Result<Result<Wanted, &'static str>, String> {
         let arguments = std::iter::once("watch").chain(arguments.iter().copied());
         parse(lexopt::Parser::from_iter(arguments)).map_err(|failed| failed.message)
     }
@@ -281,6 +286,6 @@ mod tests {
             let error = wanted(arguments).unwrap_err();
             assert!(error.contains(what), "{arguments:?}: {error}");
         }
-        assert!(wanted(&["--help"]).unwrap().is_none());
+        assert_eq!(wanted(&["--help"]).unwrap().err(), Some(HELP));
     }
 }

@@ -407,6 +407,34 @@ fn the_lock_tells_a_server_from_a_delivery() {
 }
 
 #[test]
+fn a_server_that_was_killed_is_waited_for_while_its_child_has_the_lock() {
+    let scratch = Scratch::new("child");
+    let server = Lock::for_server(&scratch.0).unwrap();
+    // A process that is surely there no more.
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    fs::write(scratch.0.join("lock"), format!("serve {}\n", child.id())).unwrap();
+    let state = scratch.0.clone();
+    let waiting = std::thread::spawn(move || Lock::for_server(&state).is_ok());
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(!waiting.is_finished());
+    drop(server);
+    assert!(waiting.join().unwrap());
+}
+
+#[test]
+fn a_cursor_that_a_killed_process_leaves_held_for_a_moment_is_waited_for() {
+    let scratch = Scratch::new("moment");
+    let cursor = Cursor::open(&scratch.0, "x", || 7).unwrap();
+    let leaving = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        drop(cursor);
+    });
+    assert_eq!(Cursor::open(&scratch.0, "x", || 0).unwrap().place(), Place::at(7));
+    leaving.join().unwrap();
+}
+
+#[test]
 fn ten_thousand_records_are_appended_and_followed_in_one_go() {
     let scratch = Scratch::new("many");
     let journal = Journal::open(&scratch.journal()).unwrap();

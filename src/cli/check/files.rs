@@ -68,8 +68,12 @@ fn server(findings: &mut Findings<'_>) -> Option<Ids> {
             None
         }
         Ok(None) => {
-            let group = group.map(|group| format!(", or no group {group:?}")).unwrap_or_default();
-            findings.wrong("user", format!("the system knows no user {user:?}{group}"));
+            match group {
+                Some(group) if matches!(sys::look_up(user, None), Ok(Some(_))) => {
+                    findings.wrong("group", format!("the system knows no group {group:?}"));
+                }
+                _ => findings.wrong("user", format!("the system knows no user {user:?}")),
+            }
             None
         }
         Err(error) => {

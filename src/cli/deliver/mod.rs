@@ -54,6 +54,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
             Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
             Short('f') | Long("from") => sender = Some(sender_of(arguments.value()?)?),
             Short('h') | Long("help") => return super::print(HELP),
+            Short('V') | Long("version") => return super::print(super::VERSION),
             Value(recipient) => recipients.push(text_of(recipient)?),
             other => return Err(other.unexpected().into()),
         }

@@ -47,7 +47,10 @@ struct Options {
 
 /// Runs the command with the arguments after its name.
 pub fn run(arguments: lexopt::Parser) -> Outcome {
-    let Some(options) = parse(arguments)? else { return print(HELP) };
+    let options = match parse(arguments)? {
+        Ok(options) => options,
+        Err(text) => return print(text),
+    };
     let config = crate::cli::configuration(options.file)?;
     let sender = options.sender.unwrap_or_else(|| format!("{}@{}", caller(), config.hostname));
     let mut source = Source::open(io::stdin().lock(), !options.ignores_dots).map_err(unreadable)?;
@@ -81,8 +84,8 @@ fn may_store(config: &Config) -> bool {
     may(&config.users.file, Access::READ_OK) && may(&config.state, write) && may(&config.mail.root, write)
 }
 
-/// `None`: help was asked for.
-fn parse(mut arguments: lexopt::Parser) -> Result<Option<Options>, Failed> {
+/// The options, or the text that was asked for.
+fn parse(mut arguments: lexopt::Parser) -> Result<Result<Options, &'static str>, Failed> {
     let mut options = Options::default();
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -101,12 +104,13 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Options>, Failed> {
             Short('A' | 'B' | 'D' | 'h' | 'L' | 'N' | 'O' | 'p' | 'R' | 'V' | 'X') => drop(arguments.value()?),
             Short('e') => drop(arguments.value()?),
             Short('G' | 'm' | 'n' | 's' | 'U' | 'v' | 'x') => {}
-            Long("help") => return Ok(None),
+            Long("help") => return Ok(Err(HELP)),
+            Long("version") => return Ok(Err(crate::cli::VERSION)),
             Value(recipient) => options.recipients.push(text_of(recipient)?),
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(Some(options))
+    Ok(Ok(options))
 }
 
 /// The name of the user who calls, as far as the environment knows it.
