@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
@@ -67,7 +68,7 @@ fn started_as_root_it_keeps_nothing_of_it() {
         eprintln!("not root: nothing was shown");
         return;
     }
-    let configuration = format!("user = \"nobody\"\n{BASIC}").replace("\"notify\"", "\"run/notify\"");
+    let configuration = format!("user = \"nobody\"\n{BASIC}");
     let scratch = Scratch::prepared("drop", &configuration);
     for file in ["users", "aliases", "mailbell.toml"] {
         Command::new("chmod").arg("0644").arg(scratch.path(file)).status().unwrap();
@@ -85,6 +86,10 @@ fn started_as_root_it_keeps_nothing_of_it() {
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
         assert_eq!(field(set), ["0000000000000000"], "{status}");
     }
+    // Its folder is root's.
+    let pipe = fs::metadata(server.path("notify")).unwrap();
+    assert_eq!((pipe.uid().to_string(), pipe.mode() & 0o777), (field("Uid:")[0].clone(), 0o640));
+    assert_eq!(server.run(&["check"], "").status.code(), Some(0));
     server.send("alice@example.org", "Subject: x\n\nx\n");
     assert_eq!(server.new_files("alice").len(), 1);
     server.stop();

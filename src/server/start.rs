@@ -9,13 +9,14 @@ use crate::delivery::Delivery;
 use crate::journal::{self, Held, Journal, KnownIds, Lock};
 use crate::listener::Listener;
 use crate::monitor;
-use crate::notify::Subscribers;
+use crate::notify::{PipeSettings, Subscribers};
 use crate::pool::Pool;
 use crate::sandbox::Places;
 use crate::service::{Door, Service};
 use crate::sys::{self, Ids};
 use mio::Waker;
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, mkfifoat, open};
+use rustix::io::Errno;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -90,8 +91,29 @@ fn folders(config: &Config, owner: Option<Ids>) -> Result<(), StartError> {
             // Others may look for the pipe in it; the pipe's own mode says who reads.
             make_folder(folder, 0o755, owner)?;
         }
+        make_pipe(pipe, owner).map_err(|error| StartError::io(pipe.path.display(), &error))?;
     }
     Ok(())
+}
+
+/// Makes the pipe where there is nothing, while there are the rights to do so in any folder. What is there is looked at
+/// by who opens it.
+fn make_pipe(pipe: &PipeSettings, owner: Option<Ids>) -> io::Result<()> {
+    let umask = rustix::process::umask(Mode::empty());
+    let made = mkfifoat(CWD, &pipe.path, Mode::from_raw_mode(pipe.mode));
+    rustix::process::umask(umask);
+    match (made, owner) {
+        (Err(Errno::EXIST), _) | (Ok(()), None) => return Ok(()),
+        (Err(error), _) => return Err(error.into()),
+        (Ok(()), Some(_)) => {}
+    }
+    // Who may write into the folder may have put something else there by now; a FIFO may be anybody's.
+    let fifo = open(&pipe.path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    if FileType::from_raw_mode(fstat(&fifo)?.st_mode) != FileType::Fifo {
+        return Err(io::Error::other("another process put something in the pipe's place"));
+    }
+    let (uid, gid) = owner.map(|ids| (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid))).unzip();
+    Ok(chownat(&fifo, "", uid, gid, AtFlags::EMPTY_PATH)?)
 }
 
 fn make_folder(path: &Path, mode: u32, owner: Option<Ids>) -> Result<(), StartError> {
