@@ -42,6 +42,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
             Short('c') | Long("config") => file = Some(arguments.value()?.into()),
             Long("online") => go_online = true,
             Short('h') | Long("help") => return print(HELP),
+            Short('V') | Long("version") => return print(super::VERSION),
             other => return Err(other.unexpected().into()),
         }
     }

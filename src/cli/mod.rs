@@ -51,6 +51,8 @@ The configuration is -c FILE, else $MAILBELL_CONFIG, else /etc/mailbell/mailbell
 embedded default below ./mailbell-data. Exit codes are those of sysexits(3).
 ";
 
+const VERSION: &str = concat!("mailbell ", env!("CARGO_PKG_VERSION"), "\n");
+
 const SYSTEM_FILE: &str = "/etc/mailbell/mailbell.toml";
 
 /// The folder of the embedded default, below the working directory.
@@ -98,7 +100,7 @@ fn run() -> Outcome {
     let command = match arguments.next()? {
         None => return Err(Failed::new(exit::USAGE, format!("no command\n\n{HELP}"))),
         Some(Short('h') | Long("help")) => return print(HELP),
-        Some(Short('V') | Long("version")) => return print(concat!("mailbell ", env!("CARGO_PKG_VERSION"), "\n")),
+        Some(Short('V') | Long("version")) => return print(VERSION),
         Some(Value(command)) => command,
         Some(other) => return Err(other.unexpected().into()),
     };

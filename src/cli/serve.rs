@@ -31,6 +31,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         match argument {
             Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
             Short('h') | Long("help") => return super::print(HELP),
+            Short('V') | Long("version") => return super::print(super::VERSION),
             other => return Err(other.unexpected().into()),
         }
     }

@@ -33,6 +33,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
             Long("json") => as_json = true,
             Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
             Short('h') | Long("help") => return super::print(HELP),
+            Short('V') | Long("version") => return super::print(super::VERSION),
             other => return Err(other.unexpected().into()),
         }
     }

@@ -51,6 +51,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
             Short('c') | Long("config") => file = Some(arguments.value()?.into()),
             Long("stdin") => from_stdin = true,
             Short('h') | Long("help") => return super::print(HELP),
+            Short('V') | Long("version") => return super::print(super::VERSION),
             Value(word) => words.push(word.string()?),
             other => return Err(other.unexpected().into()),
         }

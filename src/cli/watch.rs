@@ -9,7 +9,7 @@ mod runner;
 
 use super::{Failed, Outcome, exit};
 use crate::journal::{self, Cursor, CursorError};
-use crate::notify::{Filter, Format, Subscriber, Way};
+use crate::notify::{self, Filter, Format, Subscriber, Way};
 use crate::sys;
 use human::Human;
 use lexopt::prelude::*;
@@ -72,7 +72,10 @@ struct Wanted {
 
 /// Runs the command with the arguments after its name.
 pub fn run(arguments: lexopt::Parser) -> Outcome {
-    let Some(wanted) = parse(arguments)? else { return super::print(HELP) };
+    let wanted = match parse(arguments)? {
+        Ok(wanted) => wanted,
+        Err(text) => return super::print(text),
+    };
     super::log::start();
     let filter = Filter::new(wanted.users.clone(), wanted.fields.clone()).map_err(|(_, error)| usage(error))?;
     let state = super::configuration(wanted.file.clone())?.state;
@@ -85,25 +88,27 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     let end = if was_there { journal::last_seq(&journal).map_err(|error| failed(&journal, &error))? } else { 0 };
     let begin = match wanted.from {
         From::Now => end,
-        From::All => 0,
+        // What is gone is not missed by who wants what there is.
+        From::All => journal::first_seq(&journal).map_err(|error| failed(&journal, &error))? - 1,
         From::Seq(seq) => seq.saturating_sub(1),
     };
-    let cursor = wanted.cursor.as_ref().map(|name| Cursor::open(&state, &format!("watch:{name}"), || begin));
+    let name = wanted.cursor.as_ref().map(|name| format!("watch:{name}"));
+    let cursor = name.as_ref().map(|name| Cursor::open(&state, name, || begin));
     let cursor = cursor.transpose().map_err(|error| cursor_failed(&error))?;
     let after = cursor.as_ref().map_or(begin, |cursor| cursor.place().acknowledged);
-    let whole = wanted.from == From::All && after == 0;
 
-    let count = wanted.count.unwrap_or(u64::MAX);
+    let left = wanted.count.unwrap_or(u64::MAX);
+    let progress = Progress { done: after, left, cursor: name.map(|name| (state.clone(), name)) };
     let ready = Ready { journal, after, filter, cursor, stop };
     if wanted.command.is_empty() {
         let view = match wanted.format {
             None if io::stdout().is_terminal() => printer::View::Human(Human::for_terminal()),
             format => printer::View::Line(format.unwrap_or(Format::Inotify)),
         };
-        ready.run(Printer::new(view, after, whole, count)?)?.outcome()
+        ready.run(Printer::new(view, progress)?)?.outcome()
     } else {
         let retry = ready.cursor.is_some();
-        ready.run(Runner::new(wanted.command, after, whole, count, retry, stop))?.outcome()
+        ready.run(Runner::new(wanted.command, progress, retry, stop))?.outcome()
     }
 }
 
@@ -123,7 +128,8 @@ impl Ready<'_> {
     }
 }
 
-fn parse(mut arguments: lexopt::Parser) -> Result<Option<Wanted>, Failed> {
+/// What is wanted, or the text that was asked for.
+fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, Failed> {
     let (mut file, mut from, mut cursor, mut format, mut count) = (None, From::Now, None, None, None);
     let (mut users, mut fields, mut command) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(argument) = arguments.next()? {
@@ -149,7 +155,8 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Wanted>, Failed> {
                 count = Some(number.ok_or_else(|| usage(format!("--count {text:?}: not a number from 1 on")))?);
             }
             Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
-            Short('h') | Long("help") => return Ok(None),
+            Short('h') | Long("help") => return Ok(Err(HELP)),
+            Short('V') | Long("version") => return Ok(Err(super::VERSION)),
             Value(program) => {
                 command.push(program);
                 // The rest is the command's own, options and all.
@@ -161,7 +168,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Wanted>, Failed> {
     if format.is_some() && !command.is_empty() {
         return Err(usage("--format says how events are printed; a COMMAND gets them as JSON and in its environment"));
     }
-    Ok(Some(Wanted { file, from, cursor, users, fields, format, count, command }))
+    Ok(Ok(Wanted { file, from, cursor, users, fields, format, count, command }))
 }
 
 fn parse_from(text: &str) -> Result<From, Failed> {
@@ -221,25 +228,22 @@ struct Progress {
     done: u64,
     /// Records that are still to be handed over.
     left: u64,
-    /// What is gone before the first record is not missed by who wants what there is.
-    whole: bool,
+    /// The state folder, and the cursor's name.
+    cursor: Option<(PathBuf, String)>,
 }
 
 impl Progress {
-    fn new(after: u64, whole: bool, count: u64) -> Progress {
-        Progress { done: after, left: count, whole }
-    }
-
     /// A record was handed over.
     fn handed(&mut self, seq: u64) {
-        (self.done, self.whole) = (seq, false);
+        self.done = seq;
         self.left -= 1;
     }
 
     /// Records are gone.
     fn lost(&mut self, from: u64, to: u64) {
-        if !self.whole {
-            eprintln!("mailbell: events {from} to {to} are not in the journal any more");
+        eprintln!("mailbell: events {from} to {to} are not in the journal any more");
+        if let Some((state, name)) = &self.cursor {
+            notify::count_lost(state, name, to - from + 1);
         }
         self.done = to;
     }
@@ -249,7 +253,7 @@ impl Progress {
 mod tests {
     use super::*;
 
-    fn wanted(arguments: &[&str]) -> Result<Option<Wanted>, String> {
+    fn wanted(arguments: &[&str]) -> Result<Result<Wanted, &'static str>, String> {
         let arguments = std::iter::once("watch").chain(arguments.iter().copied());
         parse(lexopt::Parser::from_iter(arguments)).map_err(|failed| failed.message)
     }
@@ -281,6 +285,6 @@ mod tests {
             let error = wanted(arguments).unwrap_err();
             assert!(error.contains(what), "{arguments:?}: {error}");
         }
-        assert!(wanted(&["--help"]).unwrap().is_none());
+        assert_eq!(wanted(&["--help"]).unwrap().err(), Some(HELP));
     }
 }

@@ -3,10 +3,9 @@
 
 use super::report::Report;
 use super::section::Section;
-use super::value::{self, domain, mail_domain, or_empty, or_off, private_mode, size, some_time, user_name};
+use super::value::{self, domain, mail_domain, one_of, or_empty, or_off, private_mode, size, some_time, user_name};
 use super::{AuthPolicy, Config, Domains, Limits, Mail, Network, Place, Pop3, Problem, Smtp, Tls, Users};
 use super::{conflicts, subscribers};
-use crate::nearest::nearest;
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -102,7 +101,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         root: section.text("root", "\"/var/lib/mailbell/mail\"", path).unwrap_or("/var/lib/mailbell/mail".into()),
         file_mode: section.text("file_mode", "\"0640\"", private_mode).unwrap_or(0o640),
         compress_after: section.text("compress_after", "\"7d\" or \"off\"", or_off(value::duration)).flatten(),
-        quota: section.text("quota", "\"1GiB\" or \"off\"", or_off(size)).flatten(),
+        quota: section.text("quota", "\"1GiB\" or \"off\"", or_off(quota)).flatten(),
         min_free: section.text("min_free", "\"100MiB\"", size).unwrap_or(100 << 20),
     };
     section.finish();
@@ -257,6 +256,13 @@ fn system_name(text: &str) -> Result<String, String> {
     if valid { Ok(text.to_owned()) } else { Err(format!("{text:?} is not a name that a system user has")) }
 }
 
+fn quota(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err(format!("{text:?} would refuse every message; write a size such as \"1GiB\"")),
+        size => Ok(size),
+    }
+}
+
 fn message_size(text: &str) -> Result<u64, String> {
     match size(text)? {
         0 => Err(format!("{text:?} would refuse every message; the default is \"25MiB\"")),
@@ -279,14 +285,5 @@ fn subaddress(text: &str) -> Result<char, String> {
     match (letters.next(), letters.next()) {
         (Some(letter), None) if letter.is_ascii_punctuation() && !"@\"\\<>()[],:;".contains(letter) => Ok(letter),
         _ => Err(format!("{text:?} cannot begin a subaddress; write one character such as \"+\", or \"\" for none")),
-    }
-}
-
-/// The sentence about a word that is none of these.
-pub(super) fn one_of(text: &str, words: &[&str]) -> String {
-    let all = words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
-    match nearest(text, words.iter().copied()) {
-        Some(near) => format!("{text:?} is none of {all}; did you mean {near:?}?"),
-        None => format!("{text:?} is none of {all}"),
     }
 }

@@ -235,6 +235,18 @@ pub fn last_seq(dir: &Path) -> io::Result<u64> {
     Ok(next - 1)
 }
 
+/// `seq` of the oldest record that is not gone, or of the first one that will be there; from the files' names alone.
+///
+/// # Errors
+///
+/// When the folder cannot be read.
+pub fn first_seq(dir: &Path) -> io::Result<u64> {
+    match segment::list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(1),
+        segments => Ok(segments?.first().map_or(1, |oldest| oldest.first)),
+    }
+}
+
 /// The oldest record after `after` that there is; from the files alone.
 ///
 /// # Errors

@@ -141,6 +141,7 @@ fn records_that_the_journal_dropped_are_counted() {
     let kept: Vec<_> = text.lines().skip(3).collect();
     fs::remove_file(folder.join(format!("{:020}.jsonl", 1))).unwrap();
     fs::write(folder.join(format!("{:020}.jsonl", 4)), kept.join("\n") + "\n").unwrap();
+    assert!(status_of_files(&scratch.0).iter().all(|status| (status.lost, status.backlog) == (3, 2)), "nobody runs");
     let subscribers = run();
     assert_eq!(read_until(&scratch, "notify", "5"), "4\n5\n");
     wait_for("the counts", || subscribers.status().iter().all(|status| status.lost == 3 && status.last_seq == 5));
