@@ -33,6 +33,9 @@ const FIRST_DATA_BLOCK: usize = 8 * 1024;
 /// Postfix's `smtpd_min_data_rate` is the same.
 const MIN_DATA_RATE: u64 = 500;
 
+/// How long a peer whose time is up may take to hear so.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Why a connection can go on no longer.
 #[derive(Debug)]
 pub enum Error {
@@ -258,6 +261,16 @@ impl Conn {
         if self.output.is_empty() {
             return Ok(());
         }
+        let sent = self.send();
+        self.output.clear();
+        if self.output.capacity() > 2 * OUTPUT_BLOCK {
+            self.output = Vec::new();
+        }
+        // Part of it may be sent, and nobody knows which; what is said after that, nobody waits for.
+        sent.inspect_err(|_| self.session_end = Instant::now())
+    }
+
+    fn send(&mut self) -> Result<(), Error> {
         let mut socket = self.peer.stream(RecvFlags::empty());
         match &mut self.tls {
             None => {
@@ -274,10 +287,6 @@ impl Conn {
             }
             Some(session) => session.write_all(&mut socket, &self.output)?,
         }
-        self.output.clear();
-        if self.output.capacity() > 2 * OUTPUT_BLOCK {
-            self.output = Vec::new();
-        }
         Ok(())
     }
 
@@ -291,6 +300,10 @@ impl Conn {
 
     /// Says goodbye on every layer. What is still queued is sent as far as it goes.
     pub fn close(&mut self) {
+        if self.session_end <= Instant::now() {
+            self.session_end = Instant::now() + LAST_WORDS;
+            let _ = sockopt::set_socket_timeout(self.peer.socket(), sockopt::Timeout::Send, Some(LAST_WORDS));
+        }
         let _ = self.flush();
         if let Some(session) = &mut self.tls {
             session.close(&mut self.peer.stream(RecvFlags::empty()));

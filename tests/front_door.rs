@@ -57,6 +57,26 @@ fn a_silent_client_is_told_so_and_its_message_is_gone() {
     server.stop();
 }
 
+#[test]
+fn a_session_that_never_ends_is_ended_with_a_word() {
+    let server = Server::with("session-timeout", &format!("{BASIC}[limits]\nsession_timeout = \"2s\"\n"));
+    let mut talk = server.smtp();
+    talk.expect("220");
+    let end = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < end {
+        talk.write(b"NOOP\r\n");
+        let reply = talk.line().unwrap_or_default();
+        if !reply.starts_with("250") {
+            assert!(reply.starts_with("421 4.4.2"), "{reply:?}");
+            assert!(talk.is_closed());
+            drop(server.stop());
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("the session went on");
+}
+
 /// Memory of a process, octets.
 fn resident(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
@@ -215,43 +235,17 @@ fn lmtp_on_a_unix_socket() {
 #[cfg(feature = "tls")]
 mod tls {
     use super::*;
-    use rustls::pki_types::{CertificateDer, ServerName};
-    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-    use std::io::{BufRead, BufReader};
+    use common::tls::{Stream, inside};
+    use rustls::ClientConfig;
+    use std::io::BufRead;
     use std::net::TcpStream;
-    use std::sync::Arc;
 
-    type Stream = BufReader<StreamOwned<ClientConnection, TcpStream>>;
-
-    /// A server with a certificate for `localhost`, and what a client needs to believe it.
     fn server(name: &str) -> (Server, ClientConfig) {
         server_with(name, "")
     }
 
     fn server_with(name: &str, more: &str) -> (Server, ClientConfig) {
-        let scratch = common::Scratch::new(name);
-        let pair = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
-        fs::write(scratch.path("cert.pem"), pair.cert.pem()).unwrap();
-        fs::write(scratch.path("key.pem"), pair.signing_key.serialize_pem()).unwrap();
-        let tls = "[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\nsmtps = [\"127.0.0.1:0\"]\n";
-        fs::write(scratch.path("mailbell.toml"), format!("{BASIC}{tls}{more}")).unwrap();
-        fs::write(scratch.path("users"), "alice:{PLAIN}secret-a\nbob:{PLAIN}secret-b\n").unwrap();
-        fs::write(scratch.path("aliases"), "").unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(pair.cert.der().to_vec())).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let client = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        (Server::start_in(scratch, &[]), client)
-    }
-
-    fn inside(client: &ClientConfig, stream: &TcpStream) -> Stream {
-        let name = ServerName::try_from("localhost").unwrap();
-        let connection = ClientConnection::new(Arc::new(client.clone()), name).unwrap();
-        BufReader::new(StreamOwned::new(connection, stream.try_clone().unwrap()))
+        common::tls::server(name, &format!("smtps = [\"127.0.0.1:0\"]\n{more}"))
     }
 
     fn say(stream: &mut Stream, line: &str, start: &str) {

@@ -118,3 +118,31 @@ fn a_shorter_timeout_holds_at_once_and_a_longer_one_again() {
     assert_eq!(conn.command(100).unwrap(), Command::Line(b"NOOP"));
     drop(speaker.join().unwrap());
 }
+
+#[test]
+fn a_session_whose_time_is_up_is_told_so() {
+    let (mut client, mut conn) = pair();
+    conn.session_end = Instant::now();
+    assert!(matches!(conn.command(100), Err(Error::Timeout)));
+    conn.output().extend_from_slice(b"421\r\n");
+    conn.close();
+    let mut told = String::new();
+    client.read_to_string(&mut told).unwrap();
+    assert_eq!(told, "421\r\n");
+}
+
+#[test]
+fn what_a_peer_did_not_take_in_time_is_not_sent_again() {
+    let (mut client, mut conn) = pair();
+    sockopt::set_socket_timeout(conn.peer.socket(), sockopt::Timeout::Send, Some(Duration::from_millis(20))).unwrap();
+    conn.output().resize(4 * OUTPUT_BLOCK * 10, b'.');
+    assert!(matches!(conn.flush(), Err(Error::Timeout)));
+    let reader = std::thread::spawn(move || {
+        let mut octets = Vec::new();
+        client.read_to_end(&mut octets).unwrap();
+        octets.len()
+    });
+    conn.output().extend_from_slice(b"421\r\n");
+    conn.close();
+    assert!(reader.join().unwrap() < 4 * OUTPUT_BLOCK * 10);
+}

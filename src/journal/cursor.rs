@@ -138,7 +138,7 @@ fn hold(file: &File) -> io::Result<bool> {
 }
 
 /// Gives what root made to the user whose state this is, who must be able to read it at the next start.
-fn give_to_owner(state: &Path, dir: &Path, file: &File) {
+pub fn give_to_owner(state: &Path, dir: &Path, file: &File) {
     if !rustix::process::geteuid().is_root() {
         return;
     }
