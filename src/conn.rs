@@ -3,19 +3,25 @@
 //! Replies are queued and leave only when the worker is about to block on input, so PIPELINING needs no code (as in
 //! qmail). What the octets mean is the sessions' affair, above.
 
+mod client;
+mod peer;
+
+pub use client::Client;
+pub use peer::Peer;
+
 use crate::line::{Buffer, Line};
 use crate::tls;
 use rustix::net::{RecvFlags, Shutdown, sockopt};
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 /// Queued output leaves at this size at the latest, octets: one write(2) a block.
 pub const OUTPUT_BLOCK: usize = 128 * 1024;
+
+/// One read of commands from a client that sends many at once, octets.
+const PIPELINED_BLOCK: usize = 4 * 1024;
 
 /// One read of message data, octets.
 const DATA_BLOCK: usize = 64 * 1024;
@@ -61,80 +67,6 @@ impl From<io::Error> for Error {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Error::Closed,
             _ => Error::Io(error),
         }
-    }
-}
-
-/// A blocking stream socket, TCP or unix, as the layers above read and write it.
-struct Stream<'a> {
-    socket: &'a OwnedFd,
-    /// DONTWAIT, or none.
-    flags: RecvFlags,
-}
-
-impl Read for Stream<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let (count, _) = rustix::io::retry_on_intr(|| rustix::net::recv(self.socket, &mut *into, self.flags))?;
-        Ok(count)
-    }
-}
-
-impl Write for Stream<'_> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::retry_on_intr(|| rustix::io::write(self.socket, octets))?)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What others may know of a connection, and do to it: the event loop keeps one for every session.
-#[derive(Debug)]
-pub struct Peer {
-    socket: OwnedFd,
-    /// Milliseconds after `epoch` since when the worker waits for a command; [`BUSY`] while it does something.
-    waiting: AtomicU64,
-    stop: AtomicBool,
-    epoch: Instant,
-}
-
-const BUSY: u64 = u64::MAX;
-
-impl Peer {
-    /// Takes over an accepted, blocking socket.
-    pub fn new(socket: OwnedFd) -> Peer {
-        Peer { socket, waiting: AtomicU64::new(BUSY), stop: AtomicBool::new(false), epoch: Instant::now() }
-    }
-
-    /// Ends the session at its next command: at once when it waits for one, else when what it does is done.
-    pub fn stop(&self) {
-        self.stop.store(true, SeqCst);
-        if self.waiting.load(SeqCst) != BUSY {
-            let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
-        }
-    }
-
-    /// Cuts the connection now, whatever it is doing.
-    pub fn cut(&self) {
-        self.stop.store(true, SeqCst);
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
-    }
-
-    fn stream(&self, flags: RecvFlags) -> Stream<'_> {
-        Stream { socket: &self.socket, flags }
-    }
-
-    /// How long the peer has let the server wait for a command; `None` while a command is being served.
-    pub fn idle(&self) -> Option<Duration> {
-        match self.waiting.load(SeqCst) {
-            BUSY => None,
-            since => Some(self.epoch.elapsed().saturating_sub(Duration::from_millis(since))),
-        }
-    }
-
-    /// Writes a last line past all queues, as far as it goes without waiting; for a session whose worker failed.
-    pub fn last_words(&self, line: &str) {
-        let _ = rustix::net::send(&self.socket, line.as_bytes(), rustix::net::SendFlags::DONTWAIT);
     }
 }
 
@@ -247,7 +179,7 @@ impl Conn {
             return Ok(true);
         }
         let patience = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
-        let mut fds = [PollFd::new(&self.peer.socket, PollFlags::IN)];
+        let mut fds = [PollFd::new(self.peer.socket(), PollFlags::IN)];
         let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience))).map_err(io::Error::from)?;
         Ok(ready > 0)
     }
@@ -258,35 +190,9 @@ impl Conn {
     ///
     /// Early, when the peer left or the server stops. A peer that closed only its own half still waits for a reply.
     pub fn pause(&mut self, how_long: Duration) -> Result<(), Error> {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
         self.flush()?;
         let end = Instant::now() + how_long;
-        let mut awaited = PollFlags::RDHUP;
-        // As in `receive_command`: `Peer::stop` wakes who is marked as waiting.
-        self.peer.waiting.store(self.peer.epoch.elapsed().as_millis() as u64, SeqCst);
-        let outcome = loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if self.peer.stop.load(SeqCst) {
-                break Err(Error::Stopping);
-            }
-            if left.is_zero() {
-                break Ok(());
-            }
-            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-            let mut fds = [PollFd::new(&self.peer.socket, awaited)];
-            if let Err(error) = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&left))) {
-                break Err(io::Error::from(error).into());
-            }
-            let seen = fds[0].revents();
-            if seen.intersects(PollFlags::HUP | PollFlags::ERR) && !self.peer.stop.load(SeqCst) {
-                break Err(Error::Closed);
-            }
-            if seen.contains(PollFlags::RDHUP) {
-                awaited = PollFlags::empty();
-            }
-        };
-        self.peer.waiting.store(BUSY, SeqCst);
-        outcome
+        self.peer.waiting(|| self.peer.outlast(end)).unwrap_or(Err(Error::Stopping))
     }
 
     /// How long each command is waited for from now on.
@@ -297,7 +203,7 @@ impl Conn {
     /// Message data: whatever is there, at least one octet, to be taken with [`Conn::consume`].
     ///
     /// `received` is how much of this message has come so far and `began` when it began: a sender slower than
-    /// [`MIN_DATA_RATE`] past its first timeout's patience is not waited for.
+    /// `MIN_DATA_RATE` past its first timeout's patience is not waited for.
     ///
     /// # Errors
     ///
@@ -307,10 +213,12 @@ impl Conn {
             let patience = self.command_timeout + Duration::from_secs(received / MIN_DATA_RATE);
             let now = Instant::now();
             let deadline = (began + patience).min(now + self.command_timeout).min(self.session_end);
-            self.flush()?;
-            self.arm(deadline)?;
             let block = if received == 0 { FIRST_DATA_BLOCK } else { DATA_BLOCK };
-            self.receive(block, RecvFlags::empty())?;
+            self.flush()?;
+            while self.input.is_empty() {
+                self.arm(deadline)?;
+                self.receive(block, RecvFlags::empty())?;
+            }
         }
         Ok(self.input.bytes())
     }
@@ -394,13 +302,13 @@ impl Conn {
     pub fn close(&mut self) {
         if self.session_end <= Instant::now() {
             self.session_end = Instant::now() + LAST_WORDS;
-            let _ = sockopt::set_socket_timeout(&self.peer.socket, sockopt::Timeout::Send, Some(LAST_WORDS));
+            let _ = sockopt::set_socket_timeout(self.peer.socket(), sockopt::Timeout::Send, Some(LAST_WORDS));
         }
         let _ = self.flush();
         if let Some(session) = &mut self.tls {
             session.close(&mut self.peer.stream(RecvFlags::empty()));
         }
-        let _ = rustix::net::shutdown(&self.peer.socket, Shutdown::Write);
+        let _ = rustix::net::shutdown(self.peer.socket(), Shutdown::Write);
     }
 
     /// Reads into the input for a command, interruptible by [`Peer::stop`].
@@ -408,38 +316,40 @@ impl Conn {
         self.flush()?;
         if self.output.capacity() > Buffer::BLOCK {
             // A client that pipelines has sent more by now, and the queue is wanted again at once.
-            match self.receive(Buffer::BLOCK, RecvFlags::DONTWAIT) {
-                Err(Error::Timeout) => self.output = Vec::new(),
-                Ok(()) if self.peer.stop.load(SeqCst) => return Err(Error::Stopping),
+            match self.receive(PIPELINED_BLOCK, RecvFlags::DONTWAIT) {
+                Err(Error::Timeout) => {
+                    self.output = Vec::new();
+                    self.input.shrink();
+                }
+                Ok(()) if self.peer.is_stopped() => return Err(Error::Stopping),
                 received => return received,
             }
         }
         self.arm(deadline)?;
-        let since = self.peer.epoch.elapsed().as_millis() as u64;
-        self.peer.waiting.store(since, SeqCst);
-        // The order matters: `Peer::stop` sets its flag first and looks at `waiting` second.
-        let received = if self.peer.stop.load(SeqCst) {
-            Err(Error::Stopping)
-        } else {
-            self.receive(Buffer::BLOCK, RecvFlags::empty())
-        };
-        self.peer.waiting.store(BUSY, SeqCst);
-        match received {
-            Err(Error::Closed) if self.peer.stop.load(SeqCst) => Err(Error::Stopping),
+        let peer = self.peer.clone();
+        match peer.waiting(|| self.receive(Buffer::BLOCK, RecvFlags::empty())).unwrap_or(Err(Error::Stopping)) {
+            Err(Error::Closed) if self.peer.is_stopped() => Err(Error::Stopping),
             other => other,
         }
     }
 
-    /// One read of up to `block` octets or more into the input.
+    /// One read of up to `block` octets or more into the input; of TLS it may bring none.
     fn receive(&mut self, block: usize, flags: RecvFlags) -> Result<(), Error> {
         let mut socket = self.peer.stream(flags);
         let space = self.input.space(block);
-        let count = match &mut self.tls {
-            None => socket.read(space)?,
-            Some(session) => session.read(&mut socket, space)?,
+        let received = match &mut self.tls {
+            None => socket.read(space),
+            Some(session) => session.read(&mut socket, space),
         };
-        self.input.filled(count);
-        if count == 0 { Err(Error::Closed) } else { Ok(()) }
+        match received {
+            Ok(0) => Err(Error::Closed),
+            Ok(count) => {
+                self.input.filled(count);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn deadline(&self, now: Instant) -> Instant {
@@ -456,44 +366,11 @@ impl Conn {
         let early = self.receive_timeout + Duration::from_secs(1) < left.min(self.command_timeout);
         if late || early {
             let left = left.max(Duration::from_millis(1));
-            sockopt::set_socket_timeout(&self.peer.socket, sockopt::Timeout::Recv, Some(left))
+            sockopt::set_socket_timeout(self.peer.socket(), sockopt::Timeout::Recv, Some(left))
                 .map_err(io::Error::from)?;
             self.receive_timeout = left;
         }
         Ok(())
-    }
-}
-
-/// Where a connection comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Client {
-    /// Over TCP, from this address (IPv4-mapped addresses are IPv4).
-    Net(IpAddr),
-    /// Over a unix socket.
-    Local,
-}
-
-impl Client {
-    /// The IP address, where there is one.
-    pub fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Client::Net(ip) => Some(*ip),
-            Client::Local => None,
-        }
-    }
-
-    /// True for the machine itself: loopback, or a unix socket.
-    pub fn is_local(&self) -> bool {
-        self.ip().is_none_or(|ip| ip.is_loopback())
-    }
-}
-
-impl fmt::Display for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Client::Net(ip) => write!(f, "{ip}"),
-            Client::Local => f.write_str("local"),
-        }
     }
 }
 

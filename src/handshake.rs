@@ -111,6 +111,7 @@ fn session(service: &Service, peer: Arc<Peer>, client: &Client, door: Door) {
 }
 
 /// Reads the PROXY header, to its last octet and no further: what follows may be a TLS handshake.
+#[inline(never)] // It is over before the session begins.
 fn proxied(socket: &OwnedFd) -> Result<Source, String> {
     let end = Instant::now() + PROXY_PATIENCE;
     let mut header = Vec::new();

@@ -32,8 +32,9 @@ pub enum Line {
 }
 
 impl Buffer {
-    /// Smallest block asked of the socket, octets. An idle session keeps no more than this, and there may be thousands.
-    pub const BLOCK: usize = 512;
+    /// Smallest block asked of the socket, octets: a few commands. An idle session keeps no more than this, and there may
+    /// be thousands.
+    pub const BLOCK: usize = 256;
 
     /// The octets not yet consumed.
     pub fn bytes(&self) -> &[u8] {

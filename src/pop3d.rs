@@ -24,6 +24,7 @@ const BLOCK: usize = 64 * 1024;
 const TOP_BLOCK: usize = 8 * 1024;
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
+#[inline(never)] // Its frame would be every session's, of another protocol, too.
 pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
     service.counters.pop3_sessions.one();
     let mut driver = Driver::new(service, conn, client, door);
@@ -50,9 +51,9 @@ struct Driver<'a> {
     exchange: Option<(Mechanism, Exchange)>,
     /// Who logged in.
     user: Option<String>,
-    /// The command of the moment.
+    /// The command of the moment. Empty while the session waits, as is `block`: an idle one keeps no buffer.
     line: Vec<u8>,
-    /// Empty while the session waits: an idle one keeps no buffer.
+    /// What was read of a message.
     block: Vec<u8>,
     sent: Sent,
     /// Messages that the update removed.
@@ -92,9 +93,11 @@ impl<'a> Driver<'a> {
                     Step::Close => return Ok(()),
                     Step::More => self.session.more(self.conn.output()),
                     Step::StartTls => self.start_tls()?,
-                    Step::Login(login) => self.log_in(login).inspect(|_| sys::release_stack())?,
-                    Step::Auth { mechanism, initial } => self.begin_exchange(mechanism, initial.as_deref())?,
-                    Step::AuthResponse => self.go_on_with_exchange().inspect(|_| sys::release_stack())?,
+                    Step::Login(_) | Step::Auth { .. } | Step::AuthResponse => {
+                        let next = self.authorize(step);
+                        sys::release_stack();
+                        next?
+                    }
                     Step::Send(part) => self.send(part)?,
                     Step::Update => self.update(),
                 };
@@ -105,7 +108,7 @@ impl<'a> Driver<'a> {
     /// Waits for a line and gives it to the session.
     fn next_line(&mut self) -> Result<Step, Error> {
         if !self.conn.has_input() {
-            self.block = Vec::new();
+            (self.block, self.line) = (Vec::new(), Vec::new());
             let usual = self.service.config.pop3.command_timeout;
             let crowded = self.service.admission.is_crowded();
             self.conn.set_command_timeout(if crowded { usual.min(limits::CROWDED_COMMAND) } else { usual });

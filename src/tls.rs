@@ -123,18 +123,22 @@ mod present {
             Ok(())
         }
 
-        /// Clear octets, at least one; 0 at the end.
+        /// Clear octets, at least one; 0 at the end. It reads the socket once: `Interrupted` says that what came made no
+        /// whole record yet, so that the caller can look at its deadline before it goes on.
         ///
         /// # Errors
         ///
         /// A damaged record, a connection cut without close_notify, or the socket's error.
         pub fn read<S: Read + Write>(&mut self, socket: &mut S, into: &mut [u8]) -> io::Result<usize> {
-            loop {
-                match self.0.reader().read(into) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.receive(socket)?,
-                    done => return done,
-                }
-                self.send(socket)?;
+            match self.0.reader().read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+            self.receive(socket)?;
+            self.send(socket)?;
+            match self.0.reader().read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::Interrupted.into()),
+                done => done,
             }
         }
 

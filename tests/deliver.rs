@@ -68,6 +68,7 @@ fn the_sender_is_what_the_mta_says() {
     for (arguments, environment, sender) in [
         (&["-f", ""][..], None, ""),
         (&["-f", "<>"], Some("env@example.com"), ""),
+        (&["-f", "MAILER-DAEMON"], None, ""),
         (&["-f", "<a@example.com>"], None, "a@example.com"),
         (&["--from=a@example.com"], None, "a@example.com"),
         (&[], Some("env@example.com"), "env@example.com"),
@@ -280,7 +281,7 @@ fn started_as_root_it_stores_as_the_user_of_the_server() {
     // What nobody may write is a matter of permission.
     fs::set_permissions(scratch.path("mail"), fs::Permissions::from_mode(0o500)).unwrap();
     code(&deliver(&scratch, &["bob"], "Subject: x\n\n"), 77);
-    fs::set_permissions(scratch.path("state"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(scratch.path("state"), fs::Permissions::from_mode(0o000)).unwrap();
     code(&deliver(&scratch, &["alice"], "Subject: x\n\n"), 77);
 }
 
@@ -324,5 +325,45 @@ fn another_programs_deliveries_ring() {
     let subjects: Vec<_> = records.iter().map(|record| record["subject"].as_str().unwrap()).collect();
     assert_eq!(subjects, ["1.foreign", "own", "2.foreign", "3.foreign", "4.foreign"]);
     assert!(PATIENCE > Duration::from_secs(1));
+    server.stop();
+}
+
+#[test]
+fn who_may_not_write_the_mail_hands_it_to_the_server() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not root: not tested");
+        return;
+    }
+    // A listener whose address is known before the server has it.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let configuration = BASIC.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1);
+    let scratch = Scratch::prepared("hand-over", &configuration);
+    fs::set_permissions(scratch.path("users"), fs::Permissions::from_mode(0o640)).unwrap();
+    fs::copy(binary(), scratch.path("sendmail")).unwrap();
+    let as_nobody = |scratch: &Scratch, arguments: &[&str], message: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(scratch.path("sendmail"));
+        command.args(arguments).env("MAILBELL_CONFIG", scratch.path("mailbell.toml")).env("LOGNAME", "joe");
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(message.as_bytes());
+        child.wait_with_output().unwrap()
+    };
+    let told = code(&as_nobody(&scratch, &["alice"], "x\n"), 75);
+    assert!(told.contains("the server cannot be asked"), "{told}");
+    let server = Server::start_in(scratch, &[]);
+    code(&as_nobody(&server.scratch, &["-i", "alice", "bob@example.org"], "Subject: gr\u{fc}n\n\n.dot\n.\n\u{e4}"), 0);
+    let records = server.records();
+    let told: Vec<_> = records.iter().map(|record| (&record["user"], &record["mail_from"], &record["via"])).collect();
+    let (joe, smtp) = ("joe@mail.example.org".into(), "smtp".into());
+    assert_eq!(told, [(&"alice".into(), &joe, &smtp), (&"bob".into(), &joe, &smtp)]);
+    let text = fs::read_to_string(records[0]["path"].as_str().unwrap()).unwrap();
+    assert!(text.ends_with("\n\n.dot\n.\n\u{e4}\n"), "{text}");
+    for line in ["\nFrom: joe@mail.example.org\n", "\nDate: ", "\nMessage-ID: <"] {
+        assert_eq!(text.matches(line).count(), 1, "{line:?} in {text}");
+    }
+    let told = code(&as_nobody(&server.scratch, &["nobody"], "x\n"), 67);
+    assert!(told.contains("550"), "{told}");
+    code(&as_nobody(&server.scratch, &[], "x\n"), 64);
+    code(&as_nobody(&server.scratch, &["a>\r\nRCPT TO:<bob"], "x\n"), 64);
     server.stop();
 }

@@ -235,39 +235,17 @@ fn lmtp_on_a_unix_socket() {
 #[cfg(feature = "tls")]
 mod tls {
     use super::*;
-    use rustls::pki_types::{CertificateDer, ServerName};
-    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-    use std::io::{BufRead, BufReader};
+    use common::tls::{Stream, inside};
+    use rustls::ClientConfig;
+    use std::io::BufRead;
     use std::net::TcpStream;
-    use std::sync::Arc;
 
-    type Stream = BufReader<StreamOwned<ClientConnection, TcpStream>>;
-
-    /// A server with a certificate for `localhost`, and what a client needs to believe it.
     fn server(name: &str) -> (Server, ClientConfig) {
-        let scratch = common::Scratch::new(name);
-        let pair = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
-        fs::write(scratch.path("cert.pem"), pair.cert.pem()).unwrap();
-        fs::write(scratch.path("key.pem"), pair.signing_key.serialize_pem()).unwrap();
-        let tls = "[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\nsmtps = [\"127.0.0.1:0\"]\n";
-        fs::write(scratch.path("mailbell.toml"), format!("{BASIC}{tls}")).unwrap();
-        fs::write(scratch.path("users"), "alice:{PLAIN}secret-a\nbob:{PLAIN}secret-b\n").unwrap();
-        fs::write(scratch.path("aliases"), "").unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(pair.cert.der().to_vec())).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let client = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        (Server::start_in(scratch, &[]), client)
+        server_with(name, "")
     }
 
-    fn inside(client: &ClientConfig, stream: &TcpStream) -> Stream {
-        let name = ServerName::try_from("localhost").unwrap();
-        let connection = ClientConnection::new(Arc::new(client.clone()), name).unwrap();
-        BufReader::new(StreamOwned::new(connection, stream.try_clone().unwrap()))
+    fn server_with(name: &str, more: &str) -> (Server, ClientConfig) {
+        common::tls::server(name, &format!("smtps = [\"127.0.0.1:0\"]\n{more}"))
     }
 
     fn say(stream: &mut Stream, line: &str, start: &str) {
@@ -323,6 +301,30 @@ mod tls {
         say(&mut stream, ALICE, "235");
         say(&mut stream, "MAIL FROM:<alice@example.org>", "250");
         say(&mut stream, "QUIT", "221");
+        server.stop();
+    }
+
+    #[test]
+    fn octets_that_never_become_a_record_do_not_put_the_deadline_off() {
+        let (server, client) = server_with("trickle", "[limits]\ncommand_timeout = \"2s\"\n");
+        let socket = TcpStream::connect(server.address("smtps")).unwrap();
+        socket.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        let mut stream = inside(&client, &socket);
+        expect(&mut stream, "220");
+        let begin = std::time::Instant::now();
+        let mut raw = socket.try_clone().unwrap();
+        let trickle = std::thread::spawn(move || {
+            // The head of a record of 16,384 octets, and then an octet now and then.
+            let mut more = raw.write_all(&[23, 3, 3, 0x40, 0]);
+            while more.is_ok() && begin.elapsed() < std::time::Duration::from_secs(20) {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                more = raw.write_all(&[0]);
+            }
+        });
+        expect(&mut stream, "421 4.4.2");
+        assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{:?}", begin.elapsed());
+        drop((stream, socket));
+        trickle.join().unwrap();
         server.stop();
     }
 }

@@ -29,6 +29,9 @@ pub struct Watcher {
     delivery: Arc<Delivery>,
     /// `None` when the system has no inotify for us.
     watches: Option<Watches>,
+    /// The system has no watch left for us; to be tried again the next time.
+    is_full: bool,
+    has_said_full: bool,
     targets: BTreeMap<Key, Target>,
     next_key: Key,
     unsure: Vec<Unsure>,
@@ -62,12 +65,22 @@ impl Watcher {
                 SLOW.as_secs()
             );
         });
-        Watcher { watches: watches.ok(), ..Watcher::without_inotify(delivery) }
+        let has_said_full = watches.is_err();
+        Watcher { watches: watches.ok(), has_said_full, ..Watcher::without_inotify(delivery) }
     }
 
     /// Looks from time to time.
     pub fn without_inotify(delivery: Arc<Delivery>) -> Watcher {
-        Watcher { delivery, watches: None, targets: BTreeMap::new(), next_key: 0, unsure: Vec::new(), slow_at: None }
+        Watcher {
+            delivery,
+            watches: None,
+            is_full: false,
+            has_said_full: true,
+            targets: BTreeMap::new(),
+            next_key: 0,
+            unsure: Vec::new(),
+            slow_at: None,
+        }
     }
 
     /// Watches these and no others, and records what is in those that are new.
@@ -157,21 +170,31 @@ impl Watcher {
     fn attach(&mut self, key: Key) {
         let Some(target) = self.targets.get_mut(&key) else { return };
         let attached = match &mut self.watches {
-            Some(watches) => watches.attach(key, &target.watched.maildir),
-            // The log knows why.
-            None => Attached::Unwatched(io::Error::other("no inotify")),
+            Some(watches) if !self.is_full => watches.attach(key, &target.watched.maildir),
+            _ => Attached::Full,
         };
-        target.is_slow = matches!(attached, Attached::Unwatched(_));
-        target.has_complained &= !matches!(attached, Attached::Watched);
-        if let Attached::Unwatched(error) = attached {
+        target.is_slow = matches!(attached, Attached::Full | Attached::Unwatched(_));
+        if target.is_slow {
             self.slow_at.get_or_insert(Instant::now() + SLOW);
-            if self.watches.is_some() && !std::mem::replace(&mut target.has_complained, true) {
-                let hint = match error.raw_os_error() {
-                    Some(libc::ENOSPC) => "too many watches: raise fs.inotify.max_user_watches".to_owned(),
-                    _ => error.to_string(),
-                };
-                let maildir = target.watched.maildir.display();
-                log::error!("{maildir}: cannot be watched ({hint}); looked at every {} s instead", SLOW.as_secs());
+        }
+        match attached {
+            Attached::Watched => target.has_complained = false,
+            Attached::Awaited => {}
+            Attached::Full => {
+                self.is_full = true;
+                if !std::mem::replace(&mut self.has_said_full, true) {
+                    let seconds = SLOW.as_secs();
+                    log::error!(
+                        "too many Maildirs for inotify: raise fs.inotify.max_user_watches; some are looked at every \
+                         {seconds} s instead"
+                    );
+                }
+            }
+            Attached::Unwatched(error) => {
+                if !std::mem::replace(&mut target.has_complained, true) {
+                    let maildir = target.watched.maildir.display();
+                    log::error!("{maildir}: cannot be watched ({error}); looked at every {} s instead", SLOW.as_secs());
+                }
             }
         }
     }
@@ -206,6 +229,7 @@ impl Watcher {
             return;
         }
         self.slow_at = None;
+        self.is_full = false;
         let slow: Vec<Key> = self.targets.iter().filter(|(_, target)| target.is_slow).map(|(key, _)| *key).collect();
         slow.iter().for_each(|key| self.attach(*key));
         self.scan(&slow);

@@ -84,7 +84,9 @@ pub enum Attached {
     Watched,
     /// It is not there; what is above it is watched.
     Awaited,
-    /// It must be looked at from time to time, because of this.
+    /// It must be looked at from time to time, since the system has no watch left for this user.
+    Full,
+    /// The same, because of this.
     Unwatched(io::Error),
 }
 
@@ -133,10 +135,7 @@ impl Watches {
             let missing = match self.attach_existing(key, &folders) {
                 Ok(None) => return Attached::Watched,
                 Ok(Some(missing)) => missing,
-                Err(error) => {
-                    self.detach(key);
-                    return Attached::Unwatched(error);
-                }
+                Err(error) => return self.unwatched(key, error),
             };
             // The root has no watch of its own but for this: it goes nowhere.
             let last = missing.parent().unwrap_or(Path::new("/"));
@@ -146,16 +145,21 @@ impl Watches {
                 Ok(()) if missing.is_dir() => {}
                 Ok(()) => return Attached::Awaited,
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
-                Err(error) => {
-                    self.detach(key);
-                    return Attached::Unwatched(error.into());
-                }
+                Err(error) => return self.unwatched(key, error),
             }
         }
     }
 
+    fn unwatched(&mut self, key: Key, error: Errno) -> Attached {
+        self.detach(key);
+        match error {
+            Errno::NOSPC => Attached::Full,
+            error => Attached::Unwatched(error.into()),
+        }
+    }
+
     /// Watches as far down as there is something, and gives what is missing.
-    fn attach_existing(&mut self, key: Key, folders: &[&Path]) -> io::Result<Option<PathBuf>> {
+    fn attach_existing(&mut self, key: Key, folders: &[&Path]) -> rustix::io::Result<Option<PathBuf>> {
         for (at, folder) in folders.iter().enumerate() {
             let is_new = at + 1 == folders.len();
             match self.add(folder, key, if is_new { Role::New } else { Role::Above }) {
@@ -163,7 +167,7 @@ impl Watches {
                 Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Some(folder.to_path_buf())),
                 // Who may pass a folder and not read it cannot watch it, but can watch what is in it.
                 Err(Errno::ACCESS) if !is_new => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         Ok(None)

@@ -3,10 +3,9 @@
 
 use super::report::Report;
 use super::section::Section;
-use super::value::{self, domain, mail_domain, or_empty, or_off, private_mode, size, some_time, user_name};
+use super::value::{self, domain, mail_domain, one_of, or_empty, or_off, private_mode, size, some_time, user_name};
 use super::{AuthPolicy, Config, Domains, Limits, Mail, Network, Place, Pop3, Problem, Smtp, Tls, Users};
 use super::{conflicts, subscribers};
-use crate::nearest::nearest;
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -286,14 +285,5 @@ fn subaddress(text: &str) -> Result<char, String> {
     match (letters.next(), letters.next()) {
         (Some(letter), None) if letter.is_ascii_punctuation() && !"@\"\\<>()[],:;".contains(letter) => Ok(letter),
         _ => Err(format!("{text:?} cannot begin a subaddress; write one character such as \"+\", or \"\" for none")),
-    }
-}
-
-/// The sentence about a word that is none of these.
-pub(super) fn one_of(text: &str, words: &[&str]) -> String {
-    let all = words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
-    match nearest(text, words.iter().copied()) {
-        Some(near) => format!("{text:?} is none of {all}; did you mean {near:?}?"),
-        None => format!("{text:?} is none of {all}"),
     }
 }

@@ -1,9 +1,8 @@
 //! `[[pipe]]`, `[[hook]]` and `[[watch]]`: who is told of mail, and where else mail comes in.
 
 use super::Watch;
-use super::load::one_of;
 use super::section::Section;
-use super::value::{self, duration, durations, some_time, user_name};
+use super::value::{self, duration, durations, one_of, some_time, user_name};
 use crate::nearest::nearest;
 use crate::notify::{Backlog, Filter, Format, HookInput, HookSettings, PipeSettings};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! What the strings of a configuration mean: sizes, durations, modes, names. Each error is a whole sentence with a hint.
 
+use crate::nearest::nearest;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -186,6 +187,15 @@ fn split_number(text: &str) -> (Option<u64>, &str) {
 
 fn digits(text: &str) -> &str {
     &text[..text.bytes().take_while(u8::is_ascii_digit).count()]
+}
+
+/// The sentence about a word that is none of these.
+pub(super) fn one_of(text: &str, words: &[&str]) -> String {
+    let all = words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+    match nearest(text, words.iter().copied()) {
+        Some(near) => format!("{text:?} is none of {all}; did you mean {near:?}?"),
+        None => format!("{text:?} is none of {all}"),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A connection beside a peer that pipelines, is silent, leaves, or is made to wait.
 
 use super::*;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -133,7 +134,7 @@ fn a_session_whose_time_is_up_is_told_so() {
 #[test]
 fn what_a_peer_did_not_take_in_time_is_not_sent_again() {
     let (mut client, mut conn) = pair();
-    sockopt::set_socket_timeout(&conn.peer.socket, sockopt::Timeout::Send, Some(Duration::from_millis(20))).unwrap();
+    sockopt::set_socket_timeout(conn.peer.socket(), sockopt::Timeout::Send, Some(Duration::from_millis(20))).unwrap();
     conn.output().resize(4 * OUTPUT_BLOCK * 10, b'.');
     assert!(matches!(conn.flush(), Err(Error::Timeout)));
     let reader = std::thread::spawn(move || {

@@ -47,6 +47,14 @@ struct Begun {
     summary: Summary,
 }
 
+/// Who gets the message, and who has no room for it.
+#[derive(Debug, Default)]
+struct Room<'a> {
+    recipients: Vec<&'a Recipient>,
+    claims: Vec<Claim>,
+    over_quota: Vec<String>,
+}
+
 impl<'a> Incoming<'a> {
     pub(super) fn new(delivery: &'a Delivery, envelope: Envelope) -> Incoming<'a> {
         debug_assert!(!envelope.recipients.is_empty());
@@ -110,7 +118,7 @@ impl<'a> Incoming<'a> {
         let Begun { draft, id, lines, summary } = self.begun.take().unwrap();
         let size = draft.size() + lines + self.lines;
         let file_name = format!("{},S={},W={size}", id.text, draft.size());
-        let (recipients, claims, over_quota) = self.claim(draft.size())?;
+        let Room { recipients, claims, over_quota } = self.claim(draft.size())?;
         let maildirs: Vec<PathBuf> = recipients.iter().map(|to| self.delivery.maildir(&to.user)).collect();
         let staged = draft.stage(&id.text, &maildirs)?;
         let recorder = self.delivery.recorder();
@@ -185,21 +193,21 @@ impl<'a> Incoming<'a> {
         Ok(Begun { draft, id, lines, summary })
     }
 
-    /// Who gets the message, room in their Maildirs for `octets`, and the users who have none.
-    fn claim(&self, octets: u64) -> Result<(Vec<&Recipient>, Vec<Claim>, Vec<String>), Failure> {
-        let (mut recipients, mut claims, mut over_quota) = (Vec::new(), Vec::new(), Vec::new());
+    /// Room in the Maildirs of those who get the message for `octets`.
+    fn claim(&self, octets: u64) -> Result<Room<'_>, Failure> {
+        let mut room = Room::default();
         for to in &self.envelope.recipients {
             match self.delivery.quota.claim(&self.delivery.maildir(&to.user), octets) {
                 Some(claim) => {
-                    recipients.push(to);
-                    claims.push(claim);
+                    room.recipients.push(to);
+                    room.claims.push(claim);
                 }
-                None => over_quota.push(to.user.clone()),
+                None => room.over_quota.push(to.user.clone()),
             }
         }
-        if !over_quota.is_empty() && (recipients.is_empty() || !self.envelope.answers_each()) {
+        if !room.over_quota.is_empty() && (room.recipients.is_empty() || !self.envelope.answers_each()) {
             return Err(Failure::OverQuota);
         }
-        Ok((recipients, claims, over_quota))
+        Ok(room)
     }
 }

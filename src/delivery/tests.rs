@@ -1,5 +1,5 @@
 use super::*;
-use crate::journal::{Follower, Item, Record};
+use crate::journal::{Item, Reader, Record};
 use crate::maildir::testing::{files, folder};
 use proptest::prelude::*;
 use std::fs::{self, OpenOptions};
@@ -28,9 +28,9 @@ impl House {
     }
 
     pub(crate) fn records(&self) -> Vec<Record> {
-        let mut follower = Follower::open(&self.config.journal(), 0).unwrap();
+        let mut reader = Reader::new(&self.config.journal(), 0);
         let mut records = Vec::new();
-        while let Some(item) = follower.next_item().unwrap() {
+        while let Some(item) = reader.next_item().unwrap() {
             match item {
                 Item::Record(record) => records.push(*record),
                 Item::Lost { from, to } => panic!("lost {from} to {to}"),

@@ -9,9 +9,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown, lchown};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Two numbers of 20 digits, a space and a newline.
 const WIDTH: usize = 42;
+
+/// How long a cursor may outlive a process that was killed: a program that it was starting at that moment holds a copy of
+/// its descriptors until exec(2) closes them.
+const INHERITED: Duration = Duration::from_millis(500);
 
 /// How far a subscriber has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,10 +78,8 @@ impl Cursor {
         // root may come here, and the folder is another user's.
         let file = options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(&path).map_err(io)?;
         give_to_owner(state, &dir, &file);
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(CursorError::InUse(name.to_owned())),
-            Err(error) => return Err(io(error.into())),
+        if !hold(&file).map_err(io)? {
+            return Err(CursorError::InUse(name.to_owned()));
         }
         let stored = read(&file).map_err(io)?;
         let place = match stored {
@@ -120,8 +123,22 @@ impl Cursor {
     }
 }
 
+/// Locks the file; false when another process has it and keeps it.
+fn hold(file: &File) -> io::Result<bool> {
+    let begin = Instant::now();
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) if begin.elapsed() < INHERITED => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Gives what root made to the user whose state this is, who must be able to read it at the next start.
-fn give_to_owner(state: &Path, dir: &Path, file: &File) {
+pub fn give_to_owner(state: &Path, dir: &Path, file: &File) {
     if !rustix::process::geteuid().is_root() {
         return;
     }

@@ -108,27 +108,3 @@ fn is_alive(pid: &str) -> bool {
     let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_killed_server_s_lock_is_waited_for_and_a_living_one_s_is_not() {
-        let state = std::env::temp_dir().join(format!("mailbell-lock-{}", std::process::id()));
-        let held = Lock::for_server(&state).unwrap();
-        let begin = Instant::now();
-        assert!(matches!(Lock::for_server(&state), Err(Held::ByServer)));
-        assert!(begin.elapsed() < INHERITED / 2);
-        // A number that no process has: what a dead server would have left.
-        fs::write(state.join("lock"), "serve 4194999\n").unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                std::thread::sleep(Duration::from_millis(100));
-                drop(held);
-            });
-            Lock::for_server(&state).unwrap();
-        });
-        fs::remove_dir_all(state).unwrap();
-    }
-}

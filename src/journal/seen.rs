@@ -85,9 +85,12 @@ impl KnownIds {
                 }
             }
         }
-        // The journal may be another one than that of the files: they say nothing about it then.
+        // The journal lost its end, or is another one. As long as it has its beginning, it alone tells what is recorded.
         if covered > journal.last_seq() {
             covered = 0;
+            if segment::list(journal.dir())?.first().is_some_and(|oldest| oldest.first == 1) {
+                users.values_mut().for_each(|ids| *ids = Ids { changed: true, ..Ids::default() });
+            }
         }
         for (user, digest) in recorded_after(covered, journal)? {
             users.entry(user).or_default().settled.push(digest);

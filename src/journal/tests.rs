@@ -349,8 +349,29 @@ fn known_ids_are_those_of_the_journal_and_of_the_files() {
     // The oldest segments may go: the file knows.
     drop(journal);
     fs::remove_dir_all(scratch.journal()).unwrap();
+    fs::create_dir(scratch.journal()).unwrap();
+    fs::write(segment::Segment::plain(&scratch.journal(), 4).path, "").unwrap();
     let journal = Journal::open(&scratch.journal()).unwrap();
     assert!(!KnownIds::load(&scratch.0, &journal).unwrap().insert("alice", b"old"));
+}
+
+#[test]
+fn a_record_that_the_journal_lost_makes_its_message_unknown() {
+    let scratch = Scratch::new("lost-end");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    add(&journal, "one");
+    add(&journal, "two");
+    let known = KnownIds::load(&scratch.0, &journal).unwrap();
+    save(&known, &journal, "alice", &["one", "two"]);
+    drop(journal);
+    for (octets, one, two) in [(1, false, true), (400, true, true)] {
+        let file =
+            fs::OpenOptions::new().write(true).open(segment::Segment::plain(&scratch.journal(), 1).path).unwrap();
+        file.set_len(file.metadata().unwrap().len() - octets).unwrap();
+        let journal = Journal::open(&scratch.journal()).unwrap();
+        let known = KnownIds::load(&scratch.0, &journal).unwrap();
+        assert_eq!((known.insert("alice", b"one"), known.insert("alice", b"two")), (one, two));
+    }
 }
 
 #[test]
@@ -404,6 +425,34 @@ fn the_lock_tells_a_server_from_a_delivery() {
     std::thread::sleep(Duration::from_millis(20));
     drop(delivery);
     assert!(waiting.join().unwrap());
+}
+
+#[test]
+fn a_server_that_was_killed_is_waited_for_while_its_child_has_the_lock() {
+    let scratch = Scratch::new("child");
+    let server = Lock::for_server(&scratch.0).unwrap();
+    // A process that is surely there no more.
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    fs::write(scratch.0.join("lock"), format!("serve {}\n", child.id())).unwrap();
+    let state = scratch.0.clone();
+    let waiting = std::thread::spawn(move || Lock::for_server(&state).is_ok());
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(!waiting.is_finished());
+    drop(server);
+    assert!(waiting.join().unwrap());
+}
+
+#[test]
+fn a_cursor_that_a_killed_process_leaves_held_for_a_moment_is_waited_for() {
+    let scratch = Scratch::new("moment");
+    let cursor = Cursor::open(&scratch.0, "x", || 7).unwrap();
+    let leaving = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        drop(cursor);
+    });
+    assert_eq!(Cursor::open(&scratch.0, "x", || 0).unwrap().place(), Place::at(7));
+    leaving.join().unwrap();
 }
 
 #[test]

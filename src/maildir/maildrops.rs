@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use log::warn;
 
+use super::kept::Kept;
 use super::listing::{Listing, UNMEASURED};
 use super::reader::MessageReader;
 use super::sizes::{Shape, Sizes};
@@ -24,14 +25,7 @@ pub struct Maildrops {
     open: Mutex<HashSet<String>>,
     /// Told whenever a maildrop is closed.
     closed: Condvar,
-    kept: Mutex<Vec<Kept>>,
-}
-
-/// A listing that may be used again while its directories stay as they were.
-#[derive(Debug)]
-struct Kept {
-    maildir: PathBuf,
-    listing: Arc<Listing>,
+    kept: Mutex<Kept>,
 }
 
 /// The right to a maildrop; it ends with the session, however that ends.
@@ -57,7 +51,12 @@ impl Lock {
 impl Maildrops {
     /// `sizes` is the folder STATE/sizes; it is made when it is needed.
     pub fn new(sizes: PathBuf) -> Maildrops {
-        Maildrops { sizes, open: Mutex::default(), closed: Condvar::new(), kept: Mutex::default() }
+        Maildrops {
+            sizes,
+            open: Mutex::default(),
+            closed: Condvar::new(),
+            kept: Mutex::new(Kept::within(limits::LISTINGS)),
+        }
     }
 
     /// How many maildrops are open.
@@ -90,37 +89,14 @@ impl Maildrops {
 
     /// The listing of an earlier session, if it is still right.
     pub(super) fn kept(&self, maildir: &Path) -> Option<Arc<Listing>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = kept.iter().position(|kept| kept.maildir == maildir)?;
-        // Taken out, so that the lock is not held while the file system is asked.
-        let found = kept.remove(at);
-        drop(kept);
-        if !found.listing.is_current(maildir) {
-            return None;
-        }
-        let listing = Arc::clone(&found.listing);
-        self.keep(maildir, &listing);
-        Some(listing)
+        let listing = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(maildir)?;
+        // The file system is asked without the lock.
+        listing.is_current(maildir).then_some(listing)
     }
 
-    /// Keeps a listing as the one used last, and drops those used longest ago as far as the memory wants it.
+    /// Keeps a listing for the next session.
     fn keep(&self, maildir: &Path, listing: &Arc<Listing>) {
-        if !listing.is_quiet() || listing.octets() > limits::LISTINGS {
-            return;
-        }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|kept| kept.maildir != maildir);
-        kept.push(Kept { maildir: maildir.to_owned(), listing: Arc::clone(listing) });
-        let mut octets: usize = kept.iter().map(Kept::octets).sum();
-        while octets > limits::LISTINGS {
-            octets -= kept.remove(0).octets();
-        }
-    }
-}
-
-impl Kept {
-    fn octets(&self) -> usize {
-        self.listing.octets() + self.maildir.as_os_str().len() + 256
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(maildir, listing);
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod compress;
 pub mod drop;
 pub mod failpoint;
+mod kept;
 pub mod listing;
 pub mod litter;
 pub mod maildrops;

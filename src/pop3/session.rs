@@ -269,6 +269,7 @@ impl<M: Maildrop> Session<M> {
                 let transaction = Transaction::new(maildrop);
                 transaction.welcome(out);
                 self.errors = 0;
+                self.settings.stamp = None;
                 self.enter(State::Transaction(transaction));
                 Step::Continue
             }

@@ -35,30 +35,27 @@ pub(super) fn stamp(hostname: &str) -> String {
 }
 
 impl Driver<'_> {
-    /// USER and PASS, or APOP.
-    pub(super) fn log_in(&mut self, login: Login) -> Result<Step, Error> {
-        match login {
-            Login::Password { name, password } => self.authenticate(&Credentials::Password { name, password }, "USER"),
-            Login::Apop { name, digest } => {
+    /// Does what a step of the log-in asks for.
+    pub(super) fn authorize(&mut self, step: Step) -> Result<Step, Error> {
+        match (step, self.exchange.take()) {
+            (Step::Login(Login::Password { name, password }), _) => {
+                self.authenticate(&Credentials::Password { name, password }, "USER")
+            }
+            (Step::Login(Login::Apop { name, digest }), _) => {
                 let stamp = self.stamp.clone().unwrap_or_default();
                 self.authenticate(&Credentials::Apop { name, stamp, digest }, "APOP")
             }
+            (Step::Auth { mechanism, initial }, _) => {
+                let begun = Exchange::begin(mechanism, initial.as_deref(), || stamp(&self.service.config.hostname));
+                self.exchanged(mechanism, begun)
+            }
+            // What is left is the answer to a challenge.
+            (_, Some((mechanism, mut exchange))) => {
+                let progress = exchange.respond(&self.line);
+                self.exchanged(mechanism, progress.map(|progress| (exchange, progress)))
+            }
+            (_, None) => Ok(self.session.opened(Err(Refusal::Auth), self.conn.output())),
         }
-    }
-
-    /// AUTH.
-    pub(super) fn begin_exchange(&mut self, mechanism: Mechanism, initial: Option<&[u8]>) -> Result<Step, Error> {
-        let begun = Exchange::begin(mechanism, initial, || stamp(&self.service.config.hostname));
-        self.exchanged(mechanism, begun)
-    }
-
-    /// The line that answers a challenge.
-    pub(super) fn go_on_with_exchange(&mut self) -> Result<Step, Error> {
-        let Some((mechanism, mut exchange)) = self.exchange.take() else {
-            return Ok(self.session.opened(Err(Refusal::Auth), self.conn.output()));
-        };
-        let progress = exchange.respond(&self.line);
-        self.exchanged(mechanism, progress.map(|progress| (exchange, progress)))
     }
 
     fn exchanged(&mut self, mechanism: Mechanism, outcome: Result<(Exchange, Progress), Fault>) -> Result<Step, Error> {
@@ -107,6 +104,7 @@ impl Driver<'_> {
         });
         if opened.is_ok() {
             self.user = verified;
+            self.stamp = None;
         }
         Ok(self.session.opened(opened, self.conn.output()))
     }

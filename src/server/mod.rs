@@ -188,7 +188,7 @@ impl Loop {
                 match i32::from(number) {
                     libc::SIGHUP if self.stop_by.is_none() => {
                         notice::reloading();
-                        reload::reload(&self.service, &self.arrivals);
+                        reload::reload(&self.service, &self.arrivals, &mut self.doors);
                         notice::reloaded();
                     }
                     libc::SIGHUP => {}

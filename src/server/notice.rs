@@ -3,13 +3,15 @@
 use super::doors::Doors;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 /// All sockets listen.
 pub fn ready(doors: &Doors) {
     let places: Vec<String> = doors.places().map(|(door, place)| format!("{door}={place}")).collect();
     let ready = format!("ready {}", places.join(" "));
-    eprintln!("mailbell: {ready}");
+    // In one write(2), so that who waits for the line never sees half of it.
+    let _ = std::io::stderr().write_all(format!("mailbell: {ready}\n").as_bytes());
     tell(&format!("READY=1\nSTATUS={ready}"));
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
+#[inline(never)] // Its frame would be every session's, of another protocol, too.
 pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
     service.counters.smtp_sessions.one();
     let live = service.live();

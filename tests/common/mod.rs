@@ -1,6 +1,9 @@
 //! One helper for every test on the real binary: a scratch folder, a server in it, and clients that speak by hand.
 #![allow(dead_code)]
 
+#[cfg(feature = "tls")]
+pub mod tls;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

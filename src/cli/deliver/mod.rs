@@ -4,6 +4,7 @@
 //! With a server running on the same state it only stores: the server sees the message and records it.
 
 mod addresses;
+mod hand_over;
 mod sendmail;
 mod source;
 
@@ -37,7 +38,9 @@ Line ends are LF or CRLF; an mbox `From ` line at the top is removed.
 
 With a server running it records the message; without one this command does. In Postfix's master.cf:
 
-  mailbell unix - n n - - pipe flags=R user=mailbell argv=/usr/bin/mailbell deliver -f ${sender} -- ${recipient}
+  mailbell unix - n n - - pipe user=mailbell argv=/usr/bin/mailbell deliver -f ${sender} -- ${recipient}
+
+and with `mailbell_destination_recipient_limit = 50` in main.cf many recipients share one file.
 
 Exit codes: 0 stored, 64 usage, 65 too large or looping, 67 no such user, 73 mailbox full, 75 try again later,
 77 permission, 78 configuration.
@@ -56,13 +59,13 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
             other => return Err(other.unexpected().into()),
         }
     }
-    let store = Store::open(file)?;
+    let store = Store::open(super::configuration(file)?)?;
     let recipients = store.recipients(&recipients)?;
     let mut source = Source::open(io::stdin().lock(), false).map_err(unreadable)?;
     let sender = match (sender, std::env::var_os("SENDER")) {
         (Some(sender), _) => sender,
         (None, Some(sender)) => sender_of(sender)?,
-        (None, None) => source.from_line_sender().unwrap_or_default(),
+        (None, None) => reverse_path(source.mbox_sender().unwrap_or_default()),
     };
     store.deliver(recipients, sender, false, |incoming| feed(&mut source, incoming))
 }
@@ -84,11 +87,16 @@ fn text_of(argument: OsString) -> Result<String, Failed> {
     argument.into_string().map_err(|argument| Failed::new(exit::USAGE, format!("{argument:?} is not UTF-8")))
 }
 
-/// `a@example.com`, `<a@example.com>`, and `<>` or nothing for the null path. Anything is believed: it is only repeated.
 fn sender_of(argument: OsString) -> Result<String, Failed> {
-    let text = text_of(argument)?;
-    let inside = text.trim();
-    Ok(inside.strip_prefix('<').and_then(|inside| inside.strip_suffix('>')).unwrap_or(inside).to_owned())
+    text_of(argument).map(|text| reverse_path(&text))
+}
+
+/// `a@example.com`, `<a@example.com>`, and for the null path `<>`, nothing, or what Postfix's pipe and mbox have in its
+/// place. Anything else is believed: it is only repeated.
+fn reverse_path(text: &str) -> String {
+    let text = text.trim();
+    let inside = text.strip_prefix('<').and_then(|inside| inside.strip_suffix('>')).unwrap_or(text);
+    if inside.eq_ignore_ascii_case("MAILER-DAEMON") { String::new() } else { inside.to_owned() }
 }
 
 /// Where messages go.
@@ -98,9 +106,8 @@ struct Store {
 }
 
 impl Store {
-    /// Reads the configuration, and becomes the user who owns the mail.
-    fn open(file: Option<PathBuf>) -> Result<Store, Failed> {
-        let config = super::configuration(file)?;
+    /// Becomes the user who owns the mail, and reads who has mail here.
+    fn open(config: Config) -> Result<Store, Failed> {
         become_user(&config)?;
         let accounts = Accounts::load(&config).map_err(|problems| {
             problems.iter().for_each(|problem| eprintln!("{problem}"));
@@ -130,11 +137,7 @@ impl Store {
     fn users(&self, typed: &str) -> Result<Vec<String>, String> {
         let mailbox = address::mailbox(typed).map_err(|fault| fault.0.to_owned())?;
         // A name alone is meant to be here.
-        let ours = match &self.config.domains {
-            Domains::These(ours) => ours.first(),
-            Domains::Any => None,
-        };
-        let domain = mailbox.domain.or_else(|| Some(ours.unwrap_or(&self.config.hostname).clone()));
+        let domain = mailbox.domain.or_else(|| Some(own_domain(&self.config).to_owned()));
         self.accounts.resolve(&Mailbox { domain, ..mailbox }).map_err(|unknown| match unknown {
             Unknown::NotOurDomain => "not a domain of ours, and nothing is sent elsewhere".to_owned(),
             Unknown::NoSuchUser => "no such user".to_owned(),
@@ -166,6 +169,14 @@ impl Store {
         let stored = incoming.commit();
         delivery.tick();
         stored.map(|_| ExitCode::SUCCESS).map_err(|failure| Failed::new(code(&failure), failure))
+    }
+}
+
+/// A domain of ours.
+fn own_domain(config: &Config) -> &str {
+    match &config.domains {
+        Domains::These(ours) => ours.first().unwrap_or(&config.hostname),
+        Domains::Any => &config.hostname,
     }
 }
 

@@ -1,18 +1,26 @@
 //! `sendmail`, as cron, scripts and mail readers call it: deliver with other options, to our own users only. A From, a
-//! Date and a Message-ID are added where they are missing, as every sendmail does.
+//! Date and a Message-ID are added where they are missing, as every sendmail does. Who may not write the mail hands the
+//! message to the running server by SMTP.
 
 use super::addresses::addresses;
+use super::hand_over::hand_over;
 use super::source::Source;
 use super::{Outcome, Store, feed, sender_of, text_of, unreadable};
 use crate::cli::{Failed, exit, print};
+use crate::config::Config;
+use crate::date;
+use crate::maildir::unique::Ids;
 use lexopt::prelude::*;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const HELP: &str = "\
 Usage: sendmail [OPTION...] RECIPIENT...       (also: mailbell sendmail)
 
-Stores the message on standard input for users of this server, as sendmail(8) would.
+Stores the message on standard input for users of this server, as sendmail(8) would. Who may not write the mail himself
+gives it to the running server by SMTP.
 
   -t                  recipients are also those in To, Cc and Bcc; Bcc is removed
   -i, -oi             a line with a single dot does not end the message
@@ -43,22 +51,37 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
         Ok(options) => options,
         Err(text) => return print(text),
     };
-    let store = Store::open(options.file)?;
-    let sender = options.sender.unwrap_or_else(|| format!("{}@{}", caller(), store.config.hostname));
+    let config = crate::cli::configuration(options.file)?;
+    let sender = options.sender.unwrap_or_else(|| format!("{}@{}", caller(), config.hostname));
     let mut source = Source::open(io::stdin().lock(), !options.ignores_dots).map_err(unreadable)?;
     let mut header = Header::read(&mut source)?;
     let mut recipients = options.recipients;
     if options.from_header {
         recipients.extend(header.take_recipients());
     }
-    let recipients = store.recipients(&recipients)?;
     if !sender.is_empty() {
         header.add_from(&sender, options.full_name.as_deref());
     }
+    if !may_store(&config) {
+        header.add_date_and_id(&config.hostname);
+        return hand_over(&config, &sender, &recipients, |message| {
+            header.parts().for_each(|part| message.extend_from_slice(part));
+            source.read_all(config.smtp.max_message_size, message).map_err(unreadable)
+        });
+    }
+    let store = Store::open(config)?;
+    let recipients = store.recipients(&recipients)?;
     store.deliver(recipients, sender, true, |incoming| {
         header.parts().for_each(|part| incoming.write(part));
         feed(&mut source, incoming)
     })
+}
+
+/// Whether this user may touch the mail. Cron runs jobs of users who may not.
+fn may_store(config: &Config) -> bool {
+    let may = |path: &Path, how: Access| !matches!(access(path, how), Err(Errno::ACCESS | Errno::PERM | Errno::ROFS));
+    let write = Access::WRITE_OK | Access::EXEC_OK;
+    may(&config.users.file, Access::READ_OK) && may(&config.state, write) && may(&config.mail.root, write)
 }
 
 /// The options, or the text that was asked for.
@@ -163,6 +186,14 @@ impl Header {
             }
         };
         self.fields.push(from.into_bytes());
+    }
+
+    fn add_date_and_id(&mut self, hostname: &str) {
+        let id = Ids::new(hostname).next();
+        let lacks = |name: &str| !self.fields.iter().any(|field| is_named(field, name));
+        let date = lacks("Date").then(|| format!("Date: {}\n", date::rfc5322(id.microseconds / 1_000_000)));
+        let message_id = lacks("Message-ID").then(|| format!("Message-ID: <{}@{hostname}>\n", id.unique()));
+        self.fields.extend(date.into_iter().chain(message_id).map(String::into_bytes));
     }
 
     fn parts(&self) -> impl Iterator<Item = &[u8]> {

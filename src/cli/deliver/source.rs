@@ -18,7 +18,7 @@ pub struct Source<R> {
     ended: bool,
     /// The first part, read ahead.
     first: Option<Vec<u8>>,
-    from_line: Option<Vec<u8>>,
+    mbox_line: Option<Vec<u8>>,
 }
 
 impl<R: Read> Source<R> {
@@ -35,12 +35,12 @@ impl<R: Read> Source<R> {
             at_line_start: true,
             ended: false,
             first: None,
-            from_line: None,
+            mbox_line: None,
         };
         let mut part = Vec::new();
         if source.next(&mut part)? {
             if part.starts_with(b"From ") && part.ends_with(b"\n") {
-                source.from_line = Some(part);
+                source.mbox_line = Some(part);
             } else {
                 source.first = Some(part);
             }
@@ -49,11 +49,8 @@ impl<R: Read> Source<R> {
     }
 
     /// The sender in the `From ` line that was at the top.
-    pub fn from_line_sender(&self) -> Option<String> {
-        let line = std::str::from_utf8(self.from_line.as_deref()?).ok()?;
-        let sender = line.split(' ').nth(1)?.trim();
-        // Postfix and others write this for the null path.
-        Some(if sender == "MAILER-DAEMON" || sender == "<>" { String::new() } else { sender.to_owned() })
+    pub fn mbox_sender(&self) -> Option<&str> {
+        std::str::from_utf8(self.mbox_line.as_deref()?).ok()?.split(' ').nth(1)
     }
 
     /// Reads the next line, or a part of a long one, into `part`; false at the end.
@@ -84,6 +81,19 @@ impl<R: Read> Source<R> {
         Ok(!self.ended)
     }
 
+    /// Appends the rest of the message; one that is larger than `most` is not read to its end.
+    ///
+    /// # Errors
+    ///
+    /// Of read(2).
+    pub fn read_all(&mut self, most: u64, message: &mut Vec<u8>) -> io::Result<()> {
+        let mut part = Vec::new();
+        while message.len() as u64 <= most && self.next(&mut part)? {
+            message.extend_from_slice(&part);
+        }
+        Ok(())
+    }
+
     fn read(&mut self, most: u64, part: &mut Vec<u8>) -> io::Result<usize> {
         let mut limited: Take<_> = self.reader.by_ref().take(most);
         limited.read_until(b'\n', part)
@@ -102,7 +112,7 @@ mod tests {
             whole.extend_from_slice(&part);
         }
         assert!(!source.next(&mut part).unwrap());
-        (whole, source.from_line_sender())
+        (whole, source.mbox_sender().map(str::to_owned))
     }
 
     #[test]
@@ -133,7 +143,7 @@ mod tests {
         let (rest, sender) = all(b"From a@example.com  Mon Nov 23 08:44:59 2026\r\nSubject: x\r\n", false);
         assert_eq!((&rest[..], sender.as_deref()), (&b"Subject: x\n"[..], Some("a@example.com")));
         let (rest, sender) = all(b"From MAILER-DAEMON Mon Nov 23 08:44:59 2026\nFrom x\n", false);
-        assert_eq!((&rest[..], sender.as_deref()), (&b"From x\n"[..], Some("")));
+        assert_eq!((&rest[..], sender.as_deref()), (&b"From x\n"[..], Some("MAILER-DAEMON")));
         assert_eq!(all(b"From: a\n", false), (b"From: a\n".to_vec(), None));
     }
 
