@@ -113,6 +113,11 @@ impl Doors {
         }
     }
 
+    /// Does something that may take the disk's time on a worker thread, so that accepting does not wait for it.
+    pub fn beside(&self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.pool.run(job)
+    }
+
     /// Closes every listener: nobody new comes in.
     pub fn close(&mut self, registry: &Registry) {
         for (_, listener) in &self.listeners {

@@ -165,8 +165,9 @@ impl Loop {
     fn on_timers(&mut self) {
         let now = Instant::now();
         if self.sync_at.is_some_and(|at| at <= now) {
-            self.sync_at = None;
-            self.service.delivery.tick();
+            let service = self.service.clone();
+            // Without a thread it is put off: the records are written, and safe but for a power cut.
+            self.sync_at = self.doors.beside(move || service.delivery.tick()).is_err().then(|| now + SYNC_AFTER);
         }
         if self.doors.retry_at().is_some_and(|at| at <= now) {
             self.doors.stir_all();
