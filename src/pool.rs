@@ -22,6 +22,7 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     work: Condvar,
+    begin: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Shared {
@@ -35,6 +36,11 @@ impl Shared {
 pub struct Pool(Arc<Shared>);
 
 impl Pool {
+    /// A pool each of whose threads calls `begin` before its first job.
+    pub fn beginning_with(begin: impl Fn() + Send + Sync + 'static) -> Pool {
+        Pool(Arc::new(Shared { begin: Some(Box::new(begin)), ..Shared::default() }))
+    }
+
     /// Runs `job` on an idle thread, or on a new one.
     ///
     /// # Errors
@@ -70,6 +76,7 @@ impl Pool {
 }
 
 fn work(shared: &Shared, mut job: Job) {
+    shared.begin.iter().for_each(|begin| begin());
     loop {
         // A panic has unwound the session and closed its connection; the thread is as good as new.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));

@@ -1,8 +1,8 @@
-//! Landlock: after the start the process reaches its own places and nothing else. Where the kernel has none, or one too
-//! old to allow a rename from `tmp/` to `new/` (before 5.19), the process goes on without, and says so.
+//! Landlock: a thread that talks to peers reaches the mail, the state and the accounts, and nothing else. Where the
+//! kernel has none, or one too old to allow a rename from `tmp/` to `new/` (before 5.19), it goes on without, and says so.
 //!
-//! Landlock cannot be taken off again and holds for children too, so hooks, which run any program, and it exclude each
-//! other: with a hook in the configuration the caller leaves it out.
+//! Landlock cannot be taken off again and holds for children too. So the threads that read nothing from a peer stay as
+//! they are: a reload may name another pipe, a hook runs any program, and a Maildir may be removed and made again.
 
 use crate::sys::landlock::{self, Access};
 use std::io;
@@ -15,14 +15,9 @@ pub struct Places {
     write: Vec<PathBuf>,
 }
 
-/// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The kernel holds the process to its places.
-    Enforced,
-    /// The kernel cannot.
-    Unsupported,
-}
+/// A restriction that threads can enter.
+#[derive(Debug)]
+pub struct Sandbox(landlock::Ruleset);
 
 impl Places {
     /// None yet.
@@ -45,14 +40,14 @@ impl Places {
         self.write.push(path.to_owned());
     }
 
-    /// Holds this thread, and every thread and process that it starts from now on, to these places; and keeps it from
-    /// binding and connecting TCP sockets where the kernel can. Places that do not exist are passed over.
+    /// A sandbox of these places. It also keeps from binding and connecting TCP sockets where the kernel can. Places that
+    /// do not exist are passed over. `None`: the kernel cannot.
     ///
     /// # Errors
     ///
-    /// As landlock(7) says; the process is as free as before then.
-    pub fn enforce(&self) -> io::Result<Outcome> {
-        let Some(ruleset) = landlock::Ruleset::new()? else { return Ok(Outcome::Unsupported) };
+    /// As landlock(7) says.
+    pub fn enclose(&self) -> io::Result<Option<Sandbox>> {
+        let Some(ruleset) = landlock::Ruleset::new()? else { return Ok(None) };
         for (paths, access) in [(&self.read, Access::Read), (&self.write, Access::Write)] {
             for path in paths {
                 match ruleset.allow(path, access) {
@@ -61,8 +56,18 @@ impl Places {
                 }
             }
         }
-        ruleset.restrict_self()?;
-        Ok(Outcome::Enforced)
+        Ok(Some(Sandbox(ruleset)))
+    }
+}
+
+impl Sandbox {
+    /// Holds this thread, and every thread and process that it starts from now on, to the places. For good.
+    ///
+    /// # Errors
+    ///
+    /// As landlock(7) says; the thread is as free as before then.
+    pub fn enter(&self) -> io::Result<()> {
+        self.0.restrict_self()
     }
 }
 
@@ -81,28 +86,28 @@ mod tests {
             fs::write(part.join("tmp/file"), "x").unwrap();
         }
         // In a thread of its own: the restriction stays with it and ends with it.
-        let outcome = std::thread::spawn({
+        let is_supported = std::thread::spawn({
             let (mine, other) = (mine.clone(), other.clone());
             move || {
                 let mut places = Places::new();
                 places.write(&mine);
                 places.read(Path::new("/nonexistent/mailbell"));
-                if places.enforce().unwrap() == Outcome::Unsupported {
-                    return Outcome::Unsupported;
-                }
+                let Some(sandbox) = places.enclose().unwrap() else { return false };
+                sandbox.enter().unwrap();
                 fs::rename(mine.join("tmp/file"), mine.join("new/file")).unwrap();
                 fs::hard_link(mine.join("new/file"), mine.join("tmp/again")).unwrap();
                 assert_eq!(fs::read(other.join("tmp/file")).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
                 assert_eq!(fs::write(other.join("tmp/b"), "x").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
                 assert!(std::net::TcpListener::bind("127.0.0.1:0").is_err() || !landlock::holds_tcp());
-                Outcome::Enforced
+                true
             }
         })
         .join()
         .unwrap();
-        if outcome == Outcome::Unsupported {
+        if !is_supported {
             eprintln!("this kernel has no Landlock: nothing was shown");
         }
+        assert_eq!(fs::read(other.join("new/../tmp/file")).unwrap(), b"x", "this thread did not enter");
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -4,9 +4,10 @@ mod common;
 
 use common::{BASIC, PATIENCE, Scratch, Server, Talk, wait_for};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
@@ -67,7 +68,7 @@ fn started_as_root_it_keeps_nothing_of_it() {
         eprintln!("not root: nothing was shown");
         return;
     }
-    let configuration = format!("user = \"nobody\"\n{BASIC}").replace("\"notify\"", "\"run/notify\"");
+    let configuration = format!("user = \"nobody\"\n{BASIC}");
     let scratch = Scratch::prepared("drop", &configuration);
     for file in ["users", "aliases", "mailbell.toml"] {
         Command::new("chmod").arg("0644").arg(scratch.path(file)).status().unwrap();
@@ -85,27 +86,69 @@ fn started_as_root_it_keeps_nothing_of_it() {
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
         assert_eq!(field(set), ["0000000000000000"], "{status}");
     }
-    assert_eq!(field("NoNewPrivs:"), ["1"], "{status}");
+    // Its folder is root's.
+    let pipe = fs::metadata(server.path("notify")).unwrap();
+    assert_eq!((pipe.uid().to_string(), pipe.mode() & 0o777), (field("Uid:")[0].clone(), 0o640));
+    assert_eq!(server.run(&["check"], "").status.code(), Some(0));
     server.send("alice@example.org", "Subject: x\n\nx\n");
     assert_eq!(server.new_files("alice").len(), 1);
     server.stop();
 }
 
 #[test]
-fn a_folder_that_the_configuration_did_not_name_at_the_start_is_out_of_reach() {
+fn who_talks_to_peers_reaches_the_mail_and_nothing_else() {
     let server = Server::start("landlock");
-    if fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap().contains("NoNewPrivs:\t0") {
+    let other = Scratch::new("elsewhere");
+    fs::create_dir_all(server.path("mail")).unwrap();
+    std::os::unix::fs::symlink(&other.0, server.path("mail/alice")).unwrap();
+    let mut talk = server.smtp();
+    talk.expect("220");
+    talk.say("EHLO client.example", "250");
+    let workers = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status")).unwrap();
+    let held: Vec<String> =
+        workers.map(|task| status(task.unwrap())).filter(|it| it.contains("NoNewPrivs:\t1")).collect();
+    if held.is_empty() {
         eprintln!("this kernel has no Landlock: nothing was shown");
         return;
     }
-    let other = Scratch::new("elsewhere");
-    let pipe = other.path("notify");
-    fs::write(server.path("mailbell.toml"), format!("{BASIC}[[pipe]]\npath = \"{}\"\n", pipe.display())).unwrap();
+    assert!(held.iter().all(|status| status.contains("Name:\tworker")), "{held:?}");
+    talk.say("MAIL FROM:<sender@example.com>", "250");
+    talk.say("RCPT TO:<alice@example.org>", "250");
+    talk.say("DATA", "354");
+    talk.say("Subject: x\r\n\r\nx\r\n.", "451");
+    assert_eq!(fs::read_dir(&other.0).unwrap().count(), 0);
+    server.stop();
+}
+
+#[test]
+fn what_a_reload_names_is_within_reach() {
+    let server = Server::start("reach");
+    let other = Scratch::new("reach-elsewhere");
+    let (pipe, ran, maildir) = (other.path("pipes/notify"), other.path("ran"), other.path("Maildir"));
+    let configuration = format!(
+        "{BASIC}[[pipe]]\npath = {pipe:?}\nformat = \"{{seq}}\"\n\
+         [[hook]]\nname = \"h\"\ncommand = [\"/bin/sh\", \"-c\", \"echo $MAILBELL_SEQ >>{}\"]\n\
+         [[watch]]\nuser = \"bob\"\nmaildir = {maildir:?}\n",
+        ran.display()
+    );
+    fs::write(server.path("mailbell.toml"), configuration).unwrap();
     server.signal("HUP");
-    wait_for("the refusal in the log", || server.log().contains("not everything could be had").then_some(()));
-    assert!(!pipe.exists());
+    wait_for("the pipe", || pipe.exists().then_some(()));
     server.send("alice@example.org", "Subject: x\n\nx\n");
-    assert_eq!(server.records().len(), 1);
+    wait_for("the hook", || (fs::read_to_string(&ran).ok()? == "1\n").then_some(()));
+    // A Maildir that comes, goes and comes again has another inode each time.
+    for seq in 2..4 {
+        for part in ["tmp", "new", "cur"] {
+            fs::create_dir_all(maildir.join(part)).unwrap();
+        }
+        fs::write(maildir.join("tmp/1"), "Subject: y\n\ny\n").unwrap();
+        fs::rename(maildir.join("tmp/1"), maildir.join(format!("new/{seq}.x"))).unwrap();
+        wait_for("its message", || (server.records().len() == seq).then_some(()));
+        fs::remove_dir_all(&maildir).unwrap();
+    }
+    let mut lines = BufReader::new(fs::File::open(&pipe).unwrap()).lines();
+    assert_eq!([(); 3].map(|()| lines.next().unwrap().unwrap()), ["1", "2", "3"]);
     server.stop();
 }
 

@@ -133,6 +133,18 @@ fn seen_messages_move_to_cur_unless_that_is_off() {
 }
 
 #[test]
+fn after_rset_nothing_was_seen() {
+    let server = Server::with("pop3-rset", &with_pop3(""));
+    put(&server, "new/1700000001.M1P1Q1.test", b"Subject: 1\n");
+    let mut talk = server.pop3_as("alice");
+    talk.say("RETR 1", "+OK");
+    talk.multi_line();
+    talk.say("RSET", "+OK");
+    talk.say("QUIT", "+OK");
+    assert_eq!(names(&server), ["new/1700000001.M1P1Q1.test"]);
+}
+
+#[test]
 fn no_end_but_quit_changes_anything() {
     let mut server = Server::with("pop3-ends", &with_pop3("command_timeout = \"1s\""));
     put(&server, "new/1700000001.M1P1Q1.test", b"Subject: 1\n");

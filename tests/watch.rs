@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{BASIC, PATIENCE, Scratch, Server, wait_for};
+use common::{BASIC, PATIENCE, Scratch, Server, run, wait_for};
 use mailbell::journal::{Journal, Record};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -312,6 +312,7 @@ fn what_is_wrong_is_said_with_its_exit_code() {
 #[test]
 fn what_the_journal_dropped_is_said() {
     let state = State::new("dropped", 5);
+    watch(&state.scratch, &["--cursor", "c", "--from", "all", "--count", "1"]);
     let folder = state.scratch.path("state/journal");
     let file = |seq: u64| folder.join(format!("{seq:020}.jsonl"));
     let kept: Vec<_> =
@@ -323,6 +324,14 @@ fn what_the_journal_dropped_is_said() {
     assert!(text(&output.stderr).contains("events 2 to 3 are not in the journal any more"));
     let output = watch(&state.scratch, &["--from", "all", "--count", "2", "--format", "{seq}"]);
     assert_eq!((text(&output.stdout), text(&output.stderr)), ("4\n5\n".into(), String::new()));
+    // Status counts it before the cursor comes to it, and afterwards.
+    for backlog in [2, 1] {
+        let status = run(&state.scratch.path("mailbell.toml"), &["status", "--json"], "");
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        let cursor = &status["subscribers"][0];
+        assert_eq!((cursor["lost"].as_u64(), cursor["backlog"].as_u64()), (Some(2), Some(backlog)), "{status}");
+        watch(&state.scratch, &["--cursor", "c", "--count", "1"]);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod runner;
 
 use super::{Failed, Outcome, exit};
 use crate::journal::{self, Cursor, CursorError};
-use crate::notify::{Filter, Format, Subscriber, Way};
+use crate::notify::{self, Filter, Format, Subscriber, Way};
 use crate::sys;
 use human::Human;
 use lexopt::prelude::*;
@@ -88,25 +88,27 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     let end = if was_there { journal::last_seq(&journal).map_err(|error| failed(&journal, &error))? } else { 0 };
     let begin = match wanted.from {
         From::Now => end,
-        From::All => 0,
+        // What is gone is not missed by who wants what there is.
+        From::All => journal::first_seq(&journal).map_err(|error| failed(&journal, &error))? - 1,
         From::Seq(seq) => seq.saturating_sub(1),
     };
-    let cursor = wanted.cursor.as_ref().map(|name| Cursor::open(&state, &format!("watch:{name}"), || begin));
+    let name = wanted.cursor.as_ref().map(|name| format!("watch:{name}"));
+    let cursor = name.as_ref().map(|name| Cursor::open(&state, name, || begin));
     let cursor = cursor.transpose().map_err(|error| cursor_failed(&error))?;
     let after = cursor.as_ref().map_or(begin, |cursor| cursor.place().acknowledged);
-    let whole = wanted.from == From::All && after == 0;
 
-    let count = wanted.count.unwrap_or(u64::MAX);
+    let left = wanted.count.unwrap_or(u64::MAX);
+    let progress = Progress { done: after, left, cursor: name.map(|name| (state.clone(), name)) };
     let ready = Ready { journal, after, filter, cursor, stop };
     if wanted.command.is_empty() {
         let view = match wanted.format {
             None if io::stdout().is_terminal() => printer::View::Human(Human::for_terminal()),
             format => printer::View::Line(format.unwrap_or(Format::Inotify)),
         };
-        ready.run(Printer::new(view, after, whole, count)?)?.outcome()
+        ready.run(Printer::new(view, progress)?)?.outcome()
     } else {
         let retry = ready.cursor.is_some();
-        ready.run(Runner::new(wanted.command, after, whole, count, retry, stop))?.outcome()
+        ready.run(Runner::new(wanted.command, progress, retry, stop))?.outcome()
     }
 }
 
@@ -226,25 +228,22 @@ struct Progress {
     done: u64,
     /// Records that are still to be handed over.
     left: u64,
-    /// What is gone before the first record is not missed by who wants what there is.
-    whole: bool,
+    /// The state folder, and the cursor's name.
+    cursor: Option<(PathBuf, String)>,
 }
 
 impl Progress {
-    fn new(after: u64, whole: bool, count: u64) -> Progress {
-        Progress { done: after, left: count, whole }
-    }
-
     /// A record was handed over.
     fn handed(&mut self, seq: u64) {
-        (self.done, self.whole) = (seq, false);
+        self.done = seq;
         self.left -= 1;
     }
 
     /// Records are gone.
     fn lost(&mut self, from: u64, to: u64) {
-        if !self.whole {
-            eprintln!("mailbell: events {from} to {to} are not in the journal any more");
+        eprintln!("mailbell: events {from} to {to} are not in the journal any more");
+        if let Some((state, name)) = &self.cursor {
+            notify::count_lost(state, name, to - from + 1);
         }
         self.done = to;
     }

@@ -101,7 +101,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         root: section.text("root", "\"/var/lib/mailbell/mail\"", path).unwrap_or("/var/lib/mailbell/mail".into()),
         file_mode: section.text("file_mode", "\"0640\"", private_mode).unwrap_or(0o640),
         compress_after: section.text("compress_after", "\"7d\" or \"off\"", or_off(value::duration)).flatten(),
-        quota: section.text("quota", "\"1GiB\" or \"off\"", or_off(size)).flatten(),
+        quota: section.text("quota", "\"1GiB\" or \"off\"", or_off(quota)).flatten(),
         min_free: section.text("min_free", "\"100MiB\"", size).unwrap_or(100 << 20),
     };
     section.finish();
@@ -254,6 +254,13 @@ fn own_hostname() -> String {
 fn system_name(text: &str) -> Result<String, String> {
     let valid = text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':' && octet != b'/');
     if valid { Ok(text.to_owned()) } else { Err(format!("{text:?} is not a name that a system user has")) }
+}
+
+fn quota(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err(format!("{text:?} would refuse every message; write a size such as \"1GiB\"")),
+        size => Ok(size),
+    }
 }
 
 fn message_size(text: &str) -> Result<u64, String> {

@@ -16,7 +16,7 @@ const WIDTH: usize = 42;
 
 /// How long a cursor may outlive a process that was killed: a program that it was starting at that moment holds a copy of
 /// its descriptors until exec(2) closes them.
-const INHERITED: Duration = Duration::from_millis(500);
+const INHERITED: Duration = Duration::from_secs(1);
 
 /// How far a subscriber has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,7 +138,7 @@ fn hold(file: &File) -> io::Result<bool> {
 }
 
 /// Gives what root made to the user whose state this is, who must be able to read it at the next start.
-fn give_to_owner(state: &Path, dir: &Path, file: &File) {
+pub fn give_to_owner(state: &Path, dir: &Path, file: &File) {
     if !rustix::process::geteuid().is_root() {
         return;
     }

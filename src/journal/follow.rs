@@ -6,6 +6,7 @@
 use super::record::Record;
 use super::segment::{self, Lines};
 use rustix::fs::inotify;
+use rustix::io::Errno;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,7 +30,8 @@ pub enum Item {
 #[derive(Debug)]
 pub struct Follower {
     reader: Reader,
-    inotify: OwnedFd,
+    /// `None` where there are no more instances (inotify(7), max_user_instances).
+    inotify: Option<OwnedFd>,
 }
 
 /// A place in the journal that moves forward.
@@ -60,21 +62,35 @@ enum Found {
 }
 
 impl Follower {
-    /// Follows the journal in `dir` from the record after `after`.
+    /// Follows the journal in `dir` from the record after `after`. Where inotify is not to be had, its user has to look
+    /// now and then: [`Follower::fd`] says so.
     ///
     /// # Errors
     ///
-    /// When inotify has no more instances or watches, or when the folder is not there.
+    /// When the folder is not there or cannot be read.
     pub fn open(dir: &Path, after: u64) -> io::Result<Follower> {
-        let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        let events = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&inotify, dir, events)?;
-        Ok(Follower { reader: Reader::new(dir, after), inotify })
+        let inotify = match watch(dir) {
+            Ok(inotify) => Some(inotify),
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::NOSYS) => {
+                log::warn!("no more inotify instances or watches (fs.inotify.*, sysctl): looking now and then instead");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let follower = Follower { reader: Reader::new(dir, after), inotify };
+        segment::list(dir)?;
+        Ok(follower)
     }
 
-    /// Readable when the journal may have grown since [`Follower::drain_events`].
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
+    /// Readable when the journal may have grown since [`Follower::drain_events`]; `None` when nothing tells.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().map(AsFd::as_fd)
+    }
+
+    /// As it is where inotify is not to be had.
+    #[cfg(test)]
+    pub(crate) fn make_blind(&mut self) {
+        self.inotify = None;
     }
 
     /// `seq` of the record that comes next.
@@ -90,8 +106,12 @@ impl Follower {
     /// Takes what [`Follower::fd`] holds. Call it before reading to the end, not after: an event that comes in between
     /// then stays for the next wait.
     pub fn drain_events(&mut self) {
+        let Some(inotify) = &self.inotify else {
+            self.reader.changed = true;
+            return;
+        };
         let mut space = [MaybeUninit::uninit(); 4096];
-        let mut events = inotify::Reader::new(&self.inotify, &mut space);
+        let mut events = inotify::Reader::new(inotify, &mut space);
         while let Ok(event) = events.next() {
             self.reader.changed |= event.events() != inotify::ReadFlags::MODIFY;
             // What is in the buffer is taken; another read(2) would only say that there is no more.
@@ -109,6 +129,13 @@ impl Follower {
     pub fn next_item(&mut self) -> io::Result<Option<Item>> {
         self.reader.next_item()
     }
+}
+
+fn watch(dir: &Path) -> Result<OwnedFd, Errno> {
+    let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    let events = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+    inotify::add_watch(&inotify, dir, events)?;
+    Ok(inotify)
 }
 
 impl Reader {
@@ -206,6 +233,18 @@ pub fn last_seq(dir: &Path) -> io::Result<u64> {
         next += 1;
     }
     Ok(next - 1)
+}
+
+/// `seq` of the oldest record that is not gone, or of the first one that will be there; from the files' names alone.
+///
+/// # Errors
+///
+/// When the folder cannot be read.
+pub fn first_seq(dir: &Path) -> io::Result<u64> {
+    match segment::list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(1),
+        segments => Ok(segments?.first().map_or(1, |oldest| oldest.first)),
+    }
 }
 
 /// The oldest record after `after` that there is; from the files alone.

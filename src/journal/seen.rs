@@ -85,9 +85,12 @@ impl KnownIds {
                 }
             }
         }
-        // The journal may be another one than that of the files: they say nothing about it then.
+        // The journal lost its end, or is another one. As long as it has its beginning, it alone tells what is recorded.
         if covered > journal.last_seq() {
             covered = 0;
+            if segment::list(journal.dir())?.first().is_some_and(|oldest| oldest.first == 1) {
+                users.values_mut().for_each(|ids| *ids = Ids { changed: true, ..Ids::default() });
+            }
         }
         for (user, digest) in recorded_after(covered, journal)? {
             users.entry(user).or_default().settled.push(digest);
@@ -130,6 +133,18 @@ impl KnownIds {
     pub fn remove(&self, user: &str, id: &[u8]) {
         if let Some(ids) = self.lock().get_mut(user) {
             ids.fresh.remove(&KnownIds::digest(id));
+        }
+    }
+
+    /// Makes an id unknown again, recorded or not: its message is no more.
+    pub fn forget(&self, user: &str, id: &[u8]) {
+        let digest = KnownIds::digest(id);
+        if let Some(ids) = self.lock().get_mut(user) {
+            ids.fresh.remove(&digest);
+            if let Ok(at) = ids.settled.binary_search(&digest) {
+                ids.settled.remove(at);
+                ids.changed = true;
+            }
         }
     }
 

@@ -349,8 +349,29 @@ fn known_ids_are_those_of_the_journal_and_of_the_files() {
     // The oldest segments may go: the file knows.
     drop(journal);
     fs::remove_dir_all(scratch.journal()).unwrap();
+    fs::create_dir(scratch.journal()).unwrap();
+    fs::write(segment::Segment::plain(&scratch.journal(), 4).path, "").unwrap();
     let journal = Journal::open(&scratch.journal()).unwrap();
     assert!(!KnownIds::load(&scratch.0, &journal).unwrap().insert("alice", b"old"));
+}
+
+#[test]
+fn a_record_that_the_journal_lost_makes_its_message_unknown() {
+    let scratch = Scratch::new("lost-end");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    add(&journal, "one");
+    add(&journal, "two");
+    let known = KnownIds::load(&scratch.0, &journal).unwrap();
+    save(&known, &journal, "alice", &["one", "two"]);
+    drop(journal);
+    for (octets, one, two) in [(1, false, true), (400, true, true)] {
+        let file =
+            fs::OpenOptions::new().write(true).open(segment::Segment::plain(&scratch.journal(), 1).path).unwrap();
+        file.set_len(file.metadata().unwrap().len() - octets).unwrap();
+        let journal = Journal::open(&scratch.journal()).unwrap();
+        let known = KnownIds::load(&scratch.0, &journal).unwrap();
+        assert_eq!((known.insert("alice", b"one"), known.insert("alice", b"two")), (one, two));
+    }
 }
 
 #[test]

@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// No delivery takes as long as this.
 pub const AGE: Duration = Duration::from_secs(36 * 3600);
 
-/// Removes files in `tmp/` to which nothing has happened for [`AGE`], and gives their number. The time of the last
-/// change of the inode counts too, since a program may give a file that it copies an old time of modification.
+/// Removes files in `tmp/` that nobody has read or written for [`AGE`], and gives their number.
 ///
 /// # Errors
 ///
@@ -26,7 +25,7 @@ pub fn clean(maildir: &Path, now: SystemTime) -> io::Result<usize> {
         let entry = entry?;
         // Of the entry itself, should it be a symbolic link. It may have gone to new/ meanwhile.
         let Ok(metadata) = entry.metadata() else { continue };
-        if metadata.is_dir() || metadata.mtime().max(metadata.ctime()) >= limit {
+        if metadata.is_dir() || metadata.mtime().max(metadata.atime()) >= limit {
             continue;
         }
         match fs::remove_file(entry.path()) {
@@ -47,12 +46,15 @@ mod tests {
     fn only_old_files_in_tmp_go() {
         let maildir = maildir("litter", &[("tmp/1.h", b""), ("tmp/2.h", b""), ("new/3.h", b""), ("cur/4.h:2,", b"")]);
         fs::create_dir(maildir.join("tmp/folder")).unwrap();
-        let old = SystemTime::now() - 2 * AGE;
-        fs::File::open(maildir.join("tmp/1.h")).unwrap().set_modified(old).unwrap();
         let now = SystemTime::now();
-        assert_eq!(clean(&maildir, now).unwrap(), 0, "it came to be just now, whatever its time says");
+        let old = now - AGE - Duration::from_secs(5);
+        let file = fs::File::open(maildir.join("tmp/1.h")).unwrap();
+        file.set_modified(old).unwrap();
+        assert_eq!(clean(&maildir, now).unwrap(), 0, "somebody read it just now");
+        file.set_times(fs::FileTimes::new().set_modified(old).set_accessed(old)).unwrap();
+        assert_eq!(clean(&maildir, now).unwrap(), 1);
         assert_eq!(clean(&maildir, now + AGE - Duration::from_secs(5)).unwrap(), 0);
-        assert_eq!(clean(&maildir, now + AGE + Duration::from_secs(5)).unwrap(), 2);
+        assert_eq!(clean(&maildir, now + AGE + Duration::from_secs(5)).unwrap(), 1);
         assert_eq!(crate::maildir::testing::files(&maildir), ["cur/4.h:2,", "new/3.h"]);
         assert!(maildir.join("tmp/folder").is_dir());
         assert_eq!(clean(Path::new("/nonexistent/mailbell"), now).unwrap(), 0);

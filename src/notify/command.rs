@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// Longest value of an environment variable, octets. The kernel bounds one to 128 KiB and all to a quarter of the stack.
@@ -31,6 +32,10 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// How often to look for the end of a program where the kernel cannot tell (pidfd_open(2) came with Linux 5.3).
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Held for reading while a program is started: between fork(2) and exec(2) it has copies of all our descriptors. Whoever
+/// holds it for writing can rely on it that a descriptor that he closes is closed.
+pub(super) static SPAWNING: RwLock<()> = RwLock::new(());
 
 /// A program to be run once.
 pub struct Task<'a> {
@@ -133,7 +138,12 @@ impl Running {
             output = Some(Output { pipe: Some(read), kept: Vec::new() });
         }
         let said = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", program.display()));
-        let mut child = command.spawn().map_err(said)?;
+        let spawned = {
+            // Returns when the program has begun, and with that its copies of our descriptors are closed.
+            let _lock = SPAWNING.read().unwrap_or_else(PoisonError::into_inner);
+            command.spawn()
+        };
+        let mut child = spawned.map_err(said)?;
         let input = child.stdin.take().map(|pipe| Input { pipe, block: Vec::new(), at: 0 });
         if let Some(input) = &input {
             ioctl_fionbio(&input.pipe, true)?;

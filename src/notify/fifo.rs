@@ -5,6 +5,7 @@
 //! lost while there is no reader, the second keeps `cat` from seeing an end of file. While the first is closed for a
 //! moment, poll(2) on the second tells whether anybody else reads (pipe(7)).
 
+use super::command::SPAWNING;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, inotify, mkfifoat, open};
 use rustix::io::{Errno, ioctl_fionread};
@@ -15,6 +16,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 /// What a pipe may hold, octets: the most that the kernel gives without privilege (pipe(7), pipe-max-size). A pipe that
 /// has it and is not new was held open by a reader since an earlier server made it so: a new one has 64 KiB.
@@ -145,10 +147,13 @@ impl Fifo {
     ///
     /// When our own end cannot be opened again, because the FIFO was taken away; this one is of no use then.
     pub(super) fn has_reader(&mut self) -> io::Result<bool> {
+        // A program that is just being started would have our end too.
+        let lock = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
         self.read = None;
         let mut fds = [PollFd::new(&self.write, PollFlags::empty())];
         let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         let alone = fds[0].revents().contains(PollFlags::ERR);
+        drop(lock);
         let read = open_end(&self.path, OFlags::RDONLY)?;
         if identity(&read.metadata()?) != self.identity {
             return Err(io::Error::other("the FIFO was replaced"));

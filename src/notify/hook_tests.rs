@@ -3,7 +3,6 @@ use crate::journal::{Journal, cursors};
 use crate::notify::testing::{Scratch, add, wait_for};
 use crate::notify::{Filter, Subscribers};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 struct Bell {
     scratch: Scratch,
@@ -17,11 +16,10 @@ impl Bell {
     fn start(name: &str, script: &str, change: impl FnOnce(&mut HookSettings)) -> Bell {
         let scratch = Scratch::new(name);
         let program = scratch.path("hook");
-        fs::write(&program, format!("#!/bin/sh\nD={}\n{script}\n", scratch.0.display())).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&program, format!("D={}\n{script}\n", scratch.0.display())).unwrap();
         let mut settings = HookSettings {
             name: name.into(),
-            command: vec![program.to_str().unwrap().into(), "one argument".into()],
+            command: ["sh", program.to_str().unwrap(), "one argument"].map(str::to_owned).into(),
             stdin: HookInput::None,
             timeout: Duration::from_secs(10),
             jobs: 1,

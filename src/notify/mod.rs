@@ -58,6 +58,7 @@ pub use format::{Format, Piece};
 pub use status::status_of_files;
 pub use subscriber::{Subscriber, Waits, Way};
 pub use subscribers::Subscribers;
+pub use tally::count_lost;
 
 use std::path::PathBuf;
 use std::time::Duration;

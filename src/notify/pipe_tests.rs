@@ -268,10 +268,13 @@ fn a_full_pipe_waits_for_its_reader_and_memory_stays_flat() {
     const COUNT: u64 = 20_000;
     let before = resident();
     bell.add(COUNT);
-    wait_for("the pipe to be full", || bell.place().written > 1000);
-    let written = bell.place().written;
+    let mut written = 0;
+    wait_for("the pipe to be full", || {
+        std::thread::sleep(Duration::from_millis(300));
+        let before = std::mem::replace(&mut written, bell.place().written);
+        before > 1000 && before == written
+    });
     assert!(written < COUNT && bell.place().acknowledged == 0);
-    std::thread::sleep(Duration::from_millis(100));
     let (sleeps, grown) = (bell.context_switches(), resident().saturating_sub(before));
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(bell.place().written, written);
@@ -377,6 +380,7 @@ fn backlog_none_gives_what_comes_while_a_reader_is_there() {
     drop(reader);
     bell.add(1);
     bell.begin();
+    wait_for("the cursor", || bell.place() == Place::at(10));
     let mut reader = bell.reader();
     bell.add(1);
     assert_eq!(take(&mut reader, line(11).len()), line(11));

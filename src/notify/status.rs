@@ -10,8 +10,8 @@ use std::path::Path;
 pub fn status_of_files(state: &Path) -> Vec<SubscriberStatus> {
     let journal = state.join("journal");
     let read = || -> std::io::Result<Vec<SubscriberStatus>> {
-        let last = journal::last_seq(&journal)?;
-        Ok(journal::cursors(state)?.into_iter().map(|(name, place)| one(state, name, place, last)).collect())
+        let (first, last) = (journal::first_seq(&journal)?, journal::last_seq(&journal)?);
+        Ok(journal::cursors(state)?.into_iter().map(|(name, place)| one(state, name, place, first, last)).collect())
     };
     read().unwrap_or_else(|error| {
         log::error!("{}: {error}", state.display());
@@ -19,10 +19,13 @@ pub fn status_of_files(state: &Path) -> Vec<SubscriberStatus> {
     })
 }
 
-fn one(state: &Path, name: String, place: Place, last: u64) -> SubscriberStatus {
-    let backlog = last.saturating_sub(place.acknowledged);
+fn one(state: &Path, name: String, place: Place, first: u64, last: u64) -> SubscriberStatus {
+    // Dropped from the journal before it was handed over; the subscriber comes across that later.
+    let gone = first.saturating_sub(place.written + 1);
+    let backlog = last.saturating_sub(place.acknowledged).saturating_sub(gone);
     let oldest = if backlog > 0 { journal::oldest_after(&state.join("journal"), place.acknowledged) } else { Ok(None) };
     let oldest_unread = oldest.ok().flatten().map(|record| record.timestamp);
     let Tally { retries, given_up, lost, .. } = Tally::read(state, &name).unwrap_or_default();
+    let lost = lost + gone;
     SubscriberStatus { name, last_seq: place.acknowledged, backlog, oldest_unread, retries, given_up, lost }
 }

@@ -15,6 +15,9 @@ const BATCH: usize = 256;
 /// How long to wait before a journal that could not be read is tried again.
 const LATER: Duration = Duration::from_secs(1);
 
+/// How often to look at a journal that cannot tell when it grows.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// A way to hand records over. It is called from one thread, and must not block for longer than a stop may take.
 pub trait Way {
     /// Takes a record, or gives it back when there is no room for it; then it is offered again after the next wait.
@@ -83,7 +86,7 @@ impl<W: Way> Subscriber<W> {
     ///
     /// # Errors
     ///
-    /// When the folder is not there, or inotify has no more instances (inotify(7), max_user_instances).
+    /// When the folder is not there or cannot be read.
     pub fn new(
         journal: &Path,
         after: u64,
@@ -158,15 +161,18 @@ impl<W: Way> Subscriber<W> {
     /// True when it is told to stop.
     fn wait(&mut self, next: &Next, stop: BorrowedFd<'_>) -> bool {
         let Waits { fds, timeout } = self.way.waits(matches!(next, Next::Room));
-        let timeout = match next {
-            Next::Now => Some(Duration::ZERO),
-            Next::Later => Some(timeout.map_or(LATER, |timeout| timeout.min(LATER))),
-            Next::Journal | Next::Room => timeout,
-        };
+        let at_most = |time: Duration| Some(timeout.map_or(time, |timeout| timeout.min(time)));
         let mut polled = vec![PollFd::from_borrowed_fd(stop, PollFlags::IN)];
-        if matches!(next, Next::Journal) {
-            polled.push(PollFd::from_borrowed_fd(self.follower.fd(), PollFlags::IN));
-        }
+        let timeout = match (next, self.follower.fd()) {
+            (Next::Now, _) => Some(Duration::ZERO),
+            (Next::Later, _) => at_most(LATER),
+            (Next::Journal, None) => at_most(LOOK),
+            (Next::Journal, Some(journal)) => {
+                polled.push(PollFd::from_borrowed_fd(journal, PollFlags::IN));
+                timeout
+            }
+            (Next::Room, _) => timeout,
+        };
         polled.extend(fds.into_iter().map(|(fd, events)| PollFd::from_borrowed_fd(fd, events)));
         wait(&mut polled, timeout);
         !polled[0].revents().is_empty()
@@ -206,5 +212,53 @@ pub(super) fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) {
             }
             Ok(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::testing::{Scratch, add};
+    use crate::notify::wake::Wake;
+    use std::os::fd::AsFd;
+    use std::sync::mpsc::{Sender, channel};
+
+    struct Teller(Sender<u64>);
+
+    impl Way for Teller {
+        fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
+            self.0.send(record.seq).map_err(|_| record)
+        }
+        fn pass(&mut self, _seq: u64) {}
+        fn lost(&mut self, _from: u64, _to: u64) {}
+        fn place(&mut self) -> Place {
+            Place::default()
+        }
+        fn look(&mut self) -> Option<u64> {
+            None
+        }
+        fn waits(&self, _full: bool) -> Waits<'_> {
+            Waits::default()
+        }
+        fn finish(&mut self) {}
+    }
+
+    #[test]
+    fn without_inotify_it_looks_now_and_then() {
+        let scratch = Scratch::new("blind");
+        let journal = scratch.journal();
+        let (sender, told) = channel();
+        let path = scratch.path("journal");
+        let mut subscriber = Subscriber::new(&path, 0, Filter::default(), None, Teller(sender)).unwrap();
+        subscriber.follower.make_blind();
+        let stop = Wake::new().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| subscriber.run(stop.as_fd()));
+            for _ in 0..3 {
+                let seq = add(&journal, "alice", |_| {});
+                assert_eq!(told.recv_timeout(LATER * 20), Ok(seq));
+            }
+            stop.ring();
+        });
     }
 }

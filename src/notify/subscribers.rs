@@ -11,7 +11,6 @@ use super::wake::Wake;
 use super::{HookSettings, PipeSettings, SubscriberStatus};
 use crate::journal::{self, Cursor};
 use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
 use std::fmt::Display;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -185,12 +184,12 @@ impl Settings {
             Settings::Pipe(settings) => {
                 let pipe = Pipe::open(state, &name, settings, place, last).map_err(text)?;
                 let (after, filter) = (pipe.after(), settings.filter.clone());
-                Ready::Pipe(Box::new(Subscriber::new(&journal, after, filter, Some(cursor), pipe).map_err(follow)?))
+                Ready::Pipe(Box::new(Subscriber::new(&journal, after, filter, Some(cursor), pipe).map_err(text)?))
             }
             Settings::Hook(settings) => {
                 let hook = Hook::open(state, &name, settings, place).map_err(text)?;
                 let (after, filter) = (hook.after(), settings.filter.clone());
-                Ready::Hook(Box::new(Subscriber::new(&journal, after, filter, Some(cursor), hook).map_err(follow)?))
+                Ready::Hook(Box::new(Subscriber::new(&journal, after, filter, Some(cursor), hook).map_err(text)?))
             }
         })
     }
@@ -199,16 +198,6 @@ impl Settings {
 /// The end of a subscriber's name, which tells more than its beginning: the kernel shows 15 octets (`top -H`).
 fn thread_name(name: &str) -> String {
     name.chars().rev().filter(char::is_ascii_graphic).take(15).collect::<Vec<_>>().into_iter().rev().collect()
-}
-
-/// Following fails for one reason that an administrator can do something about.
-fn follow(error: std::io::Error) -> String {
-    match Errno::from_io_error(&error) {
-        Some(Errno::MFILE) => {
-            format!("no more inotify instances: {error}; raise fs.inotify.max_user_instances (sysctl)")
-        }
-        _ => format!("the journal cannot be followed: {error}"),
-    }
 }
 
 impl Ready {

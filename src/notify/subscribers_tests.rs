@@ -51,7 +51,7 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_others_alone() {
     let scratch = Scratch::new("reload");
     let journal = scratch.journal();
     let (one, two) = (pipe(&scratch, "one", "{seq}"), pipe(&scratch, "two", "{seq}"));
-    let slow = hook(&scratch, "slow", "echo $MAILBELL_SEQ >> $D/began; sleep 0.4; echo $MAILBELL_SEQ >> $D/done");
+    let slow = hook(&scratch, "slow", "echo $MAILBELL_SEQ >> $D/began; sleep 1; echo $MAILBELL_SEQ >> $D/done");
     let mut subscribers =
         Subscribers::start(&scratch.0, &[one.clone(), two.clone()], std::slice::from_ref(&slow)).unwrap();
     let inode = fs::metadata(&two.path).unwrap().ino();
@@ -64,11 +64,12 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_others_alone() {
     let three = pipe(&scratch, "three", "{seq}");
     let other = pipe(&scratch, "two", "two {seq}");
     assert!(subscribers.reload(&[one.clone(), other.clone(), three.clone()], &[changed]).is_empty());
-    assert!(begin.elapsed() < Duration::from_millis(200));
+    assert!(begin.elapsed() < Duration::from_millis(700));
     assert_eq!(subscribers.running[0].thread.thread().id(), thread);
     add_some(&journal, 1);
     assert_eq!(read_until(&scratch, "one", "3"), "1\n2\n3\n");
-    assert_eq!(read_until(&scratch, "two", "two 3"), "two 1\ntwo 2\ntwo 3\n");
+    // It changes in its own time; what was read before that has the old form.
+    assert_eq!(read_until(&scratch, "two", "two 3").replace("two ", ""), "1\n2\n3\n");
     assert_eq!(read_until(&scratch, "three", "3"), "3\n");
     assert_eq!(fs::metadata(&two.path).unwrap().ino(), inode);
     wait_for("the hook", || fs::read_to_string(scratch.path("done")).is_ok_and(|text| text.lines().count() == 3));
@@ -140,6 +141,7 @@ fn records_that_the_journal_dropped_are_counted() {
     let kept: Vec<_> = text.lines().skip(3).collect();
     fs::remove_file(folder.join(format!("{:020}.jsonl", 1))).unwrap();
     fs::write(folder.join(format!("{:020}.jsonl", 4)), kept.join("\n") + "\n").unwrap();
+    assert!(status_of_files(&scratch.0).iter().all(|status| (status.lost, status.backlog) == (3, 2)), "nobody runs");
     let subscribers = run();
     assert_eq!(read_until(&scratch, "notify", "5"), "4\n5\n");
     wait_for("the counts", || subscribers.status().iter().all(|status| status.lost == 3 && status.last_seq == 5));

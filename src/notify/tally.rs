@@ -1,7 +1,7 @@
 //! What a subscriber has to remember besides its cursor: how often things went wrong, and which records it began and has
 //! not done yet. One small file in `STATE/tallies/`, written in place with one pwrite(2) of fixed width, as a cursor is.
 
-use crate::journal::encode;
+use crate::journal::{encode, give_to_owner};
 use serde_json::{Value, json};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -85,7 +85,8 @@ impl TallyFile {
         if let Some(folder) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(path)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&path)?;
+        give_to_owner(state, &state.join("tallies"), &file);
         Ok(TallyFile { file, kept: Tally::read(state, name) })
     }
 
@@ -103,6 +104,18 @@ impl TallyFile {
             Ok(()) => self.kept = Some(tally.clone()),
             Err(error) => log::error!("a tally cannot be written: {error}"),
         }
+    }
+}
+
+/// Counts records that the journal dropped before a cursor of `watch` came to them.
+pub fn count_lost(state: &Path, name: &str, count: u64) {
+    match TallyFile::open(state, name) {
+        Ok(mut file) => {
+            let mut tally = file.kept().cloned().unwrap_or_default();
+            tally.lost += count;
+            file.keep(&tally);
+        }
+        Err(error) => log::warn!("{name}: {count} lost records cannot be counted: {error}"),
     }
 }
 

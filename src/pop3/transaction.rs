@@ -148,6 +148,8 @@ impl<M: Maildrop> Transaction<M> {
     /// RSET unmarks, and LAST is 0 again (RFC 1460). What was sent stays seen: nothing can make it unsent.
     fn reset(&mut self, out: &mut Vec<u8>) {
         self.deleted.clear();
+        // As if nothing had been fetched, which is what Dovecot takes it for, too.
+        self.seen.clear();
         self.left = all(&self.maildrop);
         self.last = 0;
         out.extend_from_slice(b"+OK ");

@@ -51,16 +51,21 @@ pub struct Doors {
 
 impl Doors {
     /// Over listeners that listen already.
-    pub fn new(listeners: Vec<(Kind, Listener)>, service: Arc<Service>) -> Doors {
+    pub fn new(listeners: Vec<(Kind, Listener)>, service: Arc<Service>, pool: Pool) -> Doors {
         Doors {
             listeners,
             service,
-            pool: Pool::default(),
+            pool,
             status_clients: Admission::new(STATUS_CLIENTS, STATUS_CLIENTS),
             retry_at: None,
             refused: 0,
             logged: None,
         }
+    }
+
+    /// Hands to this pool from now on; what the one before does comes to its end there.
+    pub fn replace_pool(&mut self, pool: Pool) {
+        self.pool = pool;
     }
 
     /// Puts every listener into the loop; its token is its index.
@@ -106,6 +111,11 @@ impl Doors {
                 }
             }
         }
+    }
+
+    /// Does something that may take the disk's time on a worker thread, so that accepting does not wait for it.
+    pub fn beside(&self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.pool.run(job)
     }
 
     /// Closes every listener: nobody new comes in.

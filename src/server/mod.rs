@@ -69,7 +69,8 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 /// What was written to the journal is made safe this soon.
 const SYNC_AFTER: Duration = Duration::from_millis(500);
 
-/// Housekeeping: journal, litter in `tmp/`, compression. The first round comes soon after the start.
+/// Housekeeping: journal, litter in `tmp/`, compression. The first round comes soon after the start. A `journal.keep` of
+/// less than some hours asks for more.
 const HOUSEKEEPING_FIRST: Duration = Duration::from_secs(2);
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
@@ -164,14 +165,16 @@ impl Loop {
     fn on_timers(&mut self) {
         let now = Instant::now();
         if self.sync_at.is_some_and(|at| at <= now) {
-            self.sync_at = None;
-            self.service.delivery.tick();
+            let service = self.service.clone();
+            // Without a thread it is put off: the records are written, and safe but for a power cut.
+            self.sync_at = self.doors.beside(move || service.delivery.tick()).is_err().then(|| now + SYNC_AFTER);
         }
         if self.doors.retry_at().is_some_and(|at| at <= now) {
             self.doors.stir_all();
         }
         if self.housekeeping_at <= now && self.stop_by.is_none() {
-            self.housekeeping_at = now + HOUSEKEEPING;
+            let keep = self.service.config.journal_keep;
+            self.housekeeping_at = now + HOUSEKEEPING.min((keep / 4).max(HOUSEKEEPING_FIRST));
             let (service, stop) = (self.service.clone(), self.stop.clone());
             let spawned =
                 std::thread::Builder::new().name("housekeeping".into()).spawn(move || housekeeping(&service, &stop));
@@ -188,7 +191,7 @@ impl Loop {
                 match i32::from(number) {
                     libc::SIGHUP if self.stop_by.is_none() => {
                         notice::reloading();
-                        reload::reload(&self.service, &self.arrivals);
+                        reload::reload(&self.service, &self.arrivals, &mut self.doors);
                         notice::reloaded();
                     }
                     libc::SIGHUP => {}

@@ -1,6 +1,8 @@
 //! SIGHUP: users, aliases, certificates, pipes and hooks anew, without dropping a session. What no longer parses is
 //! reported, and the old settings stay.
 
+use super::doors::Doors;
+use super::start;
 use crate::accounts::Accounts;
 use crate::arrivals::{Arrivals, Watched};
 use crate::config::Config;
@@ -8,7 +10,7 @@ use crate::service::{Live, Service};
 use crate::tls;
 
 /// Reads everything again.
-pub fn reload(service: &Service, arrivals: &Arrivals) {
+pub fn reload(service: &Service, arrivals: &Arrivals, doors: &mut Doors) {
     let config = match &service.config.file {
         None => service.config.clone(),
         Some(file) => match Config::load(file) {
@@ -19,6 +21,7 @@ pub fn reload(service: &Service, arrivals: &Arrivals) {
     match live(&config) {
         Ok(live) => {
             arrivals.watch(watched(&config, &live.accounts));
+            doors.replace_pool(start::pool(&service.config, &config.users));
             service.replace(live);
         }
         Err(problems) => return report("reload: the old settings stay", &problems),

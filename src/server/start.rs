@@ -1,20 +1,22 @@
 //! The start, in an order that matters: folders and lock, sockets while there may be root's rights, then the drop, then
-//! what must work without those rights, then the sandbox, then threads.
+//! what must work without those rights, then threads.
 
 use super::doors::{Doors, Kind};
 use super::{StartError, reload};
 use crate::arrivals::Arrivals;
-use crate::config::{Config, Place};
+use crate::config::{Config, Place, Users};
 use crate::delivery::Delivery;
 use crate::journal::{self, Held, Journal, KnownIds, Lock};
 use crate::listener::Listener;
 use crate::monitor;
-use crate::notify::Subscribers;
-use crate::sandbox::{Outcome, Places};
+use crate::notify::{PipeSettings, Subscribers};
+use crate::pool::Pool;
+use crate::sandbox::Places;
 use crate::service::{Door, Service};
 use crate::sys::{self, Ids};
 use mio::Waker;
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, mkfifoat, open};
+use rustix::io::Errno;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -54,8 +56,6 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     let mut delivery = Delivery::new(&config, Some((journal.clone(), known)));
     delivery.on_record(Box::new(move || drop(waker.wake())));
     let delivery = Arc::new(delivery);
-    // Before the first thread, since it holds only those that start after it.
-    sandbox(&config);
     // Subscribers before arrivals: a new pipe or hook begins at the journal's end as it was at the last stop.
     let subscribers = Subscribers::start(&config.state, &config.pipes, &config.hooks).map_err(StartError::Temporary)?;
     let arrivals =
@@ -63,8 +63,9 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
 
     let control = Listener::bind(&Place::Unix(monitor::control_socket(&config.state))).map_err(state)?;
     listeners.push((Kind::Control, control));
+    let pool = pool(&config, &config.users);
     let service = Arc::new(Service::new(config, live, delivery, journal, subscribers));
-    let doors = Doors::new(listeners, service.clone());
+    let doors = Doors::new(listeners, service.clone(), pool);
     Ok(Started { service, doors, arrivals, lock })
 }
 
@@ -90,8 +91,29 @@ fn folders(config: &Config, owner: Option<Ids>) -> Result<(), StartError> {
             // Others may look for the pipe in it; the pipe's own mode says who reads.
             make_folder(folder, 0o755, owner)?;
         }
+        make_pipe(pipe, owner).map_err(|error| StartError::io(pipe.path.display(), &error))?;
     }
     Ok(())
+}
+
+/// Makes the pipe where there is nothing, while there are the rights to do so in any folder. What is there is looked at
+/// by who opens it.
+fn make_pipe(pipe: &PipeSettings, owner: Option<Ids>) -> io::Result<()> {
+    let umask = rustix::process::umask(Mode::empty());
+    let made = mkfifoat(CWD, &pipe.path, Mode::from_raw_mode(pipe.mode));
+    rustix::process::umask(umask);
+    match (made, owner) {
+        (Err(Errno::EXIST), _) | (Ok(()), None) => return Ok(()),
+        (Err(error), _) => return Err(error.into()),
+        (Ok(()), Some(_)) => {}
+    }
+    // Who may write into the folder may have put something else there by now; a FIFO may be anybody's.
+    let fifo = open(&pipe.path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    if FileType::from_raw_mode(fstat(&fifo)?.st_mode) != FileType::Fifo {
+        return Err(io::Error::other("another process put something in the pipe's place"));
+    }
+    let (uid, gid) = owner.map(|ids| (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid))).unzip();
+    Ok(chownat(&fifo, "", uid, gid, AtFlags::EMPTY_PATH)?)
 }
 
 fn make_folder(path: &Path, mode: u32, owner: Option<Ids>) -> Result<(), StartError> {
@@ -186,26 +208,23 @@ fn bind_failed(door: Door, place: &Place, error: &io::Error) -> StartError {
     }
 }
 
-/// Holds the process to its places, unless hooks may run anything. What fails here makes nothing worse.
-fn sandbox(config: &Config) {
-    if !config.hooks.is_empty() {
-        return log::info!("landlock: left out, because hooks run programs");
-    }
+/// Workers, each in a sandbox where the kernel has one: they talk to strangers. A reload may bring other account files,
+/// but no other mail. What fails here makes nothing worse.
+pub fn pool(config: &Config, users: &Users) -> Pool {
     let mut places = Places::new();
     places.write(&config.state);
     places.write(&config.mail.root);
-    config.pipes.iter().filter_map(|pipe| pipe.path.parent()).for_each(|folder| places.write(folder));
-    for watch in &config.watches {
-        // One that does not exist yet may come later, so its nearest ancestor stays in reach.
-        let there = watch.maildir.ancestors().find(|folder| folder.exists());
-        places.read(there.unwrap_or(&watch.maildir));
-    }
-    let read = [config.file.as_ref(), Some(&config.users.file), Some(&config.users.aliases)];
-    let tls = config.tls.pair.iter().flat_map(|(certificate, key)| [certificate, key]);
-    read.into_iter().flatten().chain(tls).for_each(|file| places.read_beside(file));
-    match places.enforce() {
-        Ok(Outcome::Enforced) => log::debug!("landlock: held to the places of the configuration"),
-        Ok(Outcome::Unsupported) => log::info!("landlock: this kernel has none that is new enough"),
+    [&users.file, &users.aliases].into_iter().for_each(|file| places.read_beside(file));
+    match places.enclose() {
+        Ok(Some(sandbox)) => {
+            return Pool::beginning_with(move || {
+                if let Err(error) = sandbox.enter() {
+                    log::warn!("landlock: {error}");
+                }
+            });
+        }
+        Ok(None) => log::info!("landlock: this kernel has none that is new enough"),
         Err(error) => log::warn!("landlock: {error}"),
     }
+    Pool::default()
 }

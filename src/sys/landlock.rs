@@ -125,7 +125,7 @@ impl Ruleset {
     /// # Errors
     ///
     /// As prctl(2) and landlock_restrict_self(2) say.
-    pub fn restrict_self(self) -> io::Result<()> {
+    pub fn restrict_self(&self) -> io::Result<()> {
         // SAFETY: both calls take numbers and a descriptor of ours.
         unsafe {
             if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {

@@ -34,7 +34,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     for (key, path) in readable(config) {
         shown_to_everybody(findings, key, path);
     }
-    let found = as_server(server, || rights(config, &who));
+    let found = as_server(server, || rights(config, &who, server.is_some()));
     for (key, message) in found {
         findings.wrong(&key, message);
     }
@@ -123,8 +123,8 @@ fn folders(config: &Config) -> Vec<(String, PathBuf)> {
     folders
 }
 
-/// What the rights of `who` are not enough for. Runs with them.
-fn rights(config: &Config, who: &str) -> Vec<(String, String)> {
+/// What the rights of `who` are not enough for. Runs with them. What root makes before a server becomes `who` needs none.
+fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (key, path) in readable(config) {
         // What cannot be read for another reason was told by who read it.
@@ -133,10 +133,15 @@ fn rights(config: &Config, who: &str) -> Vec<(String, String)> {
         }
     }
     for (key, folder) in folders(config) {
-        match access(&folder, Access::WRITE_OK | Access::EXEC_OK) {
+        let is_kept = begins_as_root && !matches!(key.as_str(), "state" | "mail.root");
+        let needed = if is_kept { Access::EXEC_OK } else { Access::WRITE_OK | Access::EXEC_OK };
+        match access(&folder, needed) {
             Ok(()) if !folder.is_dir() => found.push((key, format!("{} is no folder", folder.display()))),
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => found.push((key, format!("{} must be writable for {who}: {error}", folder.display()))),
+            Err(error) => {
+                let right = if is_kept { "passable" } else { "writable" };
+                found.push((key, format!("{} must be {right} for {who}: {error}", folder.display())));
+            }
         }
     }
     // What an earlier start as somebody else left there.

@@ -33,9 +33,9 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn new(view: View, after: u64, whole: bool, count: u64) -> Result<Printer, Failed> {
+    pub(super) fn new(view: View, progress: Progress) -> Result<Printer, Failed> {
         let out = io::stdout().as_fd().try_clone_to_owned().map_err(|error| Failed::new(exit::IO, error))?.into();
-        Ok(Printer { view, progress: Progress::new(after, whole, count), out, line: Vec::new(), ended: None })
+        Ok(Printer { view, progress, out, line: Vec::new(), ended: None })
     }
 
     /// A reader that has gone is a good end.

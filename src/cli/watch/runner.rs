@@ -29,15 +29,7 @@ pub(super) struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    pub(super) fn new(
-        command: Vec<OsString>,
-        after: u64,
-        whole: bool,
-        count: u64,
-        retry: bool,
-        stop: BorrowedFd<'a>,
-    ) -> Runner<'a> {
-        let progress = Progress::new(after, whole, count);
+    pub(super) fn new(command: Vec<OsString>, progress: Progress, retry: bool, stop: BorrowedFd<'a>) -> Runner<'a> {
         Runner { command, progress, retry, tries: 0, again: None, failed: None, stop }
     }
 
