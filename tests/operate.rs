@@ -223,7 +223,7 @@ fn status_tells_what_runs_and_what_waits() {
 }
 
 #[test]
-fn who_may_read_the_state_folder_may_ask_for_the_status() {
+fn who_may_read_the_state_folder_learns_what_its_files_tell() {
     if !is_root() {
         eprintln!("not root: nothing was shown");
         return;
@@ -240,9 +240,11 @@ fn who_may_read_the_state_folder_may_ask_for_the_status() {
         return;
     };
     assert_eq!(told.status.code(), Some(77));
-    fs::set_permissions(server.path("state"), fs::Permissions::from_mode(0o755)).unwrap();
+    server.send("alice@example.org", "Subject: x\n\nx\n");
+    Command::new("chmod").args(["-R", "o+rX"]).arg(server.path("state")).status().unwrap();
     let told = status().unwrap();
-    assert!(String::from_utf8_lossy(&told.stdout).contains("\"running\":true"), "{told:?}");
+    assert!(String::from_utf8_lossy(&told.stdout).contains("\"running\":null"), "{told:?}");
+    assert!(String::from_utf8_lossy(&told.stdout).contains("\"last_seq\":1,"), "{told:?}");
     server.stop();
 }
 

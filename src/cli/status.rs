@@ -1,6 +1,7 @@
 //! `mailbell status`: how the server is, at one glance or for programs.
 
 use super::{Failed, Outcome, exit};
+use crate::journal;
 use crate::monitor;
 use lexopt::prelude::*;
 use serde_json::Value;
@@ -42,6 +43,14 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         Ok(status) => status,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             monitor::status_without_server(&config.state, &config.mail.root)
+        }
+        // Who may read the files learns what they tell.
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied && journal::last_seq(&config.journal()).is_ok() =>
+        {
+            let mut status = monitor::status_without_server(&config.state, &config.mail.root);
+            status["running"] = Value::Null;
+            status
         }
         Err(error) => {
             let code = match error.kind() {
@@ -87,7 +96,8 @@ fn human(status: &Value) -> String {
         );
         let _ = writeln!(text, "logins    {} good, {} failed", counters["logins"], counters["login_failures"]);
     } else {
-        let _ = writeln!(text, "running   no");
+        let running = if status["running"].is_null() { "not to be told: no right to ask the server" } else { "no" };
+        let _ = writeln!(text, "running   {running}");
     }
     if let Some(free) = status["disk_free_octets"].as_u64() {
         let _ = writeln!(text, "disk      {} MiB free", free >> 20);
