@@ -5,7 +5,7 @@ use crate::admission::{Refusal, Ticket};
 use crate::conn::{Client, Conn, Peer, Timeouts};
 use crate::proxy::{self, Parsed, Source};
 use crate::service::{Door, Service};
-use crate::{monitor, pop3d, smtpd};
+use crate::{monitor, pop3d, smtpd, trust};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, recv};
 use std::os::fd::OwnedFd;
@@ -91,17 +91,8 @@ fn session(service: &Service, peer: Arc<Peer>, client: &Client, door: Door) {
         _ => limits.command_timeout,
     };
     let mut conn = Conn::new(peer, Timeouts { command, session: limits.session_timeout });
-    if door.is_implicit_tls() {
-        let Some(tls) = service.live().tls.clone() else {
-            log::error!("{door}: no certificate");
-            return;
-        };
-        if let Err(error) = conn.start_tls(&tls) {
-            service.counters.tls_failures.one();
-            log::info!("{door}: TLS handshake with {client} failed: {error}");
-            return;
-        }
-        service.counters.tls_handshakes.one();
+    if door.is_implicit_tls() && trust::start_tls(service, &mut conn, client, door).is_err() {
+        return;
     }
     match door {
         Door::Smtp | Door::Submission | Door::Smtps | Door::Lmtp => smtpd::serve(service, conn, client, door),

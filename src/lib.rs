@@ -7,7 +7,7 @@
 //! ```text
 //! floor 4   main                                        a match on run()
 //! floor 3   cli  server                                 what a person types; what the event loop does
-//! floor 2   handshake  smtpd  pop3d  monitor  service  delivery  arrivals  admission  sessions  listener  pool  conn  tls    sockets and threads
+//! floor 2   handshake  smtpd  pop3d  monitor  trust  service  delivery  arrivals  admission  sessions  listener  pool  conn  tls    sockets and threads
 //! floor 1   maildir  journal  notify  accounts  config  sandbox  sys      files and the operating system
 //! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  counters  maillog  limits  nearest    pure: no I/O, no clock
 //! ```
@@ -40,8 +40,8 @@ pub mod notify;
 pub mod sandbox;
 pub mod sys;
 
-// Floor 2. Siblings: handshake -> smtpd, pop3d, monitor, service, admission, conn; monitor -> service, conn; smtpd, pop3d -> conn, service, delivery, tls; service -> delivery, admission, sessions, tls;
-// arrivals -> delivery; sessions, listener -> conn; conn -> tls.
+// Floor 2. Siblings: handshake -> smtpd, pop3d, monitor, trust; these and it -> service, conn; service -> delivery,
+// admission, sessions, tls; smtpd -> delivery; arrivals -> delivery; sessions, listener -> conn -> tls.
 pub mod admission;
 pub mod arrivals;
 pub mod conn;
@@ -55,6 +55,7 @@ pub mod service;
 pub mod sessions;
 pub mod smtpd;
 pub mod tls;
+pub mod trust;
 
 // Floor 3. Siblings: cli -> server.
 pub mod cli;

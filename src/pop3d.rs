@@ -16,6 +16,7 @@ use crate::pop3::{Maildrop as _, Marks, Part, Session, Step, Unavailable, Updati
 use crate::sasl::{Exchange, Mechanism};
 use crate::service::{Door, Service};
 use crate::sys;
+use crate::trust;
 
 /// Most octets that are read of a message at once. The block and the output that it becomes stay in a core's cache.
 const BLOCK: usize = 64 * 1024;
@@ -127,14 +128,7 @@ impl<'a> Driver<'a> {
     }
 
     fn start_tls(&mut self) -> Result<Step, Error> {
-        // A reload may have taken the certificate away since the greeting.
-        let Some(config) = self.service.live().tls.clone() else { return Err(Error::Closed) };
-        if let Err(error) = self.conn.start_tls(&config) {
-            self.service.counters.tls_failures.one();
-            log::info!("{}: TLS handshake with {} failed: {error}", self.door, self.client);
-            return Err(Error::Closed);
-        }
-        self.service.counters.tls_handshakes.one();
+        trust::start_tls(self.service, &mut self.conn, self.client, self.door)?;
         self.session.tls_started();
         Ok(Step::Continue)
     }

@@ -112,7 +112,7 @@ fn exit_codes_tell_what_is_wrong_and_nothing_is_stored_then() {
     assert!(new(&scratch, "alice").is_empty() && journal(&scratch).is_empty());
     let half = "x".repeat(60_000);
     code(&deliver(&scratch, &["alice"], &half), 0);
-    let told = code(&deliver(&scratch, &["alice", "bob"], &half), 73);
+    let told = code(&deliver(&scratch, &["alice", "bob"], &half), 75);
     assert!(told.contains("mailbox full"), "{told}");
     assert_eq!((new(&scratch, "alice").len(), new(&scratch, "bob").len(), journal(&scratch).len()), (1, 0, 1));
     assert!(files(&scratch.path("mail/alice/tmp")).is_empty() && files(&scratch.path("mail/bob/tmp")).is_empty());
@@ -150,6 +150,9 @@ fn beside_a_server_the_server_records() {
         assert_eq!((&record["via"], &record["subject"]), (&"deliver".into(), &"beside".into()));
         assert_eq!(record["mail_from"], "a@example.com");
     }
+    let mut told: Vec<_> = records.iter().map(|record| format!("{} {}", record["user"], record["rcpt_to"])).collect();
+    told.sort();
+    assert_eq!(told, [r#""alice" "alice""#, r#""bob" "team""#]);
     // What is said of one recipient is said of him alone.
     code(&server.run(&["deliver", "carol@example.org"], "Subject: carol\n\nx\n"), 0);
     let records = wait_for("the third", || Some(server.records()).filter(|records| records.len() == 3));
@@ -159,6 +162,23 @@ fn beside_a_server_the_server_records() {
     let server = Server::start_in(scratch, &[]);
     server.send("alice@example.org", "Subject: last\n\nx\n");
     assert_eq!(server.records().len(), 4);
+    server.stop();
+}
+
+#[test]
+fn a_server_starts_beside_a_delivery_that_takes_its_time() {
+    let scratch = Scratch::prepared("slow", BASIC);
+    let mut slow = Command::new(binary());
+    slow.args(["deliver", "-c"]).arg(scratch.path("mailbell.toml")).arg("alice").stdin(Stdio::piped());
+    let mut slow = slow.spawn().unwrap();
+    let mut message = slow.stdin.take().unwrap();
+    message.write_all(b"Subject: slow\n\n").unwrap();
+    // The other one takes the lock that the slow one must not have.
+    code(&deliver(&scratch, &["bob"], "Subject: fast\n\n"), 0);
+    let server = Server::start_in(scratch, &[]);
+    drop(message);
+    assert!(slow.wait().unwrap().success());
+    wait_for("both records", || (server.records().len() == 2).then_some(()));
     server.stop();
 }
 

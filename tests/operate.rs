@@ -8,7 +8,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 fn server_command(scratch: &Scratch) -> Command {
@@ -212,6 +214,30 @@ fn status_tells_what_runs_and_what_waits() {
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&status["running"], &status["last_seq"]), (&false.into(), &2.into()));
     assert_eq!(status["subscribers"][0]["backlog"], 2, "{status}");
+}
+
+#[test]
+fn who_may_read_the_state_folder_may_ask_for_the_status() {
+    if !is_root() {
+        eprintln!("not root: nothing was shown");
+        return;
+    }
+    let server = Server::start("reader");
+    let status = || {
+        let mut command = Command::new(common::binary());
+        command.args(["status", "--json", "-c"]).arg(server.path("mailbell.toml")).uid(65_534).gid(65_534);
+        command.output()
+    };
+    fs::set_permissions(&server.scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
+    let Ok(told) = status() else {
+        eprintln!("nobody may not run the binary where it lies: nothing was shown");
+        return;
+    };
+    assert_eq!(told.status.code(), Some(77));
+    fs::set_permissions(server.path("state"), fs::Permissions::from_mode(0o755)).unwrap();
+    let told = status().unwrap();
+    assert!(String::from_utf8_lossy(&told.stdout).contains("\"running\":true"), "{told:?}");
+    server.stop();
 }
 
 #[test]

@@ -263,8 +263,9 @@ fn a_thousand_idle_sessions_are_small() {
         .collect();
     let full = pss(server.pid());
     println!("{SESSIONS} idle sessions: PSS {full} KiB, before them {before} KiB");
-    // Unoptimised code has larger frames.
-    let most = if cfg!(debug_assertions) { 32 } else { 16 } * 1024;
+    // The goal is 16 MiB, which scripts/footprint holds the static binary to. The C library of a dynamic one takes about
+    // that much, and unoptimised code has larger frames.
+    let most = if cfg!(debug_assertions) { 32 } else { 18 } * 1024;
     assert!(full <= most, "PSS {full} KiB");
     for talk in &mut talks {
         talk.say("QUIT", "+OK");

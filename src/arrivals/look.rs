@@ -11,6 +11,7 @@ use crate::journal::Record;
 use crate::limits;
 use crate::maildir::name::{self, Name};
 use crate::maildir::reader::MessageReader;
+use crate::maildir::typed;
 use crate::trace::{self, Origin, Via};
 use rustix::fs::OFlags;
 use std::ffi::OsStr;
@@ -45,9 +46,9 @@ pub enum Look {
 /// When there is something that cannot be read.
 pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, whole: bool) -> io::Result<Look> {
     let path = watched.maildir.join("new").join(file_name);
-    let looked = match read(&path, is_own, whole) {
+    let looked = match read(&path, watched, is_own, whole) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match find_in_cur(&watched.maildir, file_name)? {
-            Some(moved) => read(&moved, is_own, true),
+            Some(moved) => read(&moved, watched, is_own, true),
             None => return Ok(Look::Nothing),
         },
         looked => looked,
@@ -61,7 +62,7 @@ pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, whole: bool) -> 
     Ok(match found {
         None => Look::Nothing,
         Some(Found { whole: false, .. }) => Look::Unsure,
-        Some(Found { head, size, stored_at, .. }) => {
+        Some(Found { head, typed, size, stored_at, .. }) => {
             // Our own fields are believed where nobody else should write.
             let (origin, rcpt_to) =
                 trace::read_back(&head).filter(|_| is_own).unwrap_or((Origin::unknown(Via::Maildir), None));
@@ -73,7 +74,7 @@ pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, whole: bool) -> 
                 path: path.to_string_lossy().into_owned(),
                 size,
                 origin,
-                rcpt_to,
+                rcpt_to: rcpt_to.or(typed),
                 summary: Summary::parse(&head),
                 duplicate_of: None,
             }))
@@ -84,6 +85,8 @@ pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, whole: bool) -> 
 struct Found {
     whole: bool,
     head: Vec<u8>,
+    /// How the recipient was typed, where the header does not say it because there were several.
+    typed: Option<String>,
     /// Octets with CRLF line ends.
     size: u64,
     /// Microseconds since 1970.
@@ -91,13 +94,14 @@ struct Found {
 }
 
 /// `None` for what is no regular file.
-fn read(path: &Path, is_own: bool, whole: bool) -> io::Result<Option<Found>> {
+fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result<Option<Found>> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Ok(None);
     }
+    let typed = if is_own { typed::read(&file, &watched.user) } else { None };
     let mut reader = MessageReader::of(file);
     let mut head = vec![0; limits::HEADER_OCTETS];
     let mut length = 0;
@@ -118,7 +122,7 @@ fn read(path: &Path, is_own: bool, whole: bool) -> io::Result<Option<Found>> {
     // The rename or link that brought it here is what changed its inode last, as a rule.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
     let changed = metadata.ctime().max(0) as u64 * 1_000_000 + metadata.ctime_nsec() as u64 / 1_000;
-    Ok(Some(Found { whole, head, size, stored_at: changed.min(now) }))
+    Ok(Some(Found { whole, head, typed, size, stored_at: changed.min(now) }))
 }
 
 /// Whether nobody is writing the file, as far as its times tell.

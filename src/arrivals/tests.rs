@@ -276,3 +276,25 @@ fn many_messages_at_once_are_each_recorded_once() {
     assert_eq!(ids.len(), 3000);
     arrivals.stop();
 }
+
+#[test]
+fn a_message_under_the_name_of_a_deleted_one_is_a_message() {
+    let house = House::new("again");
+    let watched = foreign(&house);
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![watched.clone()]).unwrap();
+    for (count, subject) in ["one", "two", "three"].into_iter().enumerate() {
+        deliver(&watched.maildir, "1", &format!("Subject: {subject}\n\n"));
+        assert_eq!(subjects(&settled(&house, count + 1)).last(), Some(&subject));
+        fs::remove_file(watched.maildir.join("new/1")).unwrap();
+        if count == 1 {
+            fs::remove_dir_all(&watched.maildir).unwrap();
+            make_maildir(&watched.maildir, &Modes::of_files(0o600)).unwrap();
+        }
+    }
+    // One that replaces another by a rename is as if the other had been changed.
+    deliver(&watched.maildir, "2", "Subject: four\n\n");
+    settled(&house, 4);
+    deliver(&watched.maildir, "2", "Subject: five\n\n");
+    settled(&house, 4);
+    arrivals.stop();
+}

@@ -208,6 +208,8 @@ impl Watcher {
         for event in events {
             match event {
                 Event::Name { key, file_name, whole } => names.push((key, file_name, whole)),
+                // Another message may come by this name.
+                Event::Deleted { key, file_name } => self.forget_name(key, &file_name),
                 Event::Moved(key) => moved.push(key),
                 Event::Overflow => {
                     log::warn!("inotify lost events; looking at every Maildir");
@@ -221,6 +223,12 @@ impl Watcher {
         moved.iter().for_each(|key| self.attach(*key));
         self.scan(&moved);
         happened
+    }
+
+    fn forget_name(&mut self, key: Key, file_name: &OsStr) {
+        let (Some(target), Some(recorder)) = (self.targets.get(&key), self.delivery.recorder()) else { return };
+        recorder.known().forget(&target.watched.user, Name::parse(file_name.as_bytes()).id);
+        self.unsure.retain(|unsure| unsure.key != key || unsure.file_name != file_name);
     }
 
     /// Looks at the Maildirs that cannot be watched, if it is time.

@@ -61,7 +61,7 @@ impl Folder {
     fn needed(&self) -> WatchFlags {
         let mut mask = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
         mask.set(WatchFlags::MOVED_TO | WatchFlags::CREATE, self.counts != [0, 0]);
-        mask.set(WatchFlags::CLOSE_WRITE, self.counts[0] > 0);
+        mask.set(WatchFlags::CLOSE_WRITE | WatchFlags::DELETE, self.counts[0] > 0);
         mask
     }
 }
@@ -101,6 +101,13 @@ pub enum Event {
         file_name: OsString,
         /// By a rename, or because the one who wrote it has closed it.
         whole: bool,
+    },
+    /// A name in a Maildir's `new/` was deleted, and not moved elsewhere.
+    Deleted {
+        /// Which Maildir.
+        key: Key,
+        /// In `new/`.
+        file_name: OsString,
     },
     /// The Maildir came, went, or was replaced: attach it again.
     Moved(Key),
@@ -217,6 +224,9 @@ impl Watches {
                 let whole = flags.intersects(ReadFlags::MOVED_TO | ReadFlags::CLOSE_WRITE);
                 happened.extend(folder.roles.iter().filter_map(|(key, role)| match role {
                     _ if flags.intersects(gone) => Some(Event::Moved(*key)),
+                    Role::New if flags.contains(ReadFlags::DELETE) => {
+                        Some(Event::Deleted { key: *key, file_name: file_name.to_owned() })
+                    }
                     Role::New => Some(Event::Name { key: *key, file_name: file_name.to_owned(), whole }),
                     Role::Last(next) => (next == file_name).then_some(Event::Moved(*key)),
                     Role::Above => None,

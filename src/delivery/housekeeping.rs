@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 impl Delivery {
     /// `stir` is called after records were appended (from any thread, cheap); the loop then calls [`Delivery::tick`] soon.
     pub fn on_record(&mut self, stir: Stir) {
-        if let Some(recorder) = &mut self.recorder {
+        if let Some(recorder) = self.recorder.get_mut() {
             recorder.on_record(stir);
         }
     }
@@ -35,7 +35,7 @@ impl Delivery {
     /// Makes the journal safe against a power cut, and records what could not be recorded before. Costs nothing when there
     /// is nothing to do. Called within half a second of a record.
     pub fn tick(&self) {
-        if let Some(recorder) = &self.recorder
+        if let Some(recorder) = self.recorder()
             && recorder.flush()
             && let Some(scan) = self.scan.get()
         {
@@ -45,7 +45,7 @@ impl Delivery {
 
     /// The work of each hour, in a thread of its own: the journal's `maintain`, litter in `tmp/`, what is known saved.
     pub fn housekeep(&self) {
-        let Some(recorder) = &self.recorder else { return };
+        let Some(recorder) = self.recorder() else { return };
         let now = SystemTime::now();
         let microseconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
         if let Err(error) = recorder.journal().maintain(microseconds, self.journal_keep) {
@@ -67,7 +67,7 @@ impl Delivery {
     /// Writes down which messages are recorded, so that the next start need not read the whole journal, and forgets
     /// those that are not there any more.
     pub fn save_known(&self) {
-        if let Some(recorder) = &self.recorder
+        if let Some(recorder) = self.recorder()
             && let Err(error) = self.save(recorder)
         {
             log::error!("what is known cannot be saved: {error}");

@@ -190,6 +190,9 @@ impl<'a> Incoming<'a> {
         // The first recipient is as good as any other to write at.
         let first = recipients.first().ok_or_else(|| io::Error::other("a message without recipients"))?;
         let draft = Draft::create(&self.delivery.maildir(&first.user), &id.text, &self.delivery.modes)?;
+        if recipient.is_none() {
+            draft.tell_recipients(recipients.iter().map(|to| (to.user.as_str(), to.typed.as_str())));
+        }
         Ok(Begun { draft, id, lines, summary })
     }
 

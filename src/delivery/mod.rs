@@ -109,7 +109,7 @@ pub struct Delivery {
     ids: Ids,
     /// What the disk had free, and when.
     free: Mutex<Option<(Instant, u64)>>,
-    recorder: Option<Recorder>,
+    recorder: OnceLock<Recorder>,
     journal_keep: Duration,
     /// Each with its user.
     maildirs: Mutex<Vec<(String, PathBuf)>>,
@@ -120,7 +120,7 @@ impl Delivery {
     /// Stores below `config.mail.root` and records in `journal`; without one (a server runs, and this is another process)
     /// the server records what it finds.
     pub fn new(config: &Config, journal: Option<(Arc<Journal>, Arc<KnownIds>)>) -> Delivery {
-        Delivery {
+        let delivery = Delivery {
             hostname: config.hostname.clone(),
             root: config.mail.root.clone(),
             modes: Modes::of_files(config.mail.file_mode),
@@ -128,11 +128,18 @@ impl Delivery {
             quota: Quota::new(config.mail.quota),
             ids: Ids::new(&config.hostname),
             free: Mutex::default(),
-            recorder: journal.map(|(journal, known)| Recorder::new(journal, known)),
+            recorder: OnceLock::new(),
             journal_keep: config.journal_keep,
             maildirs: Mutex::default(),
             scan: OnceLock::new(),
-        }
+        };
+        journal.into_iter().for_each(|(journal, known)| delivery.record_in(journal, known));
+        delivery
+    }
+
+    /// Records from now on. Only the first journal counts.
+    pub fn record_in(&self, journal: Arc<Journal>, known: Arc<KnownIds>) {
+        let _ = self.recorder.set(Recorder::new(journal, known));
     }
 
     /// Whether a message of `announced` octets may come: MAIL FROM's 452 4.3.1.
@@ -169,7 +176,7 @@ impl Delivery {
 
     /// The way into the journal; `None` where another process records.
     pub fn recorder(&self) -> Option<&Recorder> {
-        self.recorder.as_ref()
+        self.recorder.get()
     }
 }
 

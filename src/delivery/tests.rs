@@ -376,8 +376,10 @@ fn the_work_of_the_hour_forgets_what_is_gone_and_nothing_else() {
     fs::write(foreign.join("new/foreign"), "").unwrap();
     fs::write(foreign.join("cur/seen:2,S"), "").unwrap();
     delivery.housekeep();
-    // The next start, with nothing of the journal.
+    // The next start, with nothing of the journal but the number that comes next.
     fs::remove_dir_all(house.config.journal()).unwrap();
+    fs::create_dir(house.config.journal()).unwrap();
+    fs::write(house.config.journal().join("00000000000000000003.jsonl"), "").unwrap();
     let next = house.open();
     let known = next.recorder().unwrap().known();
     assert!(!known.insert("alice", kept.as_bytes()) && known.insert("alice", gone.as_bytes()));

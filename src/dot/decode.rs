@@ -9,7 +9,7 @@
 //! a bare LF has not looked for a dot after it either, as curl does with a file of LF lines, so the dot is his; and it
 //! can harm nobody, since POP3 stuffs it again on the way out.)
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 /// Where the next octet stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,17 +68,35 @@ impl Decoder {
                     if matches!(place, Place::Cr | Place::DotCr) {
                         out.push(b'\r');
                     }
-                    let text = &input[at..];
-                    let text = &text[..memchr(b'\r', text).unwrap_or(text.len())];
-                    out.extend_from_slice(text);
-                    at += text.len();
-                    self.place = Place::Inside;
+                    at += self.decode_lines(&input[at..], out);
                     continue;
                 }
             };
             at += 1;
         }
         (at, false)
+    }
+
+    /// The path of nearly every octet, one copy for each line: goes as far as there are lines that end with CRLF and begin
+    /// with no dot, and gives how far that was. `input` begins in a line, with something else than CR.
+    fn decode_lines(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
+        let mut from = 0;
+        for cr in memchr_iter(b'\r', input) {
+            out.extend_from_slice(&input[from..cr]);
+            self.place = Place::Inside;
+            let [b'\n', next @ ..] = &input[cr + 1..] else { return cr };
+            out.push(b'\n');
+            self.place = Place::Start;
+            from = cr + 2;
+            if next.first() == Some(&b'.') {
+                return from;
+            }
+        }
+        if from < input.len() {
+            out.extend_from_slice(&input[from..]);
+            self.place = Place::Inside;
+        }
+        input.len()
     }
 }
 

@@ -16,7 +16,7 @@ const WIDTH: usize = 42;
 
 /// How long a cursor may outlive a process that was killed: a program that it was starting at that moment holds a copy of
 /// its descriptors until exec(2) closes them.
-const INHERITED: Duration = Duration::from_millis(500);
+const INHERITED: Duration = Duration::from_secs(1);
 
 /// How far a subscriber has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

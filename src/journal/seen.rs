@@ -136,6 +136,18 @@ impl KnownIds {
         }
     }
 
+    /// Makes an id unknown again, recorded or not: its message is no more.
+    pub fn forget(&self, user: &str, id: &[u8]) {
+        let digest = KnownIds::digest(id);
+        if let Some(ids) = self.lock().get_mut(user) {
+            ids.fresh.remove(&digest);
+            if let Ok(at) = ids.settled.binary_search(&digest) {
+                ids.settled.remove(at);
+                ids.changed = true;
+            }
+        }
+    }
+
     /// The journal holds the record of an id that was inserted.
     pub fn recorded(&self, user: &str, id: &[u8]) {
         if let Some(recorded) = self.lock().get_mut(user).and_then(|ids| ids.fresh.get_mut(&KnownIds::digest(id))) {

@@ -137,7 +137,7 @@ fn compress(maildir: &Path, source: &Path, file_name: &[u8]) -> io::Result<Outco
     (&mut plain).take(GZIP.len() as u64).read_to_end(&mut head)?;
     if head == GZIP {
         // An earlier pass, or another program, compressed it and left out the flag.
-        fs::rename(source, target)?;
+        flag(source, &target)?;
         return Ok(Outcome::Left);
     }
     if name.size != Some(metadata.len()) {
@@ -160,9 +160,20 @@ fn compress(maildir: &Path, source: &Path, file_name: &[u8]) -> io::Result<Outco
         return Ok(Outcome::Moved);
     }
     // The message is safe by now; a program that moves it before its flag is set leaves the flag to the next pass.
-    match fs::rename(source, target) {
+    match flag(source, &target) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(Outcome::Compressed(metadata.len().saturating_sub(octets))),
+    }
+}
+
+/// Gives a message its new name, unless another message has that name: then it goes on without the flag.
+fn flag(source: &Path, target: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, source, CWD, target, RenameFlags::NOREPLACE) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        // A file system that cannot say "unless": look, then rename.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if target.try_exists()? => Ok(()),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(source, target),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -126,3 +126,16 @@ fn stops_when_told() {
     assert!(compress_pass(&maildir.join("nobody"), DAY, &AtomicBool::new(false), || {}).is_ok());
     fs::remove_dir_all(maildir).unwrap();
 }
+
+#[test]
+fn another_message_that_has_the_compressed_one_s_name_is_not_lost() {
+    let text = message();
+    let (old, other) = (format!("cur/1.h,S={}:2,S", text.len()), format!("cur/1.h,S={}:2,SZ", text.len()));
+    let maildir = maildir("compress-same-name", &[(&old, &text), (&other, b"another message")]);
+    age(&maildir.join(&old), 8);
+    pass(&maildir);
+    assert_eq!(files(&maildir), [old.clone(), other.clone()]);
+    assert_eq!(fs::read(maildir.join(&other)).unwrap(), b"another message");
+    assert!(fs::read(maildir.join(&old)).unwrap().starts_with(&GZIP));
+    fs::remove_dir_all(maildir).unwrap();
+}

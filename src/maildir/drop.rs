@@ -163,8 +163,11 @@ impl Maildrop {
         true
     }
 
-    /// False if there is no such file.
+    /// False if there is no such file. One whose new name may be another's stays as it is.
     fn mark_seen(&self, message_number: u32) -> bool {
+        if self.listing.shares_base(message_number as usize - 1) {
+            return true;
+        }
         let Some((place, file_name)) = self.locate(message_number) else {
             return false;
         };

@@ -49,6 +49,8 @@ enum UniqueId {
     OfId,
     /// A substitute, since another message has the same id.
     OfBase,
+    /// A substitute, since another message has the same base.
+    OfInode,
 }
 
 /// One message. The name is at `at` in the names of its listing.
@@ -112,6 +114,8 @@ impl Stamps {
 pub struct Listing {
     names: Box<[u8]>,
     entries: Box<[Entry]>,
+    /// The inodes of entries whose unique-id is made of them, each after its place in `names`, sorted.
+    inodes: Box<[(u32, u64)]>,
     stamps: Stamps,
     quiet: bool,
 }
@@ -129,7 +133,7 @@ impl Listing {
             found.read(maildir, Place::New)?;
             found.read(maildir, Place::Cur)?;
             if looks == 3 || Stamp::read(&maildir.join("cur"))? == stamps.cur {
-                return Ok(found.listing(stamps, quiet));
+                return Ok(found.listing(maildir, stamps, quiet));
             }
         }
     }
@@ -206,7 +210,23 @@ impl Listing {
             UniqueId::Id => out.extend_from_slice(self.id(index)),
             UniqueId::OfId => name::substitute(self.id(index), out),
             UniqueId::OfBase => name::substitute(Name::parse(self.file_name(index)).base, out),
+            // No base has a slash in it. An inode stays when its file is renamed.
+            UniqueId::OfInode => {
+                let base = Name::parse(self.file_name(index)).base;
+                let inode = self.inode(index).unwrap_or_default();
+                name::substitute(&[base, b"/", inode.to_string().as_bytes()].concat(), out);
+            }
         }
+    }
+
+    /// Whether another message has the same base, so that a rename could put one in the place of the other.
+    pub(super) fn shares_base(&self, index: usize) -> bool {
+        self.entries[index].unique_id == UniqueId::OfInode
+    }
+
+    fn inode(&self, index: usize) -> Option<u64> {
+        let found = self.inodes.binary_search_by_key(&self.entries[index].at, |(at, _)| *at);
+        found.ok().map(|found| self.inodes[found].1)
     }
 
     /// Finds a message by its id or by the unique-id that clients are told, without its size or flags.
@@ -234,7 +254,8 @@ impl Listing {
             let same_base = Name::parse(self.file_name(candidate)).base == Name::parse(other.file_name(index)).base;
             match other.entries[index].unique_id {
                 UniqueId::OfBase if same_base => return Some(candidate),
-                UniqueId::OfBase => {}
+                UniqueId::OfInode if self.inode(candidate) == other.inode(index) => return Some(candidate),
+                UniqueId::OfBase | UniqueId::OfInode => {}
                 _ if same_base || found.is_none() => found = Some(candidate),
                 _ => {}
             }
@@ -262,7 +283,8 @@ pub(super) fn path(maildir: &Path, place: Place, file_name: &[u8]) -> PathBuf {
 #[derive(Debug, Default)]
 struct Found {
     names: Vec<u8>,
-    entries: Vec<(Arrival, Entry)>,
+    /// Each with its inode.
+    entries: Vec<(Arrival, u64, Entry)>,
 }
 
 impl Found {
@@ -279,13 +301,13 @@ impl Found {
             let file_name = entry.file_name().to_bytes();
             let file = matches!(entry.file_type(), FileType::RegularFile | FileType::Symlink | FileType::Unknown);
             if file && name::is_message(file_name) {
-                self.push(place, file_name)?;
+                self.push(place, file_name, entry.ino())?;
             }
         }
         Ok(())
     }
 
-    fn push(&mut self, place: Place, file_name: &[u8]) -> io::Result<()> {
+    fn push(&mut self, place: Place, file_name: &[u8], inode: u64) -> io::Result<()> {
         let too_large = |_| io::Error::other("more file names than 4 GiB in one Maildir");
         let at = u32::try_from(self.names.len()).map_err(too_large)?;
         let name = Name::parse(file_name);
@@ -299,7 +321,7 @@ impl Found {
             unique_id: if name::is_unique_id(name.id) { UniqueId::Id } else { UniqueId::OfId },
         };
         self.names.extend_from_slice(file_name);
-        self.entries.push((Arrival::of(name.id), entry));
+        self.entries.push((Arrival::of(name.id), inode, entry));
         Ok(())
     }
 
@@ -309,51 +331,72 @@ impl Found {
 
     /// Sorts, and settles which files are the same message. The names are put in the same order, so that who goes
     /// through the listing goes through memory once.
-    fn listing(mut self, stamps: Stamps, quiet: bool) -> Listing {
+    fn listing(mut self, maildir: &Path, stamps: Stamps, quiet: bool) -> Listing {
         let mut entries = std::mem::take(&mut self.entries);
-        entries.sort_unstable_by(|(a_arrival, a), (b_arrival, b)| {
+        entries.sort_unstable_by(|(a_arrival, _, a), (b_arrival, _, b)| {
             a_arrival.cmp(b_arrival).then_with(|| self.same_time(a, b))
         });
-        let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
+        let mut kept: Vec<(u64, Entry)> = Vec::with_capacity(entries.len());
         let mut last_arrival = None;
-        for (arrival, mut entry) in entries {
+        for (arrival, inode, mut entry) in entries {
             // Names are looked at only where it may matter: they lie all over the memory.
-            if last_arrival.replace(arrival) == Some(arrival)
-                && let Some(before) = kept.last_mut()
-            {
-                let (one, other) = (self.name(before), self.name(&entry));
-                if one.id == other.id {
-                    if !differ(&one, &other) {
-                        *before = Entry { unique_id: before.unique_id, ..entry };
-                        continue;
-                    }
-                    before.unique_id = UniqueId::OfBase;
-                    entry.unique_id = UniqueId::OfBase;
-                }
+            let may_matter = last_arrival.replace(arrival) == Some(arrival);
+            if !may_matter || !self.is_seen_again(maildir, &mut kept, inode, &mut entry) {
+                kept.push((inode, entry));
             }
-            kept.push(entry);
         }
         let mut names = Vec::with_capacity(self.names.len());
-        for entry in &mut kept {
+        let mut inodes = Vec::new();
+        for (inode, entry) in &mut kept {
             let name = &self.names[entry.at as usize..][..usize::from(entry.name_len)];
             // No more than there was, so it fits as it did before.
             entry.at = names.len() as u32;
             names.extend_from_slice(name);
+            if entry.unique_id == UniqueId::OfInode {
+                inodes.push((entry.at, *inode));
+            }
         }
-        Listing { names: names.into_boxed_slice(), entries: kept.into_boxed_slice(), stamps, quiet }
+        let entries = kept.into_iter().map(|(_, entry)| entry).collect();
+        Listing { names: names.into_boxed_slice(), entries, inodes: inodes.into_boxed_slice(), stamps, quiet }
+    }
+
+    /// Whether this is one of those before it, seen a second time because it was renamed meanwhile; the second sight
+    /// counts. What has another's id and is another message gets a substitute, and so does the other.
+    fn is_seen_again(&self, maildir: &Path, kept: &mut [(u64, Entry)], inode: u64, entry: &mut Entry) -> bool {
+        let own = self.name(entry);
+        for (before_inode, before) in kept.iter_mut().rev() {
+            let name = self.name(before);
+            if name.id != own.id {
+                break;
+            }
+            let sizes_differ = name.size.zip(own.size).is_some_and(|(one, other)| one != other);
+            if (inode == *before_inode && !sizes_differ) || !self.is_there(maildir, before) {
+                (*before_inode, *before) = (inode, Entry { unique_id: before.unique_id, ..*entry });
+                return true;
+            }
+            if !self.is_there(maildir, entry) {
+                return true;
+            }
+            let substitute = if name.base == own.base { UniqueId::OfInode } else { UniqueId::OfBase };
+            for one in [before, &mut *entry] {
+                if one.unique_id != UniqueId::OfInode {
+                    one.unique_id = substitute;
+                }
+            }
+        }
+        false
+    }
+
+    fn is_there(&self, maildir: &Path, entry: &Entry) -> bool {
+        let file_name = &self.names[entry.at as usize..][..usize::from(entry.name_len)];
+        rustix::fs::lstat(path(maildir, entry.place, file_name)).is_ok()
     }
 
     /// By id, then so that files of one message are neighbours, the one in `cur/` last because it was seen last.
     fn same_time(&self, a: &Entry, b: &Entry) -> Ordering {
         let (one, other) = (self.name(a), self.name(b));
-        let key = |name: &Name<'_>, place| (name.size, place);
-        one.id.cmp(other.id).then_with(|| key(&one, a.place).cmp(&key(&other, b.place)))
+        (one.id, one.base, a.place).cmp(&(other.id, other.base, b.place))
     }
-}
-
-/// Two files with one id are one message seen twice while it was renamed, unless their names tell different sizes.
-fn differ(one: &Name<'_>, other: &Name<'_>) -> bool {
-    one.size.is_some() && other.size.is_some() && one.size != other.size
 }
 
 #[cfg(test)]
@@ -379,6 +422,40 @@ mod tests {
         }
         assert_eq!(listing.position(b"10.M5P1Q1"), None);
         assert_eq!(listing.position(b"11.h"), None);
+        std::fs::remove_dir_all(maildir).unwrap();
+    }
+
+    #[test]
+    fn two_messages_of_one_name_are_two() {
+        let maildir = maildir(
+            "listing-same",
+            &[("new/1.h", b"1"), ("cur/1.h:2,S", b"2"), ("cur/1.h,S=3:2,", b"3"), ("cur/2.h:2,", b"4")],
+        );
+        // The same file, as a rename shows it to who looks at the wrong moment.
+        std::fs::hard_link(maildir.join("cur/2.h:2,"), maildir.join("new/2.h")).unwrap();
+        let ids = |listing: &Listing| {
+            let id = |index| {
+                let mut unique_id = Vec::new();
+                listing.unique_id(index, &mut unique_id);
+                (std::fs::read(listing.path(&maildir, index)).unwrap(), unique_id)
+            };
+            (0..listing.len()).map(id).collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let before = Listing::read(&maildir).unwrap();
+        let known = ids(&before);
+        assert_eq!((before.len(), known.len()), (4, 4));
+        assert_eq!(known.values().collect::<std::collections::BTreeSet<_>>().len(), 4);
+        assert_eq!(known[&b"4"[..]], b"2.h");
+        std::fs::rename(maildir.join("new/1.h"), maildir.join("cur/1.h:2,F")).unwrap();
+        let after = Listing::read(&maildir).unwrap();
+        assert_eq!(ids(&after), known);
+        for index in 0..before.len() {
+            let found = after.find(&before, index).unwrap();
+            let (mut one, mut other) = (Vec::new(), Vec::new());
+            before.unique_id(index, &mut one);
+            after.unique_id(found, &mut other);
+            assert_eq!(one, other);
+        }
         std::fs::remove_dir_all(maildir).unwrap();
     }
 

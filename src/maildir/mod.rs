@@ -12,6 +12,7 @@ pub mod quota;
 pub mod reader;
 pub mod sizes;
 pub mod store;
+pub mod typed;
 pub mod unique;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! | `new/NAME` for some recipients, `tmp/ID` for the others | killed between the renames | the sender was told nothing and sends again |
 //! | `new/NAME` for all | killed before the journal | the next start records it |
 
-use super::failpoint;
+use super::{failpoint, typed};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -118,6 +118,11 @@ impl Draft {
         failpoint::reach("after-write");
         self.size += octets.len() as u64;
         Ok(())
+    }
+
+    /// Keeps beside the message which user was typed how.
+    pub fn tell_recipients<'a>(&self, recipients: impl Iterator<Item = (&'a str, &'a str)>) {
+        typed::write(&self.file, recipients);
     }
 
     /// Octets written so far.

@@ -6,10 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Driver;
 use crate::conn::{Client, Error};
 use crate::maildir::drop::{self, Maildrop};
-use crate::maillog::Line;
 use crate::pop3::{Login, Refusal, Settings, Step};
 use crate::sasl::{Credentials, Exchange, Fault, Mechanism, Progress};
 use crate::service::{Door, Service};
+use crate::trust;
 
 /// What a session may offer on this connection.
 pub(super) fn settings(service: &Service, client: &Client, door: Door, stamp: Option<String>) -> Settings {
@@ -69,31 +69,13 @@ impl Driver<'_> {
         }
     }
 
-    /// Waits as long as guessing from there costs, then believes the credentials or not, then opens the maildrop.
+    /// Believes the credentials or not, then opens the maildrop.
     fn authenticate(&mut self, credentials: &Credentials, method: &str) -> Result<Step, Error> {
-        let (service, address) = (self.service, self.client.ip());
-        let delay = service.penalties.delay(address);
-        if !delay.is_zero() {
-            self.conn.pause(delay)?;
-        }
-        let verified = service.verifier.verify(&service.live().accounts, credentials);
-        let line = |event: &str| {
-            let name = verified.as_deref().unwrap_or(credentials.name());
-            Line::new(event)
-                .field("user", name)
-                .field("client", self.client)
-                .field("door", self.door)
-                .field("method", method)
-        };
+        let service = self.service;
+        let verified = trust::log_in(service, &mut self.conn, self.client, self.door, credentials, method)?;
         let Some(user) = &verified else {
-            service.penalties.failed(address);
-            service.counters.login_failures.one();
-            line("login-failed").warn();
             return Ok(self.session.opened(Err(Refusal::Auth), self.conn.output()));
         };
-        service.penalties.succeeded(address);
-        service.counters.logins.one();
-        line("login").maybe("tls", self.conn.tls_description()).info();
         let opened = Maildrop::open(&service.config.maildir(user), user, &service.maildrops).map_err(|error| {
             log::warn!("pop3: {user}: {error}");
             match error {

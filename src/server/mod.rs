@@ -69,7 +69,8 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 /// What was written to the journal is made safe this soon.
 const SYNC_AFTER: Duration = Duration::from_millis(500);
 
-/// Housekeeping: journal, litter in `tmp/`, compression. The first round comes soon after the start.
+/// Housekeeping: journal, litter in `tmp/`, compression. The first round comes soon after the start. A `journal.keep` of
+/// less than some hours asks for more.
 const HOUSEKEEPING_FIRST: Duration = Duration::from_secs(2);
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
@@ -172,7 +173,8 @@ impl Loop {
             self.doors.stir_all();
         }
         if self.housekeeping_at <= now && self.stop_by.is_none() {
-            self.housekeeping_at = now + HOUSEKEEPING;
+            let keep = self.service.config.journal_keep;
+            self.housekeeping_at = now + HOUSEKEEPING.min((keep / 4).max(HOUSEKEEPING_FIRST));
             let (service, stop) = (self.service.clone(), self.stop.clone());
             let spawned =
                 std::thread::Builder::new().name("housekeeping".into()).spawn(move || housekeeping(&service, &stop));

@@ -61,7 +61,13 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     let arrivals =
         Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;
 
-    let control = Listener::bind(&Place::Unix(monitor::control_socket(&config.state))).map_err(state)?;
+    let control = monitor::control_socket(&config.state);
+    let control = Listener::bind(&Place::Unix(control.clone())).and_then(|listener| {
+        // It only tells: whoever may look into the state folder may ask.
+        rustix::fs::chmod(control, Mode::from_raw_mode(0o666))?;
+        Ok(listener)
+    });
+    let control = control.map_err(state)?;
     listeners.push((Kind::Control, control));
     let pool = pool(&config, &config.users);
     let service = Arc::new(Service::new(config, live, delivery, journal, subscribers));

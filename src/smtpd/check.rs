@@ -1,41 +1,20 @@
-//! Who may do what: logins with the delay for who guesses, senders, recipients.
+//! Who may do what: logins, senders, recipients.
 
 use super::Driver;
 use crate::accounts::Unknown;
 use crate::conn::Error;
 use crate::limits;
-use crate::maillog::Line;
 use crate::sasl::{Credentials, Mechanism};
 use crate::service::Door;
 use crate::smtp::{RecipientRefusal, SenderRefusal, Step};
+use crate::trust;
 use std::time::Duration;
 
 impl Driver<'_> {
-    /// Waits as long as guessing from there costs, then believes the credentials or not.
+    /// AUTH.
     pub(super) fn log_in(&mut self, mechanism: Mechanism, credentials: &Credentials) -> Result<Step, Error> {
-        let (service, address) = (self.service, self.client.ip());
-        let delay = service.penalties.delay(address);
-        if !delay.is_zero() {
-            self.conn.pause(delay)?;
-        }
-        let verified = service.verifier.verify(&service.live().accounts, credentials);
-        let line = |event: &str| {
-            Line::new(event)
-                .field("user", verified.as_deref().unwrap_or(credentials.name()))
-                .field("client", self.client)
-                .field("door", self.door)
-                .field("method", mechanism.name())
-                .maybe("tls", self.conn.tls_description())
-        };
-        if verified.is_some() {
-            service.penalties.succeeded(address);
-            service.counters.logins.one();
-            line("login").info();
-        } else {
-            service.penalties.failed(address);
-            service.counters.login_failures.one();
-            line("login-failed").warn();
-        }
+        let verified =
+            trust::log_in(self.service, &mut self.conn, self.client, self.door, credentials, mechanism.name())?;
         Ok(self.session.logged_in(verified, self.conn.output()))
     }
 

@@ -11,6 +11,7 @@ use crate::limits;
 use crate::maillog::Line;
 use crate::service::{Door, Live, Service};
 use crate::smtp::{Auth, Farewell, Protocol, Session, Settings, Step};
+use crate::trust;
 use receive::Message;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -135,14 +136,7 @@ impl Driver<'_> {
     }
 
     fn start_tls(&mut self) -> Result<Step, Error> {
-        // A reload may have taken the certificate away since the greeting.
-        let Some(config) = self.service.live().tls.clone() else { return Err(Error::Closed) };
-        if let Err(error) = self.conn.start_tls(&config) {
-            self.service.counters.tls_failures.one();
-            log::info!("{}: TLS handshake with {} failed: {error}", self.door, self.client);
-            return Err(Error::Closed);
-        }
-        self.service.counters.tls_handshakes.one();
+        trust::start_tls(self.service, &mut self.conn, self.client, self.door)?;
         self.session.tls_started();
         Ok(Step::Continue)
     }

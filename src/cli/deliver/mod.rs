@@ -42,7 +42,7 @@ With a server running it records the message; without one this command does. In 
 
 and with `mailbell_destination_recipient_limit = 50` in main.cf many recipients share one file.
 
-Exit codes: 0 stored, 64 usage, 65 too large or looping, 67 no such user, 73 mailbox full, 75 try again later,
+Exit codes: 0 stored, 64 usage, 65 too large or looping, 67 no such user, 75 try again later (also: mailbox full),
 77 permission, 78 configuration.
 ";
 
@@ -144,7 +144,8 @@ impl Store {
         })
     }
 
-    /// Stores a message. The journal is ours to write when no server is running.
+    /// Stores a message. The journal is ours to write when no server is running; a server can start until the message is
+    /// whole, however long that takes.
     fn deliver(
         &self,
         recipients: Vec<Recipient>,
@@ -152,20 +153,22 @@ impl Store {
         complete_header: bool,
         feed: impl FnOnce(&mut Incoming<'_>) -> io::Result<()>,
     ) -> Outcome {
-        let lock = match Lock::for_delivery(&self.config.state) {
-            Ok(lock) => Some(lock),
-            Err(Held::ByServer) => None,
-            Err(held) => return Err(state_failed(&self.config, held)),
-        };
-        let open = |_: &Lock| Journal::open(&self.config.journal());
-        let journal = lock.as_ref().map(open).transpose().map_err(|error| state_failed(&self.config, error.into()))?;
-        let journal = journal.map(|journal| (Arc::new(journal), Arc::new(KnownIds::none())));
-        let delivery = Delivery::new(&self.config, journal);
+        let delivery = Delivery::new(&self.config, None);
         let origin = Origin { mail_from: Some(sender), ..Origin::unknown(Via::Deliver) };
         let max_size = self.config.smtp.max_message_size;
         let envelope = Envelope { origin, facts: Facts::default(), recipients, max_size, complete_header };
         let mut incoming = delivery.begin(envelope);
         feed(&mut incoming).map_err(unreadable)?;
+        let _lock = match Lock::for_delivery(&self.config.state) {
+            Ok(lock) => {
+                let journal = Journal::open(&self.config.journal());
+                let journal = journal.map_err(|error| state_failed(&self.config, error.into()))?;
+                delivery.record_in(Arc::new(journal), Arc::new(KnownIds::none()));
+                Some(lock)
+            }
+            Err(Held::ByServer) => None,
+            Err(held) => return Err(state_failed(&self.config, held)),
+        };
         let stored = incoming.commit();
         delivery.tick();
         stored.map(|_| ExitCode::SUCCESS).map_err(|failure| Failed::new(code(&failure), failure))
@@ -200,8 +203,8 @@ fn state_failed(config: &Config, held: Held) -> Failed {
 fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::TooLarge | Failure::Loop => exit::DATA,
-        Failure::OverQuota => exit::CANT_CREATE,
         Failure::System(error) if error.kind() == io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-        Failure::DiskFull | Failure::System(_) => exit::TEMPORARY,
+        // Who reads his mail makes room.
+        Failure::OverQuota | Failure::DiskFull | Failure::System(_) => exit::TEMPORARY,
     }
 }
