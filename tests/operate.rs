@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{BASIC, PATIENCE, Scratch, Server, Talk, wait_for};
+use common::{BASIC, PATIENCE, Scratch, Server, Talk, files, wait_for};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -120,6 +120,12 @@ fn who_talks_to_peers_reaches_the_mail_and_nothing_else() {
     talk.say("DATA", "354");
     talk.say("Subject: x\r\n\r\nx\r\n.", "451");
     assert_eq!(fs::read_dir(&other.0).unwrap().count(), 0);
+    talk.say("QUIT", "221");
+    // A link that was there at the start, or at a reload, is the administrator's.
+    server.signal("HUP");
+    wait_for("the reload", || server.log().contains("reloaded").then_some(()));
+    server.send("alice@example.org", "Subject: x\n\nx\n");
+    assert_eq!(files(&other.path("new")).len(), 1);
     server.stop();
 }
 

@@ -298,3 +298,31 @@ fn a_message_under_the_name_of_a_deleted_one_is_a_message() {
     settled(&house, 4);
     arrivals.stop();
 }
+
+#[test]
+fn links_are_followed_and_may_lead_elsewhere() {
+    let house = House::new("links");
+    let real = |name: &str| {
+        let maildir = house.folder.join(name).join("Maildir");
+        make_maildir(&maildir, &Modes::of_files(0o600)).unwrap();
+        maildir
+    };
+    let (one, two, link) = (real("one"), real("two"), house.folder.join("link"));
+    std::os::unix::fs::symlink(house.folder.join("one"), &link).unwrap();
+    let arrivals =
+        Arrivals::start(Arc::new(house.open()), vec![Watched { user: "bob".into(), maildir: link.join("Maildir") }])
+            .unwrap();
+    deliver(&one, "1", "Subject: one\n\n");
+    settled(&house, 1);
+    std::os::unix::fs::symlink(house.folder.join("two"), house.folder.join("new-link")).unwrap();
+    fs::rename(house.folder.join("new-link"), &link).unwrap();
+    deliver(&two, "2", "Subject: two\n\n");
+    assert_eq!(subjects(&settled(&house, 2)), ["one", "two"]);
+    // One that leads nowhere yet is looked at from time to time.
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(house.folder.join("three"), &link).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    deliver(&real("three"), "3", "Subject: three\n\n");
+    assert_eq!(subjects(&settled(&house, 3)), ["one", "two", "three"]);
+    arrivals.stop();
+}

@@ -144,6 +144,10 @@ impl Watches {
                 Ok(Some(missing)) => missing,
                 Err(error) => return self.unwatched(key, error),
             };
+            // Nothing tells when what a link leads to comes to be.
+            if missing.is_symlink() {
+                return self.unwatched(key, Errno::NOENT);
+            }
             // The root has no watch of its own but for this: it goes nowhere.
             let last = missing.parent().unwrap_or(Path::new("/"));
             let role = Role::Last(missing.file_name().unwrap_or_default().to_owned());
@@ -170,6 +174,11 @@ impl Watches {
         for (at, folder) in folders.iter().enumerate() {
             let is_new = at + 1 == folders.len();
             match self.add(folder, key, if is_new { Role::New } else { Role::Above }) {
+                // Another link may come in the place of this one.
+                Ok(()) if at > 0 && folder.is_symlink() => {
+                    let role = Role::Last(folder.file_name().unwrap_or_default().to_owned());
+                    self.add(folders[at - 1], key, role)?;
+                }
                 Ok(()) => {}
                 Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Some(folder.to_path_buf())),
                 // Who may pass a folder and not read it cannot watch it, but can watch what is in it.

@@ -32,9 +32,6 @@ use std::time::{Duration, Instant};
 /// How long a clean stop waits for programs that run, before it ends them; they are run again then.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Most programs at once for one hook.
-const JOBS: usize = 32;
-
 /// A hook that is served.
 #[derive(Debug)]
 pub(super) struct Hook {
@@ -114,7 +111,7 @@ impl Hook {
     }
 
     fn jobs(&self) -> usize {
-        self.settings.jobs.clamp(1, JOBS)
+        self.settings.jobs.clamp(1, OPEN)
     }
 
     /// Runs the program for a record that is in `open`.

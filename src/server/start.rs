@@ -215,11 +215,14 @@ fn bind_failed(door: Door, place: &Place, error: &io::Error) -> StartError {
 }
 
 /// Workers, each in a sandbox where the kernel has one: they talk to strangers. A reload may bring other account files,
-/// but no other mail. What fails here makes nothing worse.
+/// and links in place of users' Maildirs, but no other mail. What fails here makes nothing worse.
 pub fn pool(config: &Config, users: &Users) -> Pool {
     let mut places = Places::new();
     places.write(&config.state);
     places.write(&config.mail.root);
+    let links = std::fs::read_dir(&config.mail.root).into_iter().flatten().flatten();
+    let links = links.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+    links.for_each(|link| places.write(&link.path()));
     [&users.file, &users.aliases].into_iter().for_each(|file| places.read_beside(file));
     match places.enclose() {
         Ok(Some(sandbox)) => {
