@@ -89,15 +89,24 @@ impl Driver<'_> {
                 step = match step {
                     Step::Continue => break,
                     Step::Close => return Ok(()),
-                    Step::StartTls => self.start_tls()?,
-                    Step::Login { mechanism, credentials } => self.log_in(mechanism, &credentials)?,
-                    Step::Sender => self.check_sender(),
-                    Step::Recipient => self.look_up()?,
-                    Step::Data => self.receive_data()?,
-                    Step::Chunk { octets, last } => self.receive_chunk(octets, last)?,
-                    Step::Discard { octets } => self.discard(octets)?,
+                    step => self.act(step)?,
                 };
             }
+        }
+    }
+
+    /// Does what a step says and answers the session.
+    #[inline(never)] // Its frame is large, and would be that of every idle session.
+    fn act(&mut self, step: Step) -> Result<Step, Error> {
+        match step {
+            Step::Continue | Step::Close => Ok(step),
+            Step::StartTls => self.start_tls(),
+            Step::Login { mechanism, credentials } => self.log_in(mechanism, &credentials),
+            Step::Sender => Ok(self.check_sender()),
+            Step::Recipient => self.look_up(),
+            Step::Data => self.receive_data(),
+            Step::Chunk { octets, last } => self.receive_chunk(octets, last),
+            Step::Discard { octets } => self.discard(octets),
         }
     }
 
