@@ -149,11 +149,13 @@ pub fn value(body: &[u8]) -> String {
             }
         }
     }
-    let decoded = word::decode(&unfolded);
-    if decoded.contains(char::is_control) {
-        return decoded.chars().filter(|letter| !letter.is_control()).collect::<String>().trim().to_owned();
+    let mut decoded = word::decode(&unfolded);
+    decoded.retain(|letter| !letter.is_control());
+    // An encoded word may begin or end with white space.
+    match decoded.trim() {
+        trimmed if trimmed.len() == decoded.len() => decoded,
+        trimmed => trimmed.to_owned(),
     }
-    decoded
 }
 
 #[cfg(test)]
@@ -170,6 +172,12 @@ mod tests {
         assert_eq!(summary.to.as_deref(), Some("a, b"));
         assert_eq!(summary.from.as_deref(), Some(""));
         assert_eq!(summary.date, None);
+    }
+
+    #[test]
+    fn white_space_of_an_encoded_word_is_trimmed_too() {
+        assert_eq!(value(b" =?UTF-8?Q?_a_b_?=\n"), "a b");
+        assert_eq!(value(b" =?UTF-8?B?IA==?=\n"), "");
     }
 
     #[test]
