@@ -179,6 +179,11 @@ fn listeners(
             let listener = Listener::bind(place).map_err(|error| bind_failed(door, place, &error))?;
             if let Place::Unix(path) = place {
                 give(path, owner).map_err(|error| StartError::io(path.display(), &error))?;
+                // Postfix's client keeps no supplementary group; who may not come is kept out by the folder, as with Dovecot's.
+                if door == Door::Lmtp {
+                    rustix::fs::chmod(path, Mode::from_raw_mode(0o666))
+                        .map_err(|error| StartError::io(path.display(), &error.into()))?;
+                }
             }
             listeners.push((Kind::Door(door), listener));
         }
