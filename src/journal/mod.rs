@@ -21,6 +21,8 @@ mod follow;
 mod lock;
 pub mod record;
 mod seen;
+#[cfg(test)]
+mod seen_tests;
 mod segment;
 #[cfg(test)]
 mod tests;
