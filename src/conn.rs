@@ -290,14 +290,6 @@ impl Conn {
         Ok(())
     }
 
-    /// Gives buffers back that an idle session does not need.
-    pub fn rest(&mut self) {
-        if self.output.is_empty() {
-            self.output = Vec::new();
-        }
-        self.input.shrink();
-    }
-
     /// Says goodbye on every layer. What is still queued is sent as far as it goes.
     pub fn close(&mut self) {
         if self.session_end <= Instant::now() {

@@ -5,6 +5,8 @@ use crate::conn::{Client, Conn, Error};
 use crate::maillog::Line;
 use crate::sasl::Credentials;
 use crate::service::{Door, Service};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Shakes hands, with the certificate of this moment.
 ///
@@ -62,4 +64,28 @@ pub fn log_in(
         line("login-failed").warn();
     }
     Ok(verified)
+}
+
+/// What APOP and CRAM-MD5 digest with the secret, without its angle brackets (RFC 1939 section 7, RFC 2195 section 2): never
+/// the same twice, and not to be guessed before it is said.
+pub fn stamp(hostname: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Relaxed);
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let mut noise = [0; 16];
+    // Without noise the stamp is still new.
+    let _ = rustix::rand::getrandom(&mut noise, rustix::rand::GetRandomFlags::empty());
+    format!("{:x}.{}.{count}.{micros}@{hostname}", u128::from_ne_bytes(noise), std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_stamp_comes_twice_and_each_is_a_msg_id() {
+        let stamps: std::collections::HashSet<String> = (0..1_000).map(|_| stamp("mail.example.org")).collect();
+        assert_eq!(stamps.len(), 1_000);
+        assert!(stamps.iter().all(|stamp| stamp.ends_with("@mail.example.org") && !stamp.contains(['<', '>', ' '])));
+    }
 }

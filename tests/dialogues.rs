@@ -7,8 +7,11 @@
 //! listener. `# text` says which rule it is.
 
 mod common;
+#[path = "common/script.rs"]
+mod script;
 
 use common::{BASIC, Server, Talk};
+use script::{matches, repeated, unescape};
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -20,52 +23,6 @@ listen = ["127.0.0.1:0"]
 [submission]
 listen = ["127.0.0.1:0"]
 "#;
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut octets = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'\\' {
-            octets.push(*first);
-            continue;
-        }
-        let (octet, used) = match tail {
-            [b'r', ..] => (b'\r', 1),
-            [b'n', ..] => (b'\n', 1),
-            [b't', ..] => (b'\t', 1),
-            [b'\\', ..] => (b'\\', 1),
-            [b'x', high, low, ..] => {
-                let digits = [*high, *low];
-                (u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap(), 3)
-            }
-            _ => panic!("unknown escape in {text:?}"),
-        };
-        octets.push(octet);
-        rest = &tail[used..];
-    }
-    octets
-}
-
-/// `*` stands for anything; written the slow and obvious way.
-fn matches(pattern: &[u8], line: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => line.is_empty(),
-        Some((b'*', tail)) => (0..=line.len()).any(|at| matches(tail, &line[at..])),
-        Some((first, tail)) => line.split_first().is_some_and(|(octet, line)| octet == first && matches(tail, line)),
-    }
-}
-
-/// `C*20: text` is `C: text`, 20 times.
-fn repeated(line: &str) -> std::iter::RepeatN<String> {
-    let parts = line.split_once(": ").and_then(|(word, text)| Some((word.split_once('*')?, text)));
-    match parts {
-        Some(((word @ ("C" | "C-" | "S"), times), text)) => {
-            std::iter::repeat_n(format!("{word}: {text}"), times.parse().unwrap())
-        }
-        _ => std::iter::repeat_n(line.to_owned(), 1),
-    }
-}
 
 fn play(server: &Server, file: &Path, default_door: &str) -> Result<(), String> {
     let script = fs::read_to_string(file).unwrap();

@@ -1,7 +1,7 @@
 //! Settings that are right one by one and wrong together.
 
+use super::Config;
 use super::report::Report;
-use super::{Config, Place};
 
 /// Reports them all.
 pub(super) fn find(config: &Config, report: &Report<'_>) {
@@ -20,25 +20,13 @@ pub(super) fn find(config: &Config, report: &Report<'_>) {
 
 /// Two listeners at one place: the second could not be bound.
 fn listeners(config: &Config, report: &Report<'_>) {
-    let doors: [(&str, &[Place]); 6] = [
-        ("smtp.listen", &config.smtp.listen),
-        ("submission.listen", &config.submission),
-        ("lmtp.listen", &config.lmtp),
-        ("pop3.listen", &config.pop3.listen),
-        ("tls.smtps", &config.tls.smtps),
-        ("tls.pop3s", &config.tls.pop3s),
-    ];
-    let mut all: Vec<(String, &str, &Place)> = Vec::new();
-    for (name, places) in doors {
-        all.extend(places.iter().enumerate().map(|(index, place)| (format!("{name}[{index}]"), name, place)));
-    }
-    all.extend(config.metrics.iter().map(|place| ("metrics.listen".into(), "metrics.listen", place)));
-    for (second, (path, name, place)) in all.iter().enumerate() {
-        let first = all[..second].iter().find(|(_, _, earlier)| earlier.collides(place));
-        if let Some((other_path, other, earlier)) = first {
+    let all = config.listeners();
+    for (second, (path, place)) in all.iter().enumerate() {
+        if let Some((other, earlier)) = all[..second].iter().find(|(_, earlier)| earlier.collides(place)) {
             // A default has no line; then the one that was written is to blame.
-            let blamed = if report.line_of_key(path).is_some() { path } else { other_path };
-            report.add_at_key(blamed, format!("`{name}`: {place} collides with {earlier} of `{other}`"));
+            let blamed = if report.line_of_key(path).is_some() { path } else { other };
+            let key = |path: &str| path.split('[').next().unwrap_or_default().to_owned();
+            report.add_at_key(blamed, format!("`{}`: {place} collides with {earlier} of `{}`", key(path), key(other)));
         }
     }
 }

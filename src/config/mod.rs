@@ -247,6 +247,24 @@ impl Config {
         Problem { file: self.file.clone().unwrap_or_else(|| "built-in defaults".into()), line, message: message.into() }
     }
 
+    /// Every listener with its place in the file, such as `smtp.listen[0]`.
+    pub fn listeners(&self) -> Vec<(String, &Place)> {
+        let lists: [(&str, &[Place]); 6] = [
+            ("smtp.listen", &self.smtp.listen),
+            ("submission.listen", &self.submission),
+            ("lmtp.listen", &self.lmtp),
+            ("pop3.listen", &self.pop3.listen),
+            ("tls.smtps", &self.tls.smtps),
+            ("tls.pop3s", &self.tls.pop3s),
+        ];
+        let mut all = Vec::new();
+        for (key, places) in lists {
+            all.extend(places.iter().enumerate().map(|(index, place)| (format!("{key}[{index}]"), place)));
+        }
+        all.extend(self.metrics.iter().map(|place| ("metrics.listen".to_owned(), place)));
+        all
+    }
+
     /// Where a user's mail is.
     pub fn maildir(&self, user: &str) -> PathBuf {
         self.mail.root.join(user)

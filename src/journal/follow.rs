@@ -93,11 +93,6 @@ impl Follower {
         self.inotify = None;
     }
 
-    /// `seq` of the record that comes next.
-    pub fn next_seq(&self) -> u64 {
-        self.reader.next
-    }
-
     /// Goes to the record after `after`, forwards or back.
     pub fn go_to(&mut self, after: u64) {
         self.reader = Reader::new(&self.reader.dir, after);

@@ -5,21 +5,17 @@ use std::cmp::Ordering;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FileType, Mode, OFlags, RawDir, Stat};
+use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
 use super::name::{self, Arrival, Name};
+use super::stamps::Stamps;
 
 /// The size of a message whose name does not tell it.
 pub(super) const UNMEASURED: u64 = u64::MAX;
 
 /// A larger size in a name is nobody's measurement.
 const LARGEST: u64 = 1 << 48;
-
-/// A change in the same tick of the clock as the listing may not show in a directory's time, so a listing is trusted
-/// again only if its directories had been quiet for this long.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// Which directory a message is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,51 +60,6 @@ struct Entry {
     unique_id: UniqueId,
 }
 
-/// Tells whether a directory changed: its inode and the time of its last change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    seconds: i64,
-    nanoseconds: u64,
-}
-
-impl Stamp {
-    fn of(stat: &Stat) -> Stamp {
-        Stamp { inode: stat.st_ino, seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec }
-    }
-
-    /// Of a directory by its path. One that is not there has the stamp of nothing.
-    fn read(directory: &Path) -> io::Result<Stamp> {
-        match rustix::fs::stat(directory) {
-            Ok(stat) => Ok(Stamp::of(&stat)),
-            Err(rustix::io::Errno::NOENT) => Ok(Stamp::default()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// The times of both directories, and whether they were quiet when they were read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamps {
-    new: Stamp,
-    cur: Stamp,
-}
-
-impl Stamps {
-    pub(super) fn read(maildir: &Path) -> io::Result<Stamps> {
-        Ok(Stamps { new: Stamp::read(&maildir.join("new"))?, cur: Stamp::read(&maildir.join("cur"))? })
-    }
-
-    /// Whether nothing changed for a while before now.
-    fn quiet(&self) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        [self.new, self.cur].iter().all(|stamp| {
-            let changed = Duration::new(u64::try_from(stamp.seconds).unwrap_or(0), stamp.nanoseconds as u32);
-            changed + QUIET <= now
-        })
-    }
-}
-
 /// The messages of a Maildir in the order of their arrival, numbered from 0 here.
 #[derive(Debug)]
 pub struct Listing {
@@ -132,7 +83,7 @@ impl Listing {
             let mut found = Found::default();
             found.read(maildir, Place::New)?;
             found.read(maildir, Place::Cur)?;
-            if looks == 3 || Stamp::read(&maildir.join("cur"))? == stamps.cur {
+            if looks == 3 || stamps.cur_is_as_it_was(maildir)? {
                 return Ok(found.listing(maildir, stamps, quiet));
             }
         }

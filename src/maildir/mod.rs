@@ -11,6 +11,7 @@ pub mod name;
 pub mod quota;
 pub mod reader;
 pub mod sizes;
+mod stamps;
 pub mod store;
 pub mod typed;
 pub mod unique;

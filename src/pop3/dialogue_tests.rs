@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::fake::{Driver, Fake, settings};
+use crate::script::{matches, unescape};
 
 /// One script: the messages in alice's Maildir, and what is said.
 struct Script {
@@ -14,32 +15,6 @@ struct Script {
 enum Line {
     Client(Vec<u8>),
     Server(Vec<u8>),
-}
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut octets = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        if first != b'\\' {
-            octets.push(first);
-            continue;
-        }
-        let (&escape, after) = rest.split_first().expect("an escape has a letter");
-        rest = after;
-        octets.push(match escape {
-            b'r' => b'\r',
-            b'n' => b'\n',
-            b'\\' => b'\\',
-            b'x' => {
-                let digits = std::str::from_utf8(&rest[..2]).expect("two digits");
-                rest = &rest[2..];
-                u8::from_str_radix(digits, 16).expect("hexadecimal digits")
-            }
-            other => panic!("unknown escape \\{}", other as char),
-        });
-    }
-    octets
 }
 
 fn parse(text: &str) -> Script {
@@ -55,15 +30,6 @@ fn parse(text: &str) -> Script {
         }
     }
     script
-}
-
-/// `*` stands for any octets.
-fn matches(glob: &[u8], text: &[u8]) -> bool {
-    match glob.split_first() {
-        None => text.is_empty(),
-        Some((b'*', rest)) => (0..=text.len()).any(|skip| matches(rest, &text[skip..])),
-        Some((octet, rest)) => text.split_first().is_some_and(|(first, text)| first == octet && matches(rest, text)),
-    }
 }
 
 fn play(name: &str, script: Script) {

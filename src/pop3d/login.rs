@@ -1,8 +1,4 @@
 //! How a client becomes a user with an open maildrop: credentials, the delay for who guesses, the lock.
-
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::Driver;
 use crate::conn::{Client, Error};
 use crate::maildir::drop::{self, Maildrop};
@@ -22,16 +18,9 @@ pub(super) fn settings(service: &Service, client: &Client, door: Door, stamp: Op
     }
 }
 
-/// What APOP and CRAM-MD5 digest with the secret (RFC 1939 section 7, RFC 2195): never the same twice, and not to be
-/// guessed before it is said.
+/// The stamp of the greeting, or the challenge of CRAM-MD5.
 pub(super) fn stamp(hostname: &str) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Relaxed);
-    let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-    let mut noise = [0; 8];
-    // Without noise the stamp is still new, and that is what its protocol asks for.
-    let _ = rustix::rand::getrandom(&mut noise, rustix::rand::GetRandomFlags::empty());
-    format!("<{:x}.{}.{count}.{micros}@{hostname}>", u64::from_ne_bytes(noise), std::process::id())
+    format!("<{}>", trust::stamp(hostname))
 }
 
 impl Driver<'_> {

@@ -2,47 +2,9 @@
 
 use super::fake::{Driver, settings};
 use super::{Auth, Protocol, Settings};
+use crate::script::{matches, unescape};
 use std::fs;
 use std::path::Path;
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut octets = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'\\' {
-            octets.push(*first);
-            continue;
-        }
-        let (octet, used) = match tail {
-            [b'r', ..] => (b'\r', 1),
-            [b'n', ..] => (b'\n', 1),
-            [b't', ..] => (b'\t', 1),
-            [b'\\', ..] => (b'\\', 1),
-            [b'x', digits @ ..] => {
-                let digits = std::str::from_utf8(&digits[..2]).expect("two digits");
-                (u8::from_str_radix(digits, 16).expect("hexadecimal digits"), 3)
-            }
-            _ => panic!("unknown escape in {text:?}"),
-        };
-        octets.push(octet);
-        rest = &tail[used..];
-    }
-    octets
-}
-
-/// `*` stands for anything.
-fn matches(pattern: &str, line: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == line,
-        Some((head, tail)) => {
-            line.starts_with(head)
-                && (head.len()..=line.len())
-                    .filter(|&at| line.is_char_boundary(at))
-                    .any(|at| matches(tail, &line[at..]))
-        }
-    }
-}
 
 fn door(name: &str) -> Settings {
     match name {
@@ -76,7 +38,7 @@ fn play(name: &str, script: &str) {
                         .unwrap_or_else(|| panic!("{at}: nothing came"));
                     let came: Vec<u8> = replies.drain(..=end).collect();
                     let came = std::str::from_utf8(&came).unwrap().strip_suffix("\r\n").expect("replies end with CRLF");
-                    assert!(matches(text, came), "{at}: {came} came");
+                    assert!(matches(&unescape(text), came.as_bytes()), "{at}: {came} came");
                 }
                 "S-EOF" => assert!(driver.closed && replies.is_empty(), "{at}: {}", replies.escape_ascii()),
                 "" | "#" | "@" => {}

@@ -14,7 +14,7 @@ use crate::smtp::{Auth, Farewell, Protocol, Session, Settings, Step};
 use crate::trust;
 use receive::Message;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
 #[inline(never)] // Its frame would be every session's, of another protocol, too.
@@ -43,19 +43,10 @@ fn settings(service: &Service, live: &Live, client: &Client, door: Door) -> Sett
         max_recipients: config.smtp.max_recipients,
         auth,
         cleartext_allowed: client.is_local() || !config.tls.required_for_auth,
-        stamp: (auth != Auth::Off && live.accounts.all_plain()).then(|| stamp(&config.hostname)),
+        stamp: (auth != Auth::Off && live.accounts.all_plain()).then(|| trust::stamp(&config.hostname)),
         tls_available: live.tls.is_some(),
         tls_active: door.is_implicit_tls(),
     }
-}
-
-/// What CRAM-MD5 digests with the secret: not to be guessed before it is said (RFC 2195 section 2).
-fn stamp(hostname: &str) -> String {
-    let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-    let mut noise = [0; 16];
-    // Without noise the stamp is still new.
-    let _ = rustix::rand::getrandom(&mut noise, rustix::rand::GetRandomFlags::empty());
-    format!("{:x}.{}.{micros}@{hostname}", u128::from_ne_bytes(noise), std::process::id())
 }
 
 struct Driver<'a> {

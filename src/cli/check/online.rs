@@ -23,20 +23,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
 /// Binds every port for a moment, and says who has those that are taken.
 fn listeners(findings: &mut Findings<'_>, is_running: bool) {
     let config = findings.config;
-    let doors: [(&str, &[Place]); 6] = [
-        ("smtp.listen", &config.smtp.listen),
-        ("submission.listen", &config.submission),
-        ("lmtp.listen", &config.lmtp),
-        ("pop3.listen", &config.pop3.listen),
-        ("tls.smtps", &config.tls.smtps),
-        ("tls.pop3s", &config.tls.pop3s),
-    ];
-    let mut places: Vec<(String, &Place)> = Vec::new();
-    for (key, all) in doors {
-        places.extend(all.iter().enumerate().map(|(index, place)| (format!("{key}[{index}]"), place)));
-    }
-    places.extend(config.metrics.iter().map(|place| ("metrics.listen".to_owned(), place)));
-    for (key, place) in places {
+    for (key, place) in config.listeners() {
         // A socket's path is made anew by the server; trying it would take it from one that runs.
         let Place::Tcp(address) = place else { continue };
         match Listener::bind(place) {
