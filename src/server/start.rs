@@ -19,7 +19,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat, fstat,
 use rustix::io::Errno;
 use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -92,6 +92,11 @@ fn folders(config: &Config, owner: Option<Ids>) -> Result<(), StartError> {
             make_folder(folder, 0o755, owner)?;
         }
         make_pipe(pipe, owner).map_err(|error| StartError::io(pipe.path.display(), &error))?;
+        // As `check` says: only another path helps, or whoever put it there.
+        if !std::fs::metadata(&pipe.path).is_ok_and(|there| there.file_type().is_fifo()) {
+            let message = format!("{}: there is something here that is no FIFO", pipe.path.display());
+            return Err(StartError::Configuration(message));
+        }
     }
     Ok(())
 }
