@@ -168,6 +168,18 @@ fn what_everybody_can_read_is_a_warning_and_no_failure() {
 }
 
 #[test]
+fn a_misspelt_user_of_a_pipe_or_a_hook_is_a_warning() {
+    let (scratch, file) = good("check-strangers");
+    let text = fs::read_to_string(&file).unwrap();
+    let more =
+        "users = [\"alise\", \"bob\"]\n[[hook]]\nname = \"x\"\ncommand = [\"/bin/true\"]\nusers = [\"mallory\"]\n";
+    fs::write(&file, text + more).unwrap();
+    let said = "mailbell.toml:17: warning: `pipe.users`: there is no user \"alise\", so no mail of his; did you mean \"alice\"?\n\
+                mailbell.toml:21: warning: `hook.users`: there is no user \"mallory\", so no mail of his\n";
+    assert_eq!(check(&scratch, &[]), (0, said.into()));
+}
+
+#[test]
 fn what_is_in_the_way_of_pipes_and_folders_is_told_at_their_keys() {
     let (scratch, file) = good("check-files");
     fs::write(scratch.path("notify"), "no pipe").unwrap();

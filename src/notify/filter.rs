@@ -28,6 +28,11 @@ impl Filter {
         Ok(Filter { users, fields: fields.into_iter().enumerate().map(parse).collect::<Result<_, _>>()? })
     }
 
+    /// The users whose mail it wants; none: everybody's.
+    pub fn users(&self) -> &[String] {
+        &self.users
+    }
+
     /// Whether the subscriber wants this record.
     pub fn wants(&self, record: &Record) -> bool {
         let known = self.users.is_empty() || self.users.iter().any(|user| user.eq_ignore_ascii_case(&record.user));

@@ -3,6 +3,7 @@
 use super::Findings;
 use crate::accounts::Accounts;
 use crate::config::{Config, Place};
+use crate::nearest::nearest;
 use crate::sys::{self, Ids};
 use crate::tls;
 use rustix::fs::{Access, Gid, Uid, access};
@@ -51,6 +52,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
             findings.doubtful("users.file", "nobody has mail here yet; see `mailbell user add`");
         }
         submission(findings, &accounts);
+        strangers(findings, &accounts);
     }
 }
 
@@ -216,6 +218,21 @@ fn watches(findings: &mut Findings<'_>, server: Option<Ids>) {
                 _ => format!("{}/new: {error}", watch.maildir.display()),
             };
             findings.doubtful(&format!("watch[{index}].maildir"), message);
+        }
+    }
+}
+
+/// Users of pipes and hooks whose mail never comes: no accounts, and nobody's whose Maildir is watched.
+fn strangers(findings: &mut Findings<'_>, accounts: &Accounts) {
+    let config = findings.config;
+    let known: Vec<&str> = accounts.names().chain(config.watches.iter().map(|watch| watch.user.as_str())).collect();
+    let pipes = config.pipes.iter().enumerate().map(|(index, pipe)| (format!("pipe[{index}].users"), &pipe.filter));
+    let hooks = config.hooks.iter().enumerate().map(|(index, hook)| (format!("hook[{index}].users"), &hook.filter));
+    for (key, filter) in pipes.chain(hooks) {
+        for user in filter.users().iter().filter(|user| !known.iter().any(|known| known.eq_ignore_ascii_case(user))) {
+            let hint = nearest(user, known.iter().copied());
+            let hint = hint.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+            findings.doubtful(&key, format!("there is no user {user:?}, so no mail of his{hint}"));
         }
     }
 }
