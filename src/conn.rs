@@ -23,6 +23,9 @@ pub const OUTPUT_BLOCK: usize = 128 * 1024;
 /// One read of commands from a client that sends many at once, octets.
 const PIPELINED_BLOCK: usize = 4 * 1024;
 
+/// What goes out inside TLS between two looks at the clock, octets: four records.
+const TLS_BLOCK: usize = 64 * 1024;
+
 /// One read of message data, octets.
 const DATA_BLOCK: usize = 64 * 1024;
 
@@ -272,20 +275,23 @@ impl Conn {
 
     fn send(&mut self) -> Result<(), Error> {
         let mut socket = self.peer.stream(RecvFlags::empty());
-        match &mut self.tls {
-            None => {
-                let mut rest = &self.output[..];
-                while !rest.is_empty() {
-                    if Instant::now() >= self.session_end {
-                        return Err(Error::Timeout);
-                    }
-                    match socket.write(rest)? {
-                        0 => return Err(Error::Closed),
-                        count => rest = &rest[count..],
-                    }
-                }
+        let mut rest = &self.output[..];
+        while !rest.is_empty() {
+            if Instant::now() >= self.session_end {
+                return Err(Error::Timeout);
             }
-            Some(session) => session.write_all(&mut socket, &self.output)?,
+            let count = match &mut self.tls {
+                None => socket.write(rest)?,
+                Some(session) => {
+                    let part = &rest[..rest.len().min(TLS_BLOCK)];
+                    session.write_all(&mut socket, part)?;
+                    part.len()
+                }
+            };
+            if count == 0 {
+                return Err(Error::Closed);
+            }
+            rest = &rest[count..];
         }
         Ok(())
     }
