@@ -11,7 +11,7 @@ use crate::limits;
 use crate::maillog::Line;
 use crate::service::{Door, Live, Service};
 use crate::smtp::{Auth, Farewell, Protocol, Session, Settings, Step};
-use crate::trust;
+use crate::{sys, trust};
 use receive::Message;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +73,8 @@ impl Driver<'_> {
             return Ok(());
         }
         self.session.greeting(self.conn.output());
+        // Many clients never get further than this; what came before them took another page or two.
+        sys::release_stack();
         loop {
             let mut step = self.next_line()?;
             loop {
