@@ -46,7 +46,7 @@ pub fn serve(service: &Service, accepted: Accepted) {
         client = Client::Net(address);
         if let Err(refusal) = ticket.move_to(address) {
             service.counters.connections_refused.one();
-            log::warn!("{door}: {client} refused: too many connections from its address");
+            log::warn!("{door}: {client} refused: {} reached", refusal.limit());
             return Peer::new(socket).last_words(refusal_line(door, refusal));
         }
     }
@@ -77,6 +77,10 @@ pub fn refusal_line(door: Door, refusal: Refusal) -> &'static str {
         }
         (Door::Smtp | Door::Submission | Door::Lmtp, Refusal::TooManyFromAddress) => {
             "421 4.7.0 Too many connections from your address, try again later\r\n"
+        }
+        (Door::Pop3, Refusal::TooOften) => "-ERR [SYS/TEMP] Your address connects too often, try again later\r\n",
+        (Door::Smtp | Door::Submission | Door::Lmtp, Refusal::TooOften) => {
+            "421 4.7.0 Your address connects too often, try again later\r\n"
         }
         (Door::Metrics, _) => "HTTP/1.0 503 Service Unavailable\r\n\r\n",
         // Nothing can be said in clear where TLS comes first.

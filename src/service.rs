@@ -67,7 +67,7 @@ impl Service {
             verifier: Verifier::default(),
             penalties: Penalties::default(),
             counters: Counters::default(),
-            admission: Admission::new(config.limits.connections, config.limits.connections_per_ip),
+            admission: Admission::by(&config.limits),
             sessions: Sessions::default(),
             started: Instant::now(),
             config,

@@ -3,7 +3,9 @@
 
 use super::report::Report;
 use super::section::Section;
-use super::value::{self, domain, mail_domain, one_of, or_empty, or_off, private_mode, size, some_time, user_name};
+use super::value::{
+    self, domain, mail_domain, one_of, or_empty, or_off, private_mode, rate, size, some_time, user_name,
+};
 use super::{AuthPolicy, Config, Domains, Limits, Mail, Network, Place, Pop3, Problem, Smtp, Tls, Users};
 use super::{conflicts, subscribers};
 use std::fs::File;
@@ -142,6 +144,8 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     let limits = Limits {
         connections: section.count("connections", 1..=65_536).unwrap_or(512),
         connections_per_ip: section.count("connections_per_ip", 1..=65_536).unwrap_or(32),
+        connection_rate_per_ip: section.text("connection_rate_per_ip", "\"60/1m\" or \"off\"", or_off(rate)).flatten(),
+        message_rate_per_ip: section.text("message_rate_per_ip", "\"60/1m\" or \"off\"", or_off(rate)).flatten(),
         command_timeout: section.text("command_timeout", "\"5m\"", some_time).unwrap_or(minutes(5)),
         session_timeout: section.text("session_timeout", "\"1h\"", some_time).unwrap_or(minutes(60)),
     };

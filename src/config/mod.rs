@@ -173,10 +173,23 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections from one address.
     pub connections_per_ip: usize,
+    /// New connections from one address.
+    pub connection_rate_per_ip: Option<Rate>,
+    /// SMTP messages from one address, authenticated or not; LMTP's are not counted.
+    pub message_rate_per_ip: Option<Rate>,
     /// SMTP: for one command, or for progress in message data.
     pub command_timeout: Duration,
     /// For a whole session.
     pub session_timeout: Duration,
+}
+
+/// So many in a period: a bucket that holds `count` and takes `period` to fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// At least 1.
+    pub count: u32,
+    /// At least a second.
+    pub period: Duration,
 }
 
 /// `[[watch]]`.

@@ -48,6 +48,7 @@ fn an_empty_file_is_all_defaults() {
     assert!(config.tls.pair.is_none() && config.tls.smtps.is_empty() && config.tls.pop3s.is_empty());
     assert!(config.tls.required_for_auth);
     assert_eq!((config.limits.connections, config.limits.connections_per_ip), (512, 32));
+    assert_eq!((config.limits.connection_rate_per_ip, config.limits.message_rate_per_ip), (None, None));
     assert_eq!((config.limits.command_timeout, config.limits.session_timeout), (5 * MINUTE, 60 * MINUTE));
     assert_eq!(config.pipes.len(), 1);
     assert_eq!(config.pipes[0].path, Path::new("/run/mail/notify"));
@@ -98,6 +99,8 @@ fn every_key_is_read() {
         [limits]
         connections = 0x10
         connections_per_ip = 1
+        connection_rate_per_ip = "10 / 1s"
+        message_rate_per_ip = "1000000/1d"
         command_timeout = "1s"
         session_timeout = "2h"
         [[pipe]]
@@ -151,6 +154,8 @@ fn every_key_is_read() {
     assert_eq!(config.pop3.command_timeout, 20 * MINUTE);
     assert!(!config.tls.required_for_auth);
     assert_eq!((config.limits.connections, config.limits.connections_per_ip), (16, 1));
+    assert_eq!(config.limits.connection_rate_per_ip, Some(Rate { count: 10, period: MINUTE / 60 }));
+    assert_eq!(config.limits.message_rate_per_ip, Some(Rate { count: 1_000_000, period: 24 * 60 * MINUTE }));
     assert_eq!((config.limits.command_timeout, config.limits.session_timeout), (MINUTE / 60, 120 * MINUTE));
     assert_eq!(config.pipes[0].path, Path::new("/etc/mailbell/one"));
     assert!(matches!(config.pipes[0].format, Format::Template(_)));

@@ -1,5 +1,6 @@
 //! What the strings of a configuration mean: sizes, durations, modes, names. Each error is a whole sentence with a hint.
 
+use super::Rate;
 use crate::nearest::nearest;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -69,6 +70,15 @@ pub(super) fn durations(text: &str) -> Result<(Duration, Duration), String> {
         return Err(format!("{text:?} begins with the longer wait; did you mean the other way round?"));
     }
     Ok((from, to))
+}
+
+/// `"60/1m"`: so many in such a time.
+pub(super) fn rate(text: &str) -> Result<Rate, String> {
+    let parts = text.split_once('/').and_then(|(count, period)| Some((count.trim().parse().ok()?, period.trim())));
+    let Some((count @ 1..=1_000_000, period)) = parts else {
+        return Err(format!("{text:?} is not a rate; write a number from 1 to 1000000 and a time, such as \"60/1m\""));
+    };
+    Ok(Rate { count, period: some_time(period)? })
 }
 
 /// `"off"`, or what `parse` reads.

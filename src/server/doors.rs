@@ -165,11 +165,8 @@ impl Doors {
         self.refused += 1;
         let now = Instant::now();
         if self.logged.is_none_or(|logged| logged + LOG_INTERVAL <= now) {
-            let why = match refusal {
-                Refusal::Full => "limits.connections",
-                Refusal::TooManyFromAddress => "limits.connections_per_ip",
-            };
-            log::warn!("{door}: {client} refused: {why} reached ({} refused since the last such line)", self.refused);
+            let (limit, refused) = (refusal.limit(), self.refused);
+            log::warn!("{door}: {client} refused: {limit} reached ({refused} refused since the last such line)");
             (self.refused, self.logged) = (0, Some(now));
         }
         Peer::new(socket).last_words(refusal_line(door, refusal));

@@ -54,6 +54,7 @@ impl<M> Session<M> {
             }
             Err(SenderRefusal::NotYours) => self.say(reply::NOT_YOUR_ADDRESS, out),
             Err(SenderRefusal::NoRoom) => self.say(reply::NO_ROOM, out),
+            Err(SenderRefusal::TooOften) => self.say(reply::TOO_OFTEN, out),
         }
     }
 

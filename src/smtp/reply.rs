@@ -36,6 +36,7 @@ pub(super) const UNKNOWN_PARAMETER: &str = "555 5.5.4 This parameter is not offe
 pub(super) const SMTPUTF8_NEEDED: &str = "553 5.6.7 Such an address needs SMTPUTF8 in MAIL";
 pub(super) const NOT_YOUR_ADDRESS: &str = "553 5.7.1 You may not send as this address";
 pub(super) const NO_ROOM: &str = "452 4.3.1 No room for messages now, try again later";
+pub(super) const TOO_OFTEN: &str = "450 4.7.1 Too many messages from your address, try again later";
 
 pub(super) const RECIPIENT_OK: &str = "250 2.1.5 Recipient ok";
 pub(super) const RCPT_SYNTAX: &str = "501 5.5.4 The syntax is RCPT TO:<address>";

@@ -90,6 +90,8 @@ pub enum SenderRefusal {
     NotYours,
     /// The disk is full, or as full as it may become.
     NoRoom,
+    /// The client sends more messages than its address may.
+    TooOften,
 }
 
 /// Why a recipient is refused.

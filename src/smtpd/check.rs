@@ -18,7 +18,7 @@ impl Driver<'_> {
         Ok(self.session.logged_in(verified, self.conn.output()))
     }
 
-    /// MAIL: may he send as this address, and is there room? The transaction keeps the accounts of this moment.
+    /// MAIL: may he send as this address, is there room, and does he come too often? The transaction keeps the accounts of this moment.
     pub(super) fn check_sender(&mut self) -> Step {
         self.live = self.service.live();
         let Some(transaction) = self.session.transaction() else { return Step::Close };
@@ -27,6 +27,8 @@ impl Driver<'_> {
             Err((SenderRefusal::NotYours, "not-your-address"))
         } else if !self.service.delivery.has_room(transaction.size) {
             Err((SenderRefusal::NoRoom, "no-room"))
+        } else if self.door != Door::Lmtp && !self.service.admission.may_send(self.client.ip()) {
+            Err((SenderRefusal::TooOften, "too-often"))
         } else {
             Ok(())
         };

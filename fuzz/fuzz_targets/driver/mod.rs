@@ -113,6 +113,7 @@ impl Driver {
                 Step::Sender => {
                     let sender = self.session.transaction().expect("a sender is checked").reverse_path.to_string();
                     let outcome = match sender.len() % 7 {
+                        4 => Err(SenderRefusal::TooOften),
                         5 => Err(SenderRefusal::NotYours),
                         6 => Err(SenderRefusal::NoRoom),
                         _ => Ok(()),

@@ -1,11 +1,16 @@
-//! Who may come in: how many connections in all, and how many from one address.
+//! Who may come in: how many connections in all, how many from one address, and how often.
 //!
 //! A [`Ticket`] is the right to one connection; dropping it gives the place back. Nothing waits here: who finds no
 //! place is told so and sent away.
 
+mod rate;
+
+use crate::config::Limits;
+use rate::Buckets;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +19,19 @@ pub enum Refusal {
     Full,
     /// `limits.connections_per_ip` are open from this address.
     TooManyFromAddress,
+    /// This address came more often than `limits.connection_rate_per_ip`.
+    TooOften,
+}
+
+impl Refusal {
+    /// The setting that is the reason.
+    pub fn limit(self) -> &'static str {
+        match self {
+            Refusal::Full => "limits.connections",
+            Refusal::TooManyFromAddress => "limits.connections_per_ip",
+            Refusal::TooOften => "limits.connection_rate_per_ip",
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +46,8 @@ pub struct Admission {
     counts: Arc<Mutex<Counts>>,
     most: usize,
     most_per_address: usize,
+    connections: Option<Arc<Buckets>>,
+    messages: Option<Arc<Buckets>>,
 }
 
 /// One admitted connection.
@@ -38,9 +58,19 @@ pub struct Ticket {
 }
 
 impl Admission {
-    /// A doorman who lets in `most` connections, and `most_per_address` from one address.
+    /// A doorman who lets in `most` connections, and `most_per_address` from one address, however often.
     pub fn new(most: usize, most_per_address: usize) -> Admission {
-        Admission { counts: Arc::default(), most, most_per_address }
+        Admission { counts: Arc::default(), most, most_per_address, connections: None, messages: None }
+    }
+
+    /// A doorman who knows all of `[limits]`.
+    pub fn by(limits: &Limits) -> Admission {
+        let buckets = |rate| Arc::new(Buckets::new(rate));
+        Admission {
+            connections: limits.connection_rate_per_ip.map(buckets),
+            messages: limits.message_rate_per_ip.map(buckets),
+            ..Admission::new(limits.connections, limits.connections_per_ip)
+        }
     }
 
     /// Lets a connection in; `None` is an address that does not count for the limit by address (a unix socket, or a
@@ -60,6 +90,11 @@ impl Admission {
         Ok(Ticket { admission: self.clone(), address })
     }
 
+    /// Whether this address may send one more message now (`limits.message_rate_per_ip`).
+    pub fn may_send(&self, address: Option<IpAddr>) -> bool {
+        may(&self.messages, address.map(group))
+    }
+
     /// Connections open now.
     pub fn open(&self) -> usize {
         self.lock().all
@@ -75,6 +110,13 @@ impl Admission {
         let here = counts.by_address.entry(address).or_default();
         if *here >= self.most_per_address {
             return Err(Refusal::TooManyFromAddress);
+        }
+        if !may(&self.connections, Some(address)) {
+            // It is not there for its own sake: who is refused leaves nothing behind.
+            if *here == 0 {
+                counts.by_address.remove(&address);
+            }
+            return Err(Refusal::TooOften);
         }
         *here += 1;
         Ok(())
@@ -118,6 +160,11 @@ impl Drop for Ticket {
         counts.all -= 1;
         Admission::leave(&mut counts, self.address);
     }
+}
+
+/// Takes one from the bucket of an address; whoever has no address may do as he likes.
+fn may(buckets: &Option<Arc<Buckets>>, address: Option<IpAddr>) -> bool {
+    buckets.as_ref().zip(address).is_none_or(|(buckets, address)| buckets.take(address, Instant::now()))
 }
 
 /// The unit that is counted: an IPv4 address, or the /64 that one IPv6 site is given at least (RFC 6177).
