@@ -111,8 +111,7 @@ impl<'a> Driver<'a> {
         if !self.conn.has_input() {
             (self.block, self.line) = (Vec::new(), Vec::new());
             let usual = self.service.config.pop3.command_timeout;
-            let crowded = self.service.admission.is_crowded();
-            self.conn.set_command_timeout(if crowded { usual.min(limits::CROWDED_COMMAND) } else { usual });
+            self.conn.set_command_timeout(self.service.admission.patience(usual, limits::CROWDED_COMMAND));
         }
         Ok(match self.conn.command(self.session.line_limit())? {
             Command::Line(line) => {

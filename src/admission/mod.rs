@@ -10,7 +10,7 @@ use rate::Buckets;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,11 @@ impl Admission {
     /// True when so few places are left that nobody may take his time any more.
     pub fn is_crowded(&self) -> bool {
         self.open() >= self.most - self.most / 8
+    }
+
+    /// How long a client may be silent: `usual`, or no longer than `crowded` while places are few.
+    pub fn patience(&self, usual: Duration, crowded: Duration) -> Duration {
+        if self.is_crowded() { usual.min(crowded) } else { usual }
     }
 
     fn enter(&self, counts: &mut Counts, address: Option<IpAddr>) -> Result<(), Refusal> {

@@ -115,8 +115,7 @@ impl Driver<'_> {
         if !self.conn.has_input() {
             self.decoded = Vec::new();
             let usual = self.service.config.limits.command_timeout;
-            let crowded = self.service.admission.is_crowded();
-            self.conn.set_command_timeout(if crowded { usual.min(limits::CROWDED_SMTP_COMMAND) } else { usual });
+            self.conn.set_command_timeout(self.service.admission.patience(usual, limits::CROWDED_SMTP_COMMAND));
         }
         Ok(match self.conn.command(self.session.line_limit())? {
             Command::Line(line) => {
