@@ -9,15 +9,16 @@
 //! floor 3   cli  server                                 what a person types; what the event loop does
 //! floor 2   handshake  smtpd  pop3d  monitor  trust  service  delivery  arrivals  admission  sessions  listener  pool  conn  tls    sockets and threads
 //! floor 1   maildir  journal  notify  accounts  config  sandbox  sys      files and the operating system
-//! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  proxy  date  counters  maillog  limits  nearest  script    pure: no I/O, no clock
+//! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  base64  proxy  date  counters  maillog  limits  nearest  script    pure: no I/O, no clock
 //! ```
 //!
 //! A message flows one way: accept -> `conn` -> `smtp::Session` -> `dot` -> `maildir` (fsync) -> `journal` -> 250, and
 //! from the journal to each subscriber in `notify`. Nothing below knows who reads it.
 
-// Floor 0. Siblings: smtp -> address, dot, sasl, trace; pop3 -> dot, sasl; header -> trace -> date; all -> limits;
-// the dialogues' tests -> script.
+// Floor 0. Siblings: smtp -> address, dot, sasl, trace; pop3 -> dot, sasl; header -> trace -> date; sasl, header ->
+// base64; all -> limits; the dialogues' tests -> script.
 pub mod address;
+pub mod base64;
 pub mod counters;
 pub mod date;
 pub mod dot;

@@ -3,6 +3,7 @@
 //! Real mail splits multibyte characters over adjacent words, forgets padding and puts words where they are not allowed;
 //! all that is understood. A word that is damaged, or in a charset that nobody knows, stays as it is written.
 
+use crate::base64;
 use encoding_rs::{Encoding, UTF_8};
 use std::borrow::Cow;
 
@@ -60,7 +61,7 @@ fn word(text: &[u8]) -> Option<(&'static Encoding, Vec<u8>, usize)> {
     // Q may hold a question mark by mistake of others only; the first `?=` ends the word.
     let end = memchr::memmem::find(rest, b"?=")?;
     let octets = match kind {
-        b"B" | b"b" => base64(&rest[..end])?,
+        b"B" | b"b" => base64::decode_lax(&rest[..end])?,
         b"Q" | b"q" => quoted(&rest[..end]),
         _ => return None,
     };
@@ -69,31 +70,6 @@ fn word(text: &[u8]) -> Option<(&'static Encoding, Vec<u8>, usize)> {
     let encoding = Encoding::for_label(label).or_else(|| label.eq_ignore_ascii_case(b"utf8").then_some(UTF_8))?;
     let length = 2 + charset.len() + 1 + kind.len() + 1 + end + 2;
     Some((encoding, octets, length))
-}
-
-/// Base64 as lax as mail is: white space skipped, padding not asked for, but no foreign letters.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    let mut octets = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0_u32, 0);
-    for &letter in text {
-        let value = match letter {
-            b'A'..=b'Z' => letter - b'A',
-            b'a'..=b'z' => letter - b'a' + 26,
-            b'0'..=b'9' => letter - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            b'=' | b' ' => continue,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            octets.push((bits >> count) as u8);
-            bits &= (1 << count) - 1;
-        }
-    }
-    Some(octets)
 }
 
 /// Q (section 4.2): `_` is a space, `=XX` an octet, and what is damaged stays.

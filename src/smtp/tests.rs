@@ -2,7 +2,7 @@
 
 use super::fake::{Driver, settings};
 use super::*;
-use crate::{limits, sasl};
+use crate::{base64, limits};
 use proptest::prelude::*;
 
 /// Walks to a state where a command can come.
@@ -271,14 +271,14 @@ fn no_challenge_comes_twice() {
     let mut seen = Vec::new();
     for _ in 0..3 {
         let challenge = driver.line("AUTH CRAM-MD5");
-        let decoded = sasl::base64::decode(&challenge.trim_end().as_bytes()[4..]).unwrap();
+        let decoded = base64::decode(&challenge.trim_end().as_bytes()[4..]).unwrap();
         assert!(decoded.starts_with(b"<") && decoded.ends_with(b".1.2@mail.example.org>"));
         assert!(!seen.contains(&decoded));
         seen.push(decoded);
         driver.line("*");
     }
     driver.line("AUTH CRAM-MD5");
-    let answer = sasl::base64::encode(b"alice 00112233445566778899aabbccddeeff");
+    let answer = base64::encode(b"alice 00112233445566778899aabbccddeeff");
     assert!(driver.line(&answer).starts_with("235"));
     assert_eq!(driver.session.user(), Some("alice"));
 }

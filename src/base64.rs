@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648 section 4), read one way only.
+//! Base64 (RFC 4648 section 4): protocols read it one way only, header fields as lax as mail is.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -22,7 +22,18 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let digits = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
-    let mut octets = Vec::with_capacity(digits.len() * 3 / 4);
+    let (octets, bits, held) = values(digits.iter())?;
+    (bits == 0 && held < 6).then_some(octets)
+}
+
+/// Reads base64 as it is found in mail: spaces skipped, padding not asked for, but no foreign letters.
+pub fn decode_lax(text: &[u8]) -> Option<Vec<u8>> {
+    values(text.iter().filter(|letter| !matches!(letter, b'=' | b' '))).map(|(octets, ..)| octets)
+}
+
+/// What the digits say, and the bits at their end that belong to no octet, with their number.
+fn values<'a>(digits: impl Iterator<Item = &'a u8>) -> Option<(Vec<u8>, u32, u32)> {
+    let mut octets = Vec::with_capacity(digits.size_hint().0 * 3 / 4);
     let (mut bits, mut held) = (0_u32, 0);
     for &digit in digits {
         let value = match digit {
@@ -41,7 +52,7 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
             bits &= (1 << held) - 1;
         }
     }
-    (bits == 0 && held < 6).then_some(octets)
+    Some((octets, bits, held))
 }
 
 #[cfg(test)]
