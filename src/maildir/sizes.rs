@@ -23,7 +23,7 @@ const LARGEST: u64 = 64 << 20;
 pub struct Shape {
     octets: u64,
     seconds: i64,
-    nanoseconds: u64,
+    nanoseconds: u32,
 }
 
 impl Shape {
@@ -32,7 +32,7 @@ impl Shape {
         Shape {
             octets: u64::try_from(stat.st_size).unwrap_or(0),
             seconds: stat.st_mtime,
-            nanoseconds: stat.st_mtime_nsec,
+            nanoseconds: stat.st_mtime_nsec as u32,
         }
     }
 }
@@ -129,7 +129,7 @@ mod tests {
         assert!(Sizes::load(&path).is_empty());
         let mut sizes = Sizes::default();
         sizes.insert(b"1.M2.h", 120, SHAPE);
-        sizes.insert(b"mb-00", u64::MAX, Shape { octets: 0, seconds: i64::MIN, nanoseconds: u64::MAX });
+        sizes.insert(b"mb-00", u64::MAX, Shape { octets: 0, seconds: i64::MIN, nanoseconds: u32::MAX });
         sizes.store(&path).unwrap();
         let read = Sizes::load(&path);
         assert_eq!(read.by_id, sizes.by_id);

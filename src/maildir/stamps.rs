@@ -14,12 +14,12 @@ const QUIET: Duration = Duration::from_secs(1);
 struct Stamp {
     inode: u64,
     seconds: i64,
-    nanoseconds: u64,
+    nanoseconds: u32,
 }
 
 impl Stamp {
     fn of(stat: &Stat) -> Stamp {
-        Stamp { inode: stat.st_ino, seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec }
+        Stamp { inode: stat.st_ino, seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 }
     }
 
     /// Of a directory by its path. One that is not there has the stamp of nothing.
@@ -53,7 +53,7 @@ impl Stamps {
     pub(super) fn quiet(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         [self.new, self.cur].iter().all(|stamp| {
-            let changed = Duration::new(u64::try_from(stamp.seconds).unwrap_or(0), stamp.nanoseconds as u32);
+            let changed = Duration::new(u64::try_from(stamp.seconds).unwrap_or(0), stamp.nanoseconds);
             changed + QUIET <= now
         })
     }
