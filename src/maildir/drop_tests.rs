@@ -332,3 +332,28 @@ fn a_maildir_that_is_none_is_a_permanent_failure() {
     assert_eq!(place.maildrops.open_count(), 0);
     assert!(error.to_string().contains(Path::new("drop").to_str().unwrap()));
 }
+
+#[test]
+fn a_size_that_could_not_be_had_is_asked_for_again() {
+    let place = Place::with(&[("cur/1.h:2,", b"\x1F\x8B\x08 damaged")]);
+    place.settle(10);
+    assert_eq!(sizes(&place.open()), [0]);
+    fs::write(place.maildir.join("cur/1.h:2,"), "Subject: mended\n\n").unwrap();
+    assert_eq!(sizes(&place.open()), [19]);
+}
+
+#[test]
+fn links_and_fifos_are_no_messages_and_hold_nobody_up() {
+    let place = Place::with(&[("cur/1.h:2,", b"x\n")]);
+    let fifo = place.maildir.join("tmp/fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    std::os::unix::fs::symlink(&fifo, place.maildir.join("new/2.h")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", place.maildir.join("cur/3.h:2,S")).unwrap();
+    let mut drop = place.open();
+    assert_eq!(ids(&drop), ["1.h"]);
+    // Not even where the file system does not tell what is there, or a message is replaced under a session.
+    assert!(MessageReader::open(&fifo).unwrap().read(&mut [0; 8]).is_ok_and(|octets| octets == 0));
+    fs::remove_file(place.maildir.join("cur/1.h:2,")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", place.maildir.join("cur/1.h:2,")).unwrap();
+    assert!(matches!(drop.open_message(1), Err(Error::Io(..))));
+}

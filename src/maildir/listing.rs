@@ -99,6 +99,11 @@ impl Listing {
         self.quiet
     }
 
+    /// Something about it may change without the directories: it is not kept.
+    pub(super) fn distrust(&mut self) {
+        self.quiet = false;
+    }
+
     /// How many messages.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -250,7 +255,7 @@ impl Found {
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let file_name = entry.file_name().to_bytes();
-            let file = matches!(entry.file_type(), FileType::RegularFile | FileType::Symlink | FileType::Unknown);
+            let file = matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown);
             if file && name::is_message(file_name) {
                 self.push(place, file_name, entry.ino())?;
             }

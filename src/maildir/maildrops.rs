@@ -132,6 +132,7 @@ fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
             Err(error) => {
                 warn!("{}: cannot be measured: {error}", path.display());
                 listing.set_wire(index, 0);
+                listing.distrust();
             }
         }
     }

@@ -1,12 +1,14 @@
 //! Reading one message: a plain file, or gzip as Dovecot's zlib plugin and this server write it. The first octets
 //! tell, not the name; a message cannot begin with them, for a header field's name is printable ASCII.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use rustix::fs::OFlags;
 
 use super::name::Name;
 use crate::dot::encode::WireSize;
@@ -37,10 +39,13 @@ enum Kind {
 }
 
 impl MessageReader {
-    /// Opens a message file.
+    /// Opens a message file. A symbolic link is none, for it may lead to what its maker may not read; and who put a FIFO
+    /// there keeps nobody waiting.
     pub fn open(path: &Path) -> io::Result<MessageReader> {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
         let left = path.file_name().and_then(|file_name| Name::parse(file_name.as_bytes()).size);
-        Ok(MessageReader { file: File::open(path)?, kind: Kind::Unknown, left })
+        Ok(MessageReader { file, kind: Kind::Unknown, left })
     }
 
     /// Reads a message file that is open already, at its beginning.
