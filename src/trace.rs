@@ -123,10 +123,19 @@ pub fn prefix(trace: &Trace<'_>) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// What `prefix` wrote at the top of a file, read back: who handed it over, and the recipient.
-///
-/// `None` when the file does not begin with trace fields of this shape.
-pub fn read_back(head: &[u8]) -> Option<(Origin, Option<String>)> {
+/// What [`prefix`] wrote at the top of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written<'a> {
+    /// Who handed it over.
+    pub origin: Origin,
+    /// Of a message with one recipient.
+    pub recipient: Option<String>,
+    /// Of the file that it was written for; in a copy this is another's.
+    pub id: &'a str,
+}
+
+/// Reads back what `prefix` wrote. `None` when the file does not begin with trace fields of this shape.
+pub fn read_back(head: &[u8]) -> Option<Written<'_>> {
     let mut rest = std::str::from_utf8(&head[..end_of_received(head)?]).ok()?;
     let mut origin = Origin::unknown(Via::Smtp);
     if let Some(tail) = rest.strip_prefix("Return-Path: <") {
@@ -164,14 +173,15 @@ pub fn read_back(head: &[u8]) -> Option<(Origin, Option<String>)> {
         rest = tail;
     }
     let (_host, tail) = rest.strip_prefix("by ")?.split_once(" (mailbell) with ")?;
-    let (protocol, _) = tail.split_once(" id ")?;
+    let (protocol, tail) = tail.split_once(" id ")?;
+    let id = &tail[..tail.find([';', '\n'])?];
     origin.via = match protocol {
         "local" => Via::Deliver,
         "poll" => Via::Poll,
         other if other.contains("LMTP") => Via::Lmtp,
         _ => Via::Smtp,
     };
-    Some((origin, recipient))
+    Some(Written { origin, recipient, id })
 }
 
 /// Where our own trace fields end; 0 when the message does not begin with them.
@@ -282,7 +292,8 @@ mod tests {
                     assert_eq!(length(&head), head.len());
                     let ours = head.len();
                     head.extend_from_slice(b"Subject: x\n\nbody\n");
-                    assert_eq!(read_back(&head), Some((some.clone(), recipient.map(str::to_owned))));
+                    let (origin, recipient) = (some.clone(), recipient.map(str::to_owned));
+                    assert_eq!(read_back(&head), Some(Written { origin, recipient, id: "1.M2P3Q4.mail" }));
                     assert_eq!(length(&head), ours);
                 }
             }

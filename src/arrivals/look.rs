@@ -12,7 +12,7 @@ use crate::limits;
 use crate::maildir::name::{self, Name};
 use crate::maildir::reader::MessageReader;
 use crate::maildir::typed;
-use crate::trace::{self, Origin, Via};
+use crate::trace::{self, Origin, Via, Written};
 use rustix::fs::OFlags;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata, OpenOptions};
@@ -63,9 +63,9 @@ pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, whole: bool) -> 
         None => Look::Nothing,
         Some(Found { whole: false, .. }) => Look::Unsure,
         Some(Found { head, typed, size, stored_at, .. }) => {
-            // Our own fields are believed where nobody else should write.
+            let ours = ours(&head, is_own, file_name);
             let (origin, rcpt_to) =
-                trace::read_back(&head).filter(|_| is_own).unwrap_or((Origin::unknown(Via::Maildir), None));
+                ours.map_or((Origin::unknown(Via::Maildir), None), |ours| (ours.origin, ours.recipient));
             Look::Message(Box::new(Record {
                 seq: 0,
                 timestamp: stored_at,
@@ -80,6 +80,13 @@ pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, whole: bool) -> 
             }))
         }
     })
+}
+
+/// Our own fields, which are believed where nobody else should write, in the file that they were written for: what
+/// another program copied there is its delivery and not ours.
+fn ours<'a>(head: &'a [u8], is_own: bool, file_name: &OsStr) -> Option<Written<'a>> {
+    let ours = trace::read_back(head).filter(|_| is_own)?;
+    (ours.id.as_bytes() == Name::parse(file_name.as_bytes()).id).then_some(ours)
 }
 
 struct Found {
@@ -112,7 +119,9 @@ fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result
         length += octets;
     }
     head.truncate(length);
-    let whole = whole || is_whole(&metadata) || (is_own && trace::length(&head) > 0);
+    let whole = whole
+        || is_whole(&metadata)
+        || path.file_name().is_some_and(|file_name| ours(&head, is_own, file_name).is_some());
     let in_name = path.file_name().and_then(|file_name| Name::parse(file_name.as_bytes()).wire);
     let size = match in_name.filter(|octets| *octets <= LARGEST) {
         Some(octets) => octets,

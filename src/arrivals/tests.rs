@@ -3,7 +3,7 @@ use super::*;
 use crate::delivery::tests::{House, envelope};
 use crate::journal::Record;
 use crate::maildir::store::{Modes, make_maildir};
-use crate::trace::Via;
+use crate::trace::{Origin, Via};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -142,6 +142,12 @@ fn our_own_deliveries_are_recorded_once() {
     assert_eq!((record.id, record.size, record.origin.via), (stored.id, stored.size, Via::Deliver));
     assert_eq!(record.origin.mail_from.as_deref(), Some("a@example.com"));
     assert_eq!(record.rcpt_to.as_deref(), Some("alice@Example.org"));
+    // Somebody copies a message of ours: that is his delivery.
+    let maildir = house.config.maildir("alice");
+    fs::copy(&record.path, maildir.join("tmp/1.copy")).unwrap();
+    fs::rename(maildir.join("tmp/1.copy"), maildir.join("new/1.copy")).unwrap();
+    let copy = settled(&house, 52).pop().unwrap();
+    assert_eq!((copy.id.as_str(), copy.origin, copy.rcpt_to), ("1.copy", Origin::unknown(Via::Maildir), None));
     arrivals.stop();
 }
 
