@@ -84,7 +84,9 @@ impl Accounts {
             subaddress: config.users.subaddress,
             postmaster: catch_all.or((!accounts.is_empty()).then_some(0)),
         };
-        let (aliases, wrong) = read_aliases(config, &known);
+        // Without the users no alias's target would be known, and nothing of that would be the aliases' fault.
+        let is_blind = accounts.is_empty() && !problems.is_empty();
+        let (aliases, wrong) = if is_blind { Default::default() } else { read_aliases(config, &known) };
         problems.extend(wrong);
         if !problems.is_empty() {
             return Err(problems);

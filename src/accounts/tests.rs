@@ -238,6 +238,10 @@ fn files_that_are_not_there() {
     assert_eq!(problems.len(), 1);
     assert!(problems[0].starts_with("mailbell.toml:2: `users.file`: users: No such file"), "{problems:?}");
     assert!(problems[0].ends_with("; `mailbell user add NAME` makes it"), "{problems:?}");
+    // And nobody blames the aliases for it.
+    fs::write(&config.users.aliases, "root: alice\n").unwrap();
+    fs::create_dir(&config.users.file).unwrap();
+    assert_eq!(scratch.problems(&Config::load(&file).unwrap()).len(), 1);
 }
 
 fn password(name: &str, password: &str) -> Credentials {
