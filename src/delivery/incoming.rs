@@ -14,6 +14,7 @@ use crate::maildir::unique::Id;
 use crate::trace::{self, Trace};
 use crate::{date, limits};
 use memchr::memchr_iter;
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -196,16 +197,21 @@ impl<'a> Incoming<'a> {
         Ok(Begun { draft, id, lines, summary })
     }
 
-    /// Room in the Maildirs of those who get the message for `octets`.
+    /// Room in the Maildirs of those who get the message for `octets`. One reply stands for all who are behind one
+    /// address: when one of them has no room, none of them gets it.
     fn claim(&self, octets: u64) -> Result<Room<'_>, Failure> {
+        let claim = |to: &Recipient| self.delivery.quota.claim(&self.delivery.maildir(&to.user), octets);
+        let claims: Vec<_> = self.envelope.recipients.iter().map(|to| (to, claim(to))).collect();
+        let full = claims.iter().filter(|(_, claim)| claim.is_none()).map(|(to, _)| to.typed.as_str());
+        let full: HashSet<&str> = full.collect();
         let mut room = Room::default();
-        for to in &self.envelope.recipients {
-            match self.delivery.quota.claim(&self.delivery.maildir(&to.user), octets) {
-                Some(claim) => {
+        for (to, claim) in claims {
+            match claim {
+                Some(claim) if !full.contains(to.typed.as_str()) => {
                     room.recipients.push(to);
                     room.claims.push(claim);
                 }
-                None => room.over_quota.push(to.user.clone()),
+                _ => room.over_quota.push(to.user.clone()),
             }
         }
         if !room.over_quota.is_empty() && (room.recipients.is_empty() || !self.envelope.answers_each()) {

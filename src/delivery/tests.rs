@@ -238,6 +238,12 @@ fn who_is_over_quota_is_left_out_where_each_gets_an_answer() {
     assert_eq!((lens, house.records().len()), ([(1, 0); 3], 3));
     let outcome = store(&delivery, lmtp(&["alice", "bob"]), &large);
     assert!(matches!(outcome, Err(Failure::OverQuota)), "{outcome:?}");
+    // Behind one address there is one answer again.
+    let mut team = lmtp(&["alice", "dave", "erin"]);
+    team.recipients[1].typed = team.recipients[0].typed.clone();
+    let stored = store(&delivery, team, &large).unwrap();
+    assert_eq!(stored.over_quota, ["alice", "dave"]);
+    assert_eq!((house.files("dave").len(), house.files("erin").len()), (0, 1));
     // What failed took no room.
     store(&delivery, envelope(&["bob"]), b"x").unwrap();
 }
