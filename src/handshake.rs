@@ -33,7 +33,7 @@ pub struct Accepted {
 pub fn serve(service: &Service, accepted: Accepted) {
     let Accepted { socket, mut client, door, mut ticket } = accepted;
     if let Some(address) = client.ip()
-        && service.config.proxy_trusted.iter().any(|network| network.contains(address))
+        && service.config.is_proxy(address)
     {
         let address = match proxied(&socket) {
             Ok(Source::Proxy) => address,

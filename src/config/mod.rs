@@ -17,7 +17,7 @@ pub use value::user_name;
 
 use crate::notify::{HookSettings, PipeSettings};
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -276,6 +276,11 @@ impl Config {
         }
         all.extend(self.metrics.iter().map(|place| ("metrics.listen".to_owned(), place)));
         all
+    }
+
+    /// Whether who connects from there must send a PROXY header.
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxy_trusted.iter().any(|network| network.contains(address))
     }
 
     /// Where a user's mail is.

@@ -140,8 +140,7 @@ impl Doors {
             return;
         };
         // A proxy's connections count for their clients, who are not known yet.
-        let is_proxy = |address| service.config.proxy_trusted.iter().any(|network| network.contains(address));
-        let address = client.ip().filter(|address| !is_proxy(*address));
+        let address = client.ip().filter(|address| !service.config.is_proxy(*address));
         match service.admission.admit(address) {
             Ok(ticket) => {
                 service.counters.connections_accepted.one();

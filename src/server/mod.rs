@@ -14,6 +14,8 @@ mod notice;
 mod reload;
 mod start;
 
+pub use start::store_folders;
+
 use crate::config::Config;
 use crate::service::Service;
 use crate::sys;

@@ -82,10 +82,15 @@ fn ids(config: &Config) -> Result<Option<Ids>, StartError> {
     Ok(rustix::process::geteuid().is_root().then_some(ids))
 }
 
+/// Makes the folders of state and mail where they do not exist, as the user that will own them.
+pub fn store_folders(config: &Config, owner: Option<Ids>) -> Result<(), StartError> {
+    make_folder(&config.state, 0o750, owner)?;
+    make_folder(&config.mail.root, 0o750, owner)
+}
+
 /// Makes what does not exist, as the user that will own it.
 fn folders(config: &Config, owner: Option<Ids>) -> Result<(), StartError> {
-    make_folder(&config.state, 0o750, owner)?;
-    make_folder(&config.mail.root, 0o750, owner)?;
+    store_folders(config, owner)?;
     for pipe in &config.pipes {
         if let Some(folder) = pipe.path.parent() {
             // Others may look for the pipe in it; the pipe's own mode says who reads.

@@ -32,10 +32,12 @@ pub fn hand_over(
         return Err(Failed::new(exit::DATA, "message too large"));
     }
     let mut server = Server::connect(config)?;
+    let is_ascii = sender.is_ascii() && recipients.iter().all(|recipient| recipient.is_ascii());
+    let utf8 = if is_ascii { "" } else { " SMTPUTF8" };
     server.expect(exit::TEMPORARY)?;
     server.say(&format!("EHLO {}", config.hostname), exit::TEMPORARY)?;
     let eight_bit = if message.is_ascii() { "" } else { " BODY=8BITMIME" };
-    server.say(&format!("MAIL FROM:<{sender}>{eight_bit}"), exit::NO_PERMISSION)?;
+    server.say(&format!("MAIL FROM:<{sender}>{eight_bit}{utf8}"), exit::NO_PERMISSION)?;
     for recipient in recipients {
         let bare = recipient.trim().trim_start_matches('<').trim_end_matches('>');
         let domain = if bare.contains('@') { String::new() } else { format!("@{}", own_domain(config)) };
@@ -64,7 +66,7 @@ impl Server {
         let place = config.smtp.listen.first().ok_or("the server has no SMTP listener".to_owned());
         let connected = place.and_then(|place| {
             let stream: io::Result<Box<dyn Stream>> = match place {
-                Place::Tcp(address) => tcp(*address).map(|stream| Box::new(stream) as _),
+                Place::Tcp(address) => tcp(*address, config).map(|stream| Box::new(stream) as _),
                 Place::Unix(path) => UnixStream::connect(path).map(|stream| Box::new(stream) as _),
             };
             stream.map_err(|error| format!("{place}: {error}"))
@@ -104,15 +106,19 @@ impl Server {
     }
 }
 
-fn tcp(mut address: SocketAddr) -> io::Result<TcpStream> {
+fn tcp(mut address: SocketAddr, config: &Config) -> io::Result<TcpStream> {
     // A listener for every address is on this one, too.
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
     }
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
+    if config.is_proxy(stream.local_addr()?.ip()) {
+        // Where a proxy stands on this machine, nobody else of it is listened to; without a client it speaks for itself.
+        stream.write_all(b"PROXY UNKNOWN\r\n")?;
+    }
     Ok(stream)
 }
 

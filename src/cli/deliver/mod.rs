@@ -16,8 +16,8 @@ use crate::address::{self, Mailbox};
 use crate::config::{Config, Domains};
 use crate::delivery::{Delivery, Envelope, Failure, Incoming, Recipient};
 use crate::journal::{Held, Journal, KnownIds, Lock};
-use crate::sys;
 use crate::trace::{Facts, Origin, Via};
+use crate::{server, sys};
 use lexopt::prelude::*;
 use source::Source;
 use std::ffi::OsString;
@@ -183,12 +183,14 @@ fn own_domain(config: &Config) -> &str {
     }
 }
 
-/// A server that was started as root gave its rights away; what is stored here must be readable for it.
+/// A server that was started as root gave its rights away; what is stored here must be readable for it. It may never
+/// have been started: then the folders that it would have made are made here, while there are the rights to do so.
 fn become_user(config: &Config) -> Result<(), Failed> {
     let Some(user) = config.user.as_ref().filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
     let ids = sys::look_up(user, config.group.as_deref()).map_err(|error| Failed::new(exit::TEMPORARY, error))?;
     let ids =
         ids.ok_or_else(|| Failed::new(exit::CONFIG, format!("the system knows no user {user:?}, or its group")))?;
+    server::store_folders(config, Some(ids)).map_err(|error| Failed::new(exit::NO_PERMISSION, error))?;
     sys::become_user(ids).map_err(|error| Failed::new(exit::NO_PERMISSION, error))
 }
 
