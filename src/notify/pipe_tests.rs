@@ -85,6 +85,13 @@ impl Bell {
     }
 }
 
+impl Drop for Bell {
+    fn drop(&mut self) {
+        // First, or a pipe that is missed is made again.
+        self.subscribers.take().into_iter().for_each(Subscribers::stop);
+    }
+}
+
 fn line(seq: u64) -> String {
     format!("{seq} 1.M{seq}\n")
 }
