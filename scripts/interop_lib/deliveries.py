@@ -1,7 +1,8 @@
 """Other programs deliver into a Maildir that mailbell watches: each mail is one event, whatever mailbell does meanwhile."""
-import shutil
+import pwd, shutil
 
 from interop_lib.common import *
+from interop_lib.servers import Postfix
 
 MAIL = b"From: alice@example.com\nTo: bob@example.org\nSubject: %s\nMessage-ID: <%s@deliveries.example>\n\nhello\n"
 
@@ -30,6 +31,27 @@ def hand(folder, name):
     """`mv` from tmp/, as a script does."""
     (folder / "tmp" / name.decode()).write_bytes(MAIL % (name, name))
     (folder / "tmp" / name.decode()).rename(folder / "new" / name.decode())
+
+
+class Virtual:
+    """Postfix's own delivery agent for Maildirs, virtual(8)."""
+
+    __name__ = "postfix"
+
+    def __init__(self, scratch, folder):
+        ids = pwd.getpwnam("mail")
+        self.postfix = Postfix(scratch, {"watched.example.org": "virtual:"}, more=f"""
+virtual_mailbox_base = {folder.parent}
+virtual_mailbox_maps = static:{folder.name}/
+virtual_uid_maps = static:{ids.pw_uid}
+virtual_gid_maps = static:{ids.pw_gid}
+virtual_minimum_uid = 1
+""")
+
+    def __call__(self, folder, name):
+        before = len(list((folder / "new").iterdir()))
+        self.postfix.send("bob@watched.example.org", MAIL % (name, name))
+        until(lambda: len(list((folder / "new").iterdir())) > before)
 
 
 def up(server, folder, deliver, name):
@@ -93,10 +115,14 @@ def run_all(scratch):
     folder.chmod(0o777)
     server = Mailbell(scratch, more=f'[[watch]]\nuser = "bob"\nmaildir = "{folder}"\n')
     server.start()
+    postfix = None
     try:
-        for deliver, program in ((procmail, "procmail"), (fdm, "fdm"), (dovecot_lda, "/usr/lib/dovecot/dovecot-lda"), (hand, "mv")):
+        if shutil.which("postfix"):
+            postfix = Virtual(scratch, folder)
+            postfix.postfix.start()
+        for deliver, program in ((postfix, "postfix"), (procmail, "procmail"), (fdm, "fdm"), (dovecot_lda, "/usr/lib/dovecot/dovecot-lda"), (hand, "mv")):
             if not shutil.which(program):
-                check(deliver.__name__, lambda: f"{program} is not installed")
+                check(program, lambda: f"{program} is not installed")
                 continue
             name = deliver.__name__.encode()
             check(f"{deliver.__name__} delivers into a watched Maildir", lambda: up(server, folder, deliver, b"up-" + name))
@@ -104,4 +130,6 @@ def run_all(scratch):
             check(f"{deliver.__name__} delivers while mailbell restarts", lambda: restarting(server, folder, deliver))
         check("a move to cur/ is no new message", lambda: moved(server, folder))
     finally:
+        if postfix:
+            postfix.postfix.stop()
         server.stop()

@@ -23,7 +23,7 @@ class Daemon:
 class Postfix:
     """An instance of its own: configuration, queue and log in the scratch folder, SMTP on a free port of loopback."""
 
-    def __init__(self, scratch, transports, services):
+    def __init__(self, scratch, transports, services=(), more=""):
         self.config = scratch / "postfix"
         self.port = free_port()
         for folder in (self.config, scratch / "spool", scratch / "data"):
@@ -50,7 +50,7 @@ smtpd_relay_restrictions = permit_mynetworks, reject
 minimal_backoff_time = 2s
 maximal_backoff_time = 2s
 queue_run_delay = 2s
-""")
+{more}""")
         rows = [f"127.0.0.1:{self.port} inet n - n - - smtpd", "cleanup unix n - n - 0 cleanup", "qmgr unix n - n 2 1 qmgr",
                 "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce", "defer unix - - n - 0 bounce",
                 "trace unix - - n - 0 bounce", "flush unix n - n 1000? 0 flush", "proxymap unix - - n - - proxymap", "anvil unix - - n - 1 anvil",
