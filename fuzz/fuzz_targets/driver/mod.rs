@@ -112,10 +112,10 @@ impl Driver {
                 }
                 Step::Sender => {
                     let sender = self.session.transaction().expect("a sender is checked").reverse_path.to_string();
-                    let outcome = match sender.len() % 7 {
-                        4 => Err(SenderRefusal::TooOften),
+                    let outcome = match sender.len() % 8 {
                         5 => Err(SenderRefusal::NotYours),
                         6 => Err(SenderRefusal::NoRoom),
+                        7 => Err(SenderRefusal::TooOften),
                         _ => Ok(()),
                     };
                     self.session.sender_checked(outcome, out)
