@@ -1,8 +1,9 @@
 //! One look at a file in `new/`: is it a whole message, and what is its record?
 //!
 //! A rename into `new/` brings a whole message, and so does the close of a file that was written there against the
-//! rules. link(2) tells nothing but that there is a name. Then it is whole if it has another name, or if its inode was
-//! changed after its content, as link(2) does, or if nobody has written to it for a while.
+//! rules. link(2) tells nothing but that there is a name. Then it is whole if nobody has it open for writing; and where
+//! that cannot be known, if it has another name, or if its inode was changed after its content, as link(2) does, or if
+//! nobody has written to it for a while.
 
 use super::Watched;
 use crate::dot::encode::WireSize;
@@ -12,17 +13,18 @@ use crate::limits;
 use crate::maildir::name::{self, Name};
 use crate::maildir::reader::MessageReader;
 use crate::maildir::typed;
+use crate::sys;
 use crate::trace::{self, Origin, Via, Written};
 use rustix::fs::OFlags;
 use std::ffi::OsStr;
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A file to which nothing was written for this long is taken to be whole.
+/// A file to which nothing was written for this long is taken to be whole, where nobody knows better.
 pub const QUIET: Duration = Duration::from_millis(500);
 
 /// A larger size in a name is nobody's measurement.
@@ -108,6 +110,8 @@ fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result
     if !metadata.is_file() {
         return Ok(None);
     }
+    // Before it is read: who writes while it is read has not been finished before.
+    let whole = whole || is_whole(&file, &metadata);
     let typed = if is_own { typed::read(&file, &watched.user) } else { None };
     let mut reader = MessageReader::of(file);
     let mut head = vec![0; limits::HEADER_OCTETS];
@@ -119,9 +123,7 @@ fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result
         length += octets;
     }
     head.truncate(length);
-    let whole = whole
-        || is_whole(&metadata)
-        || path.file_name().is_some_and(|file_name| ours(&head, is_own, file_name).is_some());
+    let whole = whole || path.file_name().is_some_and(|file_name| ours(&head, is_own, file_name).is_some());
     let in_name = path.file_name().and_then(|file_name| Name::parse(file_name.as_bytes()).wire);
     let size = match in_name.filter(|octets| *octets <= LARGEST) {
         Some(octets) => octets,
@@ -134,8 +136,11 @@ fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result
     Ok(Some(Found { whole, head, typed, size, stored_at: changed.min(now) }))
 }
 
-/// Whether nobody is writing the file, as far as its times tell.
-fn is_whole(metadata: &Metadata) -> bool {
+/// Whether nobody is writing the file; as far as its times tell, where nothing else does.
+fn is_whole(file: &File, metadata: &Metadata) -> bool {
+    if let Some(written) = sys::has_writer(file) {
+        return !written;
+    }
     let times =
         |metadata: &Metadata| (metadata.ctime(), metadata.ctime_nsec()) > (metadata.mtime(), metadata.mtime_nsec());
     let quiet = metadata.modified().is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age >= QUIET));

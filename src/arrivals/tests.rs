@@ -105,18 +105,31 @@ fn links_and_files_written_in_place_are_recorded_when_they_are_whole() {
     let began = Instant::now();
     settled(&house, 2);
     assert!(began.elapsed() < Duration::from_secs(5));
+    // One way after the other: recorded in the order in which they came.
+    for number in 0..20 {
+        let (linked, renamed) = (format!("1{number:02}.l"), format!("1{number:02}.r"));
+        for name in [&linked, &renamed] {
+            fs::write(watched.maildir.join("tmp").join(name), format!("Subject: {name}\n\n")).unwrap();
+        }
+        fs::hard_link(watched.maildir.join("tmp").join(&linked), new.join(&linked)).unwrap();
+        fs::remove_file(watched.maildir.join("tmp").join(&linked)).unwrap();
+        fs::rename(watched.maildir.join("tmp").join(&renamed), new.join(&renamed)).unwrap();
+    }
+    let in_order: Vec<String> =
+        (0..20).flat_map(|number| ["l", "r"].map(|way| format!("1{number:02}.{way}"))).collect();
+    assert_eq!(subjects(&settled(&house, 42))[2..], in_order);
     // In place, slower than the quiet time, header first.
     let mut slow = fs::File::create(new.join("3")).unwrap();
     std::thread::sleep(QUIET + Duration::from_millis(200));
     slow.write_all(b"Subject: slow\n\n").unwrap();
     for _ in 0..3 {
-        std::thread::sleep(QUIET / 3);
+        std::thread::sleep(QUIET * 5 / 4);
         slow.write_all(b"line\n").unwrap();
-        assert_eq!(house.records().len(), 2);
+        assert_eq!(house.records().len(), 42);
     }
     drop(slow);
-    let records = settled(&house, 3);
-    assert_eq!((subjects(&records)[2], records[2].size), ("slow", 17 + 18));
+    let records = settled(&house, 43);
+    assert_eq!((subjects(&records)[42], records[42].size), ("slow", 17 + 18));
     arrivals.stop();
 }
 

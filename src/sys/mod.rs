@@ -1,4 +1,4 @@
-//! The operating system where std and rustix have no safe call: signals, privileges, inherited sockets, C heap.
+//! The operating system where std and rustix have no safe call: signals, privileges, inherited sockets, leases, C heap.
 //!
 //! The only room with `unsafe` in it. Everything here is small, says why it is sound, and offers a safe face.
 #![allow(unsafe_code)]
@@ -111,6 +111,31 @@ pub fn become_user(ids: Ids) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether anybody has a file open for writing that is open here for reading only. `None` where that cannot be known: the
+/// file is another user's, or its file system knows no leases.
+///
+/// A read lease (fcntl(2)) is given on a file only while nobody writes it. It is given back at once; who opens the file
+/// meanwhile waits for that long.
+pub fn has_writer(file: &impl AsRawFd) -> Option<bool> {
+    // From linux/fcntl.h; libc has them for some targets only.
+    const F_SETSIG: libc::c_int = 10;
+    const F_SETLEASE: libc::c_int = 1024;
+    let fd = file.as_raw_fd();
+    // SAFETY: plain numbers, and a descriptor that its owner keeps open during the calls.
+    unsafe {
+        // Who opens the file in that moment has a signal sent to us: not SIGIO, which would end the process, but one that
+        // nobody notices.
+        if libc::fcntl(fd, F_SETSIG, libc::SIGURG) != 0 {
+            return None;
+        }
+        if libc::fcntl(fd, F_SETLEASE, libc::F_RDLCK) == 0 {
+            libc::fcntl(fd, F_SETLEASE, libc::F_UNLCK);
+            return Some(false);
+        }
+    }
+    (io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)).then_some(true)
+}
+
 /// The sockets that systemd handed over (sd_listen_fds(3)), each with its name, `""` where it has none.
 ///
 /// Call it once, before any thread starts: it takes the descriptors over.
@@ -192,6 +217,26 @@ mod tests {
             before
         });
         assert_eq!(thread.unwrap().join().unwrap(), [7; 300]);
+    }
+
+    #[test]
+    fn a_writer_is_found_out_and_does_not_notice() {
+        use std::fs::File;
+        let path = std::env::temp_dir().join(format!("mailbell-writer-{}", std::process::id()));
+        let writer = File::create(&path).unwrap();
+        let reader = File::open(&path).unwrap();
+        assert_eq!(has_writer(&reader), Some(true));
+        drop(writer);
+        assert_eq!(has_writer(&reader), Some(false));
+        // Whoever opens it in the moment of the lease gets it, and nobody is killed.
+        std::thread::scope(|scope| {
+            let opener =
+                scope.spawn(|| (0..2_000).for_each(|_| drop(File::options().write(true).open(&path).unwrap())));
+            while !opener.is_finished() {
+                assert!(has_writer(&reader).is_some());
+            }
+        });
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
