@@ -289,11 +289,9 @@ fn started_as_root_it_stores_as_the_user_of_the_server() {
     let scratch = Scratch::prepared("as-user", &format!("user = \"nobody\"\n{BASIC}"));
     let nobody = Command::new("id").args(["-u", "nobody"]).output().unwrap();
     let nobody: u32 = String::from_utf8(nobody.stdout).unwrap().trim().parse().unwrap();
-    for folder in ["state", "mail"] {
-        fs::create_dir(scratch.path(folder)).unwrap();
-        std::os::unix::fs::chown(scratch.path(folder), Some(nobody), None).unwrap();
-    }
+    // No server was ever started: what it would have made is made, and is nobody's, in a folder that is root's.
     code(&deliver(&scratch, &["alice"], "Subject: x\n\n"), 0);
+    assert_eq!(["state", "mail"].map(|folder| fs::metadata(scratch.path(folder)).unwrap().uid()), [nobody; 2]);
     let file = &new(&scratch, "alice")[0];
     let metadata = fs::metadata(file).unwrap();
     assert_eq!((metadata.uid(), metadata.permissions().mode() & 0o777), (nobody, 0o640));
@@ -385,5 +383,14 @@ fn who_may_not_write_the_mail_hands_it_to_the_server() {
     assert!(told.contains("550"), "{told}");
     code(&as_nobody(&server.scratch, &[], "x\n"), 64);
     code(&as_nobody(&server.scratch, &["a>\r\nRCPT TO:<bob"], "x\n"), 64);
+    server.stop();
+
+    // Where a proxy stands on this machine, and with an address that needs SMTPUTF8.
+    let configuration = configuration + "[proxy]\ntrusted = [\"127.0.0.0/8\"]\n";
+    let scratch = Scratch::prepared("hand-over-proxy", &configuration);
+    fs::copy(binary(), scratch.path("sendmail")).unwrap();
+    let server = Server::start_in(scratch, &[]);
+    code(&as_nobody(&server.scratch, &["-f", "\u{fc}@example.com", "alice"], "x\n"), 0);
+    assert_eq!(server.records()[0]["mail_from"], "\u{fc}@example.com");
     server.stop();
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{BASIC, PATIENCE, Scratch, Server, Talk, files, wait_for};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -359,80 +359,4 @@ fn usage_errors_are_64_and_help_is_0() {
     for words in [&["--version"][..], &["user", "add", "--version"], &["sendmail", "--version"]] {
         assert!(String::from_utf8_lossy(&run(words).stdout).starts_with("mailbell 0."), "{words:?}");
     }
-}
-
-#[test]
-fn a_proxy_that_is_trusted_tells_the_true_client() {
-    let server = Server::with("proxy", &format!("{BASIC}[proxy]\ntrusted = [\"127.0.0.0/8\"]\n"));
-    let mut talk = server.smtp();
-    talk.write(b"PROXY TCP4 192.0.2.9 192.0.2.1 4711 25\r\n");
-    talk.expect("220");
-    talk.say("EHLO x", "250");
-    talk.say("MAIL FROM:<>", "250");
-    talk.say("RCPT TO:<alice@example.org>", "250");
-    talk.say("DATA", "354");
-    talk.say("Subject: x\r\n\r\nx\r\n.", "250");
-    assert_eq!(server.records()[0]["client"], "192.0.2.9");
-    let mut liar = server.smtp();
-    liar.stream().write_all(b"EHLO x\r\n").unwrap();
-    assert!(liar.is_closed());
-    server.stop();
-}
-
-#[test]
-fn behind_a_proxy_the_limit_by_address_is_that_of_the_true_one() {
-    let sections = "[proxy]\ntrusted = [\"127.0.0.0/8\"]\n[limits]\nconnections_per_ip = 1\n";
-    let server = Server::with("proxy-limit", &format!("{BASIC}{sections}"));
-    let come = |header: &str, expected: &str| {
-        let mut talk = server.smtp();
-        talk.write(header.as_bytes());
-        talk.expect(expected);
-        talk
-    };
-    let client = "PROXY TCP4 192.0.2.9 192.0.2.1 4711 25\r\n";
-    let _first = come(client, "220");
-    come(client, "421");
-    // Without a client the proxy speaks for itself.
-    let _proxy = come("PROXY UNKNOWN\r\n", "220");
-    come("PROXY UNKNOWN\r\n", "421");
-    server.stop();
-}
-
-#[test]
-fn one_address_may_be_held_to_a_rate_and_others_do_not_notice() {
-    let sections = "[proxy]\ntrusted = [\"127.0.0.0/8\"]\n\
-        [limits]\nconnection_rate_per_ip = \"3/1h\"\nmessage_rate_per_ip = \"2/1h\"\n";
-    let server = Server::with("rates", &format!("{BASIC}{sections}"));
-    let come = |address: &str, expected: &str| {
-        let mut talk = server.smtp();
-        talk.write(format!("PROXY TCP4 {address} 192.0.2.1 4711 25\r\n").as_bytes());
-        talk.expect(expected);
-        talk
-    };
-    // Two messages may come, the third gets a reply that has its sender try again later; RSET gives nothing back.
-    let mut one = come("192.0.2.9", "220");
-    one.say("EHLO x", "250");
-    one.say("MAIL FROM:<>", "250");
-    one.say("RSET", "250");
-    one.say("MAIL FROM:<>", "250");
-    one.say("RCPT TO:<alice@example.org>", "250");
-    one.say("DATA", "354");
-    one.say("Subject: x\r\n\r\nx\r\n.", "250");
-    one.say("MAIL FROM:<>", "450 4.7.1");
-    // Three connections may come, on whatever port; the places that they had do not matter.
-    let mut two = come("192.0.2.9", "220");
-    two.say("EHLO x", "250");
-    two.say("MAIL FROM:<>", "450 4.7.1");
-    let mut three = server.pop3();
-    three.write(b"PROXY TCP4 192.0.2.9 192.0.2.1 4711 110\r\n");
-    three.expect("+OK");
-    drop((one, two, three));
-    come("192.0.2.9", "421 4.7.0");
-    let mut four = server.pop3();
-    four.write(b"PROXY TCP4 192.0.2.9 192.0.2.1 4711 110\r\n");
-    four.expect("-ERR [SYS/TEMP]");
-    let mut other = come("192.0.2.10", "220");
-    other.say("EHLO x", "250");
-    other.say("MAIL FROM:<>", "250");
-    server.stop();
 }

@@ -34,7 +34,7 @@ pub fn hand_over(
     let mut server = Server::connect(config)?;
     let is_ascii = sender.is_ascii() && recipients.iter().all(|recipient| recipient.is_ascii());
     let utf8 = if is_ascii { "" } else { " SMTPUTF8" };
-    server.expect(exit::TEMPORARY)?;
+    server.answer(exit::TEMPORARY)?;
     server.say(&format!("EHLO {}", config.hostname), exit::TEMPORARY)?;
     let eight_bit = if message.is_ascii() { "" } else { " BODY=8BITMIME" };
     server.say(&format!("MAIL FROM:<{sender}>{eight_bit}{utf8}"), exit::NO_PERMISSION)?;
@@ -49,7 +49,7 @@ pub fn hand_over(
     encoder.encode(&message, &mut lines);
     encoder.finish(&mut lines);
     server.send(&lines)?;
-    server.expect(exit::DATA)?;
+    server.answer(exit::DATA)?;
     // It is stored, whatever becomes of the rest.
     let _ = server.say("QUIT", exit::TEMPORARY);
     Ok(ExitCode::SUCCESS)
@@ -81,7 +81,7 @@ impl Server {
             return Err(Failed::new(exit::USAGE, "an address with a control character"));
         }
         self.send(format!("{line}\r\n").as_bytes())?;
-        self.expect(refused)
+        self.answer(refused)
     }
 
     fn send(&mut self, octets: &[u8]) -> Result<(), Failed> {
@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// Reads a reply. One that begins with 5 is an error with the exit code `refused`, one with 4 a temporary one.
-    fn expect(&mut self, refused: u8) -> Result<(), Failed> {
+    fn answer(&mut self, refused: u8) -> Result<(), Failed> {
         loop {
             let mut line = Vec::new();
             self.0.by_ref().take(REPLY_LINE).read_until(b'\n', &mut line).map_err(lost)?;
