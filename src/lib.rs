@@ -9,7 +9,7 @@
 //! floor 3   cli  server                                 what a person types; what the event loop does
 //! floor 2   handshake  smtpd  pop3d  monitor  trust  service  delivery  arrivals  admission  sessions  listener  pool  conn  tls    sockets and threads
 //! floor 1   maildir  journal  notify  accounts  config  sandbox  sys      files and the operating system
-//! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  base64  proxy  date  counters  maillog  limits  nearest  script    pure: no I/O, no clock
+//! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  base64  by_address  proxy  date  counters  maillog  limits  nearest  script    pure: no I/O, no clock
 //! ```
 //!
 //! A message flows one way: accept -> `conn` -> `smtp::Session` -> `dot` -> `maildir` (fsync) -> `journal` -> 250, and
@@ -19,6 +19,7 @@
 // base64; all -> limits; the dialogues' tests -> script.
 pub mod address;
 pub mod base64;
+pub mod by_address;
 pub mod counters;
 pub mod date;
 pub mod dot;

@@ -1,7 +1,8 @@
 //! The brute-force delay, as Dovecot's `auth-penalty` has it: who fails waits before his next try is looked at.
 
+use crate::by_address;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,6 @@ const DELAYS: [u64; 5] = [0, 2, 4, 8, 15];
 /// After so long without a failure all is forgotten: one round of the delays, as in Dovecot. Longer than the longest of
 /// them, or a patient guesser would never meet it.
 const QUIET: Duration = Duration::from_secs(2 + 4 + 8 + 15);
-
-/// Most networks that are remembered, at some 50 octets each; a flood from more pushes the quietest out.
-const MOST: usize = 10_000;
 
 /// The brute-force delay by network (/32, IPv6 /48): 0, 2, 4, 8, 15 seconds, forgotten after quiet. Loopback too.
 ///
@@ -61,15 +59,7 @@ impl Penalties {
     fn failed_at(&self, address: Option<IpAddr>, now: Instant) {
         let Some(address) = address.map(network) else { return };
         let mut all = self.lock();
-        if all.len() >= MOST && !all.contains_key(&address) {
-            all.retain(|_, failures| !failures.is_old(now));
-            if all.len() >= MOST
-                && let Some(quietest) =
-                    all.iter().min_by_key(|(_, failures)| failures.last).map(|(network, _)| *network)
-            {
-                all.remove(&quietest);
-            }
-        }
+        by_address::make_room(&mut all, address, |failures| failures.is_old(now), |failures| failures.last);
         let failures = all.entry(address).or_insert(Failures { count: 0, last: now });
         let before = if failures.is_old(now) { 0 } else { failures.count };
         *failures = Failures { count: (before + 1).min(DELAYS.len() - 1), last: now };
@@ -88,15 +78,13 @@ impl Failures {
 
 /// An IPv4 address, or the /48 that one IPv6 site may be given.
 fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & (u128::MAX << 80))),
-        v4 => v4,
-    }
+    by_address::site(address, 48)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::by_address::MOST;
 
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())

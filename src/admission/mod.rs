@@ -5,10 +5,11 @@
 
 mod rate;
 
+use crate::by_address;
 use crate::config::Limits;
 use rate::Buckets;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,7 @@ impl Admission {
         if counts.all >= self.most {
             return Err(Refusal::Full);
         }
-        let address = address.map(group);
+        let address = address.map(site);
         self.enter(&mut counts, address)?;
         counts.all += 1;
         Ok(Ticket { admission: self.clone(), address })
@@ -92,7 +93,7 @@ impl Admission {
 
     /// Whether this address may send one more message now (`limits.message_rate_per_ip`).
     pub fn may_send(&self, address: Option<IpAddr>) -> bool {
-        may(&self.messages, address.map(group))
+        may(&self.messages, address.map(site))
     }
 
     /// Connections open now.
@@ -152,7 +153,7 @@ impl Ticket {
     pub fn move_to(&mut self, address: IpAddr) -> Result<(), Refusal> {
         let mut counts = self.admission.lock();
         Admission::leave(&mut counts, self.address.take());
-        let address = Some(group(address));
+        let address = Some(site(address));
         self.admission.enter(&mut counts, address)?;
         self.address = address;
         Ok(())
@@ -173,11 +174,8 @@ fn may(buckets: &Option<Arc<Buckets>>, address: Option<IpAddr>) -> bool {
 }
 
 /// The unit that is counted: an IPv4 address, or the /64 that one IPv6 site is given at least (RFC 6177).
-fn group(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
-        v4 => v4,
-    }
+fn site(address: IpAddr) -> IpAddr {
+    by_address::site(address, 64)
 }
 
 #[cfg(test)]

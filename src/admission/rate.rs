@@ -1,13 +1,11 @@
 //! How often one address may do something: a bucket that holds so many, and fills again in its period.
 
+use crate::by_address;
 use crate::config::Rate;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
-
-/// Most addresses that are remembered, at some 50 octets each; a flood from more pushes the most modest out.
-const MOST: usize = 10_000;
 
 /// The buckets of all addresses that were seen lately. Only one moment is kept of each: the one at which its bucket will
 /// be full again (the generic cell rate algorithm of ITU-T I.371).
@@ -26,14 +24,7 @@ impl Buckets {
     /// Takes one out of the bucket of `address`; false when it is empty.
     pub(super) fn take(&self, address: IpAddr, now: Instant) -> bool {
         let mut all = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MOST && !all.contains_key(&address) {
-            all.retain(|_, full_at| *full_at > now);
-            if all.len() >= MOST
-                && let Some(modest) = all.iter().min_by_key(|(_, full_at)| **full_at).map(|(address, _)| *address)
-            {
-                all.remove(&modest);
-            }
-        }
+        by_address::make_room(&mut all, address, |full_at| *full_at <= now, |full_at| *full_at);
         let full_at = all.entry(address).or_insert(now);
         let part = self.rate.period / self.rate.count;
         let one_less = (*full_at).max(now) + part;
@@ -49,6 +40,7 @@ impl Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::by_address::MOST;
     use std::time::Duration;
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,35 @@
+//! What is remembered by address: which addresses count as one, and room for so many of them and no more.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Instant;
+
+/// Most addresses that are remembered for one purpose, at some 50 octets each.
+pub const MOST: usize = 10_000;
+
+/// The address that stands for all of one site: an IPv4 address itself, of IPv6 the first `prefix` bits (1 to 128).
+pub fn site(address: IpAddr, prefix: u32) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & (u128::MAX << (128 - prefix)))),
+        v4 => v4,
+    }
+}
+
+/// Makes room for `address` where there are [`MOST`]: everything goes that `is_over`, and if that is nothing, a flood of
+/// addresses pushes out the one whose moment is the earliest.
+pub fn make_room<T>(
+    all: &mut HashMap<IpAddr, T>,
+    address: IpAddr,
+    is_over: impl Fn(&T) -> bool,
+    moment: impl Fn(&T) -> Instant,
+) {
+    if all.len() < MOST || all.contains_key(&address) {
+        return;
+    }
+    all.retain(|_, remembered| !is_over(remembered));
+    if all.len() >= MOST
+        && let Some(earliest) = all.iter().min_by_key(|(_, remembered)| moment(remembered)).map(|(address, _)| *address)
+    {
+        all.remove(&earliest);
+    }
+}
