@@ -19,6 +19,7 @@ mod cursor;
 mod duplicates;
 mod follow;
 mod lock;
+mod parse;
 pub mod record;
 mod seen;
 #[cfg(test)]

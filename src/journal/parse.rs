@@ -1,0 +1,96 @@
+//! A record's JSON, read straight into the record: a subscriber that follows the journal does this for every message.
+
+use super::record::{FIELDS, Record};
+use crate::date;
+use crate::header::Summary;
+use crate::trace::{Origin, Via};
+use serde_core::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use std::fmt;
+
+/// The fields that no record is without.
+const NEEDED: [&str; 8] = ["seq", "timestamp", "user", "id", "path", "size", "via", "key"];
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Record, D::Error> {
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Record;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a record")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record, A::Error> {
+        let mut record = Record {
+            seq: 0,
+            timestamp: 0,
+            user: String::new(),
+            id: String::new(),
+            path: String::new(),
+            size: 0,
+            origin: Origin::unknown(Via::Smtp),
+            rcpt_to: None,
+            summary: Summary::default(),
+            duplicate_of: None,
+        };
+        let mut missing = NEEDED.to_vec();
+        while let Some(Name(name)) = map.next_key()? {
+            let name = name.unwrap_or_default();
+            read(&mut record, name, &mut map).map_err(|error| Error::custom(format_args!("field {name}: {error}")))?;
+            missing.retain(|needed| *needed != name);
+        }
+        missing.first().map_or(Ok(record), |name| Err(Error::missing_field(name)))
+    }
+}
+
+/// Reads the value of a field. Unknown ones are passed over: a later version may have more.
+fn read<'de, A: MapAccess<'de>>(record: &mut Record, name: &str, map: &mut A) -> Result<(), A::Error> {
+    match name {
+        "seq" => record.seq = map.next_value()?,
+        "timestamp" => {
+            let text: String = map.next_value()?;
+            record.timestamp = date::parse_rfc3339(&text).ok_or_else(|| Error::custom("no time"))?;
+        }
+        "user" => record.user = map.next_value()?,
+        "id" => record.id = map.next_value()?,
+        "path" => record.path = map.next_value()?,
+        "size" => record.size = map.next_value()?,
+        "via" => {
+            let text: String = map.next_value()?;
+            record.origin.via = Via::of_name(&text).ok_or_else(|| Error::custom("no such way"))?;
+        }
+        "key" => record.summary.key = map.next_value()?,
+        "duplicate_of" => record.duplicate_of = map.next_value()?,
+        _ => match record.optional_mut(name) {
+            Some(slot) => *slot = map.next_value()?,
+            None => drop(map.next_value::<IgnoredAny>()?),
+        },
+    }
+    Ok(())
+}
+
+/// One of [`FIELDS`], or a name that is none.
+struct Name(Option<&'static str>);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+        struct Find;
+        impl Visitor<'_> for Find {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a field's name")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Name, E> {
+                Ok(Name(FIELDS.into_iter().find(|name| *name == text)))
+            }
+        }
+        deserializer.deserialize_str(Find)
+    }
+}
