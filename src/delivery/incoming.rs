@@ -123,8 +123,22 @@ impl<'a> Incoming<'a> {
         let maildirs: Vec<PathBuf> = recipients.iter().map(|to| self.delivery.maildir(&to.user)).collect();
         let staged = draft.stage(&id.text, &maildirs)?;
         let recorder = self.delivery.recorder();
-        // Before the rename, so that who watches the folder finds that it is known.
+        // Before the rename, so that who watches the folder finds that it is known. The records are made here, too: who
+        // waits for the message has to wait for nothing but the disk.
         recorder.inspect(|recorder| recorder.announce(&recipients, &id.text));
+        let record = |(to, maildir): (&&Recipient, &PathBuf)| Record {
+            seq: 0,
+            timestamp: 0,
+            user: to.user.clone(),
+            id: id.text.clone(),
+            path: maildir.join("new").join(&file_name).to_string_lossy().into_owned(),
+            size,
+            origin: self.envelope.origin.clone(),
+            rcpt_to: Some(to.typed.clone()),
+            summary: summary.clone(),
+            duplicate_of: None,
+        };
+        let mut records: Vec<Record> = recipients.iter().zip(&maildirs).map(record).collect();
         if let Err(error) = staged.publish(&file_name) {
             recorder.inspect(|recorder| recorder.withdraw(&recipients, &id.text));
             return Err(error.into());
@@ -132,20 +146,9 @@ impl<'a> Incoming<'a> {
         claims.into_iter().for_each(Claim::keep);
         failpoint::reach("before-journal");
         if let Some(recorder) = recorder {
-            let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
-            let record = |(to, maildir): (&&Recipient, &PathBuf)| Record {
-                seq: 0,
-                timestamp,
-                user: to.user.clone(),
-                id: id.text.clone(),
-                path: maildir.join("new").join(&file_name).to_string_lossy().into_owned(),
-                size,
-                origin: self.envelope.origin.clone(),
-                rcpt_to: Some(to.typed.clone()),
-                summary: summary.clone(),
-                duplicate_of: None,
-            };
-            recorder.record(recipients.iter().zip(&maildirs).map(record).collect());
+            let stored = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+            records.iter_mut().for_each(|record| record.timestamp = stored);
+            recorder.record(records);
         }
         failpoint::reach("after-journal");
         Ok(Stored { id: id.text, size, over_quota })
