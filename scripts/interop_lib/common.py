@@ -75,10 +75,11 @@ path = "notify"
 format = "json"
 """ + more)
 
-    def start(self):
+    def start(self, *before):
+        """`before` is put in front of the command."""
         log = open(self.scratch / "log", "ab")
         begin = log.tell()
-        self.process = subprocess.Popen([BINARY, "serve", "-c", self.scratch / "mailbell.toml"], stderr=log)
+        self.process = subprocess.Popen([*before, BINARY, "serve", "-c", self.scratch / "mailbell.toml"], stderr=log)
         for _ in range(PATIENCE * 100):
             text = (self.scratch / "log").read_bytes()[begin:].decode()
             ready = [line for line in text.splitlines() if line.startswith("mailbell: ready ")]

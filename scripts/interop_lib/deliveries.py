@@ -106,6 +106,30 @@ def moved(server, folder):
     server.new_records(before, 0)
 
 
+def mounted(server, folder):
+    """A disk that is mounted over the Maildir while mailbell runs, in a mount namespace of its own."""
+    server.stop()
+    server.start("unshare", "--mount", "--propagation", "private")
+    try:
+        before = len(server.records())
+        disk = folder.parent / "disk"
+        for part in ("tmp", "new", "cur"):
+            (disk / part).mkdir(parents=True)
+        hand(disk, b"was-on-the-disk")
+        inside = ("nsenter", "--mount", f"--target={server.process.pid}")
+        run([*inside, "mount", "--bind", disk, folder])
+        server.new_records(before, 1)
+        hand(disk, b"came-to-the-disk")
+        found = [record["subject"] for record in server.new_records(before, 2)]
+        run([*inside, "umount", folder])
+        hand(folder, b"below-again")
+        found += [record["subject"] for record in server.new_records(before + 2, 1)]
+    finally:
+        server.stop()
+        server.start()
+    return None if found == ["was-on-the-disk", "came-to-the-disk", "below-again"] else f"{found}"
+
+
 def run_all(scratch):
     folder = scratch / "watched" / "Maildir"
     for part in ("tmp", "new", "cur"):
@@ -128,6 +152,7 @@ def run_all(scratch):
             check(f"{deliver.__name__} delivers into a watched Maildir", lambda: up(server, folder, deliver, b"up-" + name))
             check(f"{deliver.__name__} delivers while mailbell is down", lambda: down(server, folder, deliver, b"down-" + name))
             check(f"{deliver.__name__} delivers while mailbell restarts", lambda: restarting(server, folder, deliver))
+        check("a disk is mounted over a watched Maildir", lambda: mounted(server, folder))
         check("a move to cur/ is no new message", lambda: moved(server, folder))
     finally:
         if postfix:

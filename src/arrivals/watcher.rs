@@ -9,7 +9,7 @@ use crate::maildir::name::{self, Arrival, Name};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -20,6 +20,9 @@ const SLOW: Duration = Duration::from_secs(5);
 
 /// How long at most between two looks at a file that is never finished.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// So long after a change of what is mounted the Maildirs are looked at: at a start of the system, many come together.
+const MOUNTED: Duration = Duration::from_millis(200);
 
 /// Records that are appended at once.
 const BATCH: usize = 64;
@@ -37,6 +40,18 @@ pub struct Watcher {
     unsure: Vec<Unsure>,
     /// When the Maildirs without a watch are looked at.
     slow_at: Option<Instant>,
+    /// Tells poll(2) when something is mounted (proc_pid_mountinfo(5)), perhaps over a folder that is watched; no watch
+    /// tells that.
+    mounts: Option<File>,
+    /// When all are watched anew because of that.
+    mounted_at: Option<Instant>,
+}
+
+/// Why the thread goes on.
+#[derive(Default)]
+struct Woken {
+    ordered: bool,
+    mounted: bool,
 }
 
 struct Target {
@@ -80,6 +95,8 @@ impl Watcher {
             next_key: 0,
             unsure: Vec::new(),
             slow_at: None,
+            mounts: File::open("/proc/thread-self/mountinfo").ok(),
+            mounted_at: None,
         }
     }
 
@@ -125,8 +142,11 @@ impl Watcher {
     /// Goes on until it is told to stop.
     pub fn run(mut self, orders: &Orders) {
         loop {
-            let ordered = self.wait(orders);
-            for order in if ordered { orders.take() } else { Vec::new() } {
+            let woken = self.wait(orders);
+            if woken.mounted {
+                self.mounted_at.get_or_insert(Instant::now() + MOUNTED);
+            }
+            for order in if woken.ordered { orders.take() } else { Vec::new() } {
                 match order {
                     Order::Watch(watched) => self.watch(watched),
                     Order::Scan => self.scan_all(),
@@ -140,30 +160,31 @@ impl Watcher {
             let now = Instant::now();
             self.look_again(now);
             self.look_at_slow(now);
+            self.look_at_mounts(now);
         }
     }
 
-    /// Sleeps until there are orders or events, or something is due. True: there are orders.
-    fn wait(&self, orders: &Orders) -> bool {
-        let due = self.unsure.iter().map(|unsure| unsure.due).chain(self.slow_at).min();
+    /// Sleeps until there are orders or events, or something is due.
+    fn wait(&self, orders: &Orders) -> Woken {
+        let due = self.unsure.iter().map(|unsure| unsure.due).chain(self.slow_at).chain(self.mounted_at).min();
         let timeout = due.map(|due| {
             let time = due.saturating_duration_since(Instant::now());
             // Rounded up, so that it is due when the sleep is over.
             Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) }
         });
         let mut fds = vec![PollFd::new(&orders.bell, PollFlags::IN)];
+        fds.extend(self.mounts.iter().map(|mounts| PollFd::new(mounts, PollFlags::PRI)));
         let events = self.watches.as_ref().map(|watches| watches.fd());
-        if let Some(events) = &events {
-            fds.push(PollFd::new(events, PollFlags::IN));
-        }
+        fds.extend(events.iter().map(|events| PollFd::new(events, PollFlags::IN)));
         if let Err(error) = poll(&mut fds, timeout.as_ref())
             && error != rustix::io::Errno::INTR
         {
             log::error!("arrivals: poll: {error}");
             std::thread::sleep(SLOW);
-            return true;
+            return Woken { ordered: true, mounted: false };
         }
-        !fds[0].revents().is_empty()
+        let happened = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        Woken { ordered: happened(0), mounted: self.mounts.is_some() && happened(1) }
     }
 
     /// Watches a Maildir, anew if it was watched.
@@ -241,6 +262,17 @@ impl Watcher {
         let slow: Vec<Key> = self.targets.iter().filter(|(_, target)| target.is_slow).map(|(key, _)| *key).collect();
         slow.iter().for_each(|key| self.attach(*key));
         self.scan(&slow);
+    }
+
+    /// Watches all of them anew, if something was mounted a while ago: it may lie over what was watched.
+    fn look_at_mounts(&mut self, now: Instant) {
+        if self.mounted_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.mounted_at = None;
+        let all: Vec<Key> = self.targets.keys().copied().collect();
+        all.iter().for_each(|key| self.attach(*key));
+        self.scan(&all);
     }
 
     fn scan_all(&mut self) {
