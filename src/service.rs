@@ -2,7 +2,7 @@
 
 use crate::accounts::{Accounts, Penalties, Verifier};
 use crate::admission::Admission;
-use crate::config::Config;
+use crate::config::{Config, Users};
 use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::journal::Journal;
@@ -17,6 +17,8 @@ use std::time::Instant;
 /// What a reload replaces as a whole. A session keeps the one that it began with for a transaction's time.
 #[derive(Debug)]
 pub struct Live {
+    /// Where the accounts are read from.
+    pub users: Users,
     /// Users and aliases.
     pub accounts: Accounts,
     /// Certificate and key.

@@ -1,5 +1,5 @@
 """Other programs deliver into a Maildir that mailbell watches: each mail is one event, whatever mailbell does meanwhile."""
-import pwd, shutil
+import pwd, shutil, smtplib
 
 from interop_lib.common import *
 from interop_lib.servers import Postfix
@@ -106,28 +106,57 @@ def moved(server, folder):
     server.new_records(before, 0)
 
 
+def inside(server, *command):
+    """Runs a command in the mount namespace of a server that was started with `ALONE`."""
+    run(["nsenter", "--mount", f"--target={server.process.pid}", *command])
+
+
+ALONE = ("unshare", "--mount", "--propagation", "private")
+
+
 def mounted(server, folder):
     """A disk that is mounted over the Maildir while mailbell runs, in a mount namespace of its own."""
     server.stop()
-    server.start("unshare", "--mount", "--propagation", "private")
+    server.start(*ALONE)
     try:
         before = len(server.records())
         disk = folder.parent / "disk"
         for part in ("tmp", "new", "cur"):
             (disk / part).mkdir(parents=True)
         hand(disk, b"was-on-the-disk")
-        inside = ("nsenter", "--mount", f"--target={server.process.pid}")
-        run([*inside, "mount", "--bind", disk, folder])
+        inside(server, "mount", "--bind", disk, folder)
         server.new_records(before, 1)
         hand(disk, b"came-to-the-disk")
         found = [record["subject"] for record in server.new_records(before, 2)]
-        run([*inside, "umount", folder])
+        inside(server, "umount", folder)
         hand(folder, b"below-again")
         found += [record["subject"] for record in server.new_records(before + 2, 1)]
     finally:
         server.stop()
         server.start()
     return None if found == ["was-on-the-disk", "came-to-the-disk", "below-again"] else f"{found}"
+
+
+def mounted_root(server):
+    """The same where mailbell's own mail is: what comes in now goes to the disk."""
+    server.stop()
+    server.start(*ALONE)
+    try:
+        before = len(server.records())
+        disk = server.scratch / "mail-disk"
+        disk.mkdir()
+        with smtplib.SMTP("127.0.0.1", server.ports["smtp"]) as client:
+            client.sendmail("alice@example.com", ["bob@example.org"], MAIL % (b"below", b"below"))
+        inside(server, "mount", "--bind", disk, server.scratch / "mail")
+        # Whoever is connected already keeps to what was there; who comes now does not.
+        with smtplib.SMTP("127.0.0.1", server.ports["smtp"]) as client:
+            client.sendmail("alice@example.com", ["bob@example.org"], MAIL % (b"above", b"above"))
+        server.new_records(before, 2)
+        count = len(list((disk / "bob/new").iterdir()))
+    finally:
+        server.stop()
+        server.start()
+    return None if count == 1 else f"{count} messages on the disk"
 
 
 def run_all(scratch):
@@ -153,6 +182,7 @@ def run_all(scratch):
             check(f"{deliver.__name__} delivers while mailbell is down", lambda: down(server, folder, deliver, b"down-" + name))
             check(f"{deliver.__name__} delivers while mailbell restarts", lambda: restarting(server, folder, deliver))
         check("a disk is mounted over a watched Maildir", lambda: mounted(server, folder))
+        check("a disk is mounted where mailbell's mail is", lambda: mounted_root(server))
         check("a move to cur/ is no new message", lambda: moved(server, folder))
     finally:
         if postfix:

@@ -78,6 +78,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
 const SIGNALS: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
+const MOUNTS: Token = Token(usize::MAX - 2);
 
 /// Runs until a signal ends it.
 ///
@@ -92,10 +93,16 @@ pub fn run(config: Config) -> Result<(), StartError> {
     poll.registry()
         .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
         .map_err(|error| StartError::io("epoll", &error))?;
+    let mounts = File::open("/proc/self/mountinfo").ok();
+    if let Some(mounts) = &mounts {
+        let priority = poll.registry().register(&mut SourceFd(&mounts.as_raw_fd()), MOUNTS, Interest::PRIORITY);
+        priority.map_err(|error| StartError::io("epoll", &error))?;
+    }
     let started = start::prepare(config, waker)?;
     Loop {
         poll,
         signals: File::from(signals),
+        _mounts: mounts,
         service: started.service,
         doors: started.doors,
         arrivals: started.arrivals,
@@ -112,6 +119,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
 struct Loop {
     poll: Poll,
     signals: File,
+    /// Tells when something is mounted (proc_pid_mountinfo(5)).
+    _mounts: Option<File>,
     service: Arc<Service>,
     doors: Doors,
     arrivals: crate::arrivals::Arrivals,
@@ -147,6 +156,7 @@ impl Loop {
                 match event.token() {
                     SIGNALS => self.on_signals(),
                     WAKER => self.sync_at = self.sync_at.or(Some(Instant::now() + SYNC_AFTER)),
+                    MOUNTS => self.on_mount(),
                     Token(door) => self.doors.stir(door),
                 }
             }
@@ -206,6 +216,11 @@ impl Loop {
                 }
             }
         }
+    }
+
+    /// A disk may have come to be where the mail is: threads that entered their sandbox before do not reach it.
+    fn on_mount(&mut self) {
+        self.doors.replace_pool(start::pool(&self.service.config, &self.service.live().users));
     }
 
     fn begin_stop(&mut self) {
