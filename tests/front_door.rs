@@ -328,3 +328,30 @@ mod tls {
         server.stop();
     }
 }
+
+#[test]
+fn a_maildir_that_cannot_be_written_holds_up_nobody_else_s_mail() {
+    let server = Server::with("ailing", &format!("{BASIC}[lmtp]\nlisten = [\"127.0.0.1:0\"]\n"));
+    let bob = server.path("mail/bob");
+    let _ = std::fs::remove_dir_all(&bob);
+    std::fs::write(&bob, "a file where a folder should be").unwrap();
+    // Nobody knows before the first try.
+    for (door, hello, bobs, outcome) in [
+        ("smtp", "EHLO", "250", "451 4.3.0"),
+        ("smtp", "EHLO", "450 4.2.0", "250"),
+        ("lmtp", "LHLO", "450 4.2.0", "250"),
+    ] {
+        let mut talk = Talk::to(server.address(door));
+        talk.expect("220");
+        talk.say(&format!("{hello} client.example"), "250");
+        talk.say("MAIL FROM:<>", "250");
+        talk.say("RCPT TO:<alice@example.org>", "250");
+        talk.say("RCPT TO:<bob@example.org>", bobs);
+        talk.say("DATA", "354");
+        talk.say("x\r\n.", outcome);
+    }
+    std::fs::remove_file(&bob).unwrap();
+    server.send("bob@example.org", "Subject: well again\n");
+    assert_eq!((server.new_files("alice").len(), server.new_files("bob").len()), (2, 1));
+    server.stop();
+}

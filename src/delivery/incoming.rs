@@ -105,7 +105,15 @@ impl<'a> Incoming<'a> {
     ///
     /// Nothing is stored then.
     pub fn commit(mut self) -> Result<Stored, Failure> {
-        if let Some(failure) = self.failure {
+        let outcome = self.store();
+        if matches!(outcome, Err(Failure::System(_))) {
+            self.delivery.examine(self.envelope.recipients.iter().map(|to| to.user.as_str()));
+        }
+        outcome
+    }
+
+    fn store(&mut self) -> Result<Stored, Failure> {
+        if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
         self.head.finish();

@@ -3,6 +3,7 @@
 //! Nothing is locked while the disk works: many messages are made last at once. What comes after that, the record, is
 //! a matter of memory and one write(2) without fsync; see `journal` for why that is enough.
 
+mod ailing;
 mod head;
 mod housekeeping;
 mod incoming;
@@ -19,6 +20,7 @@ use crate::maildir::quota::Quota;
 use crate::maildir::store::Modes;
 use crate::maildir::unique::Ids;
 use crate::trace::{Facts, Origin, Via};
+use ailing::Ailing;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -113,6 +115,7 @@ pub struct Delivery {
     journal_keep: Duration,
     /// Each with its user.
     maildirs: Mutex<Vec<(String, PathBuf)>>,
+    ailing: Ailing,
     scan: OnceLock<Stir>,
 }
 
@@ -131,6 +134,7 @@ impl Delivery {
             recorder: OnceLock::new(),
             journal_keep: config.journal_keep,
             maildirs: Mutex::default(),
+            ailing: Ailing::default(),
             scan: OnceLock::new(),
         };
         journal.into_iter().for_each(|(journal, known)| delivery.record_in(journal, known));

@@ -8,6 +8,7 @@
 //! | `new/NAME` for all | killed before the journal | the next start records it |
 
 use super::{failpoint, typed};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -43,6 +44,17 @@ pub fn make_maildir(maildir: &Path, modes: &Modes) -> io::Result<()> {
         make_folder(&maildir.join(name), modes)?;
     }
     Ok(())
+}
+
+/// Whether messages can be put into a Maildir, as far as can be told without one.
+///
+/// # Errors
+///
+/// Why not.
+pub fn probe(maildir: &Path, id: &str, modes: &Modes) -> io::Result<()> {
+    drop(Draft::create(maildir, id, modes)?);
+    let new = maildir.join("new");
+    accessat(CWD, &new, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(|error| at(&new)(error.into()))
 }
 
 /// Makes a folder and those above it.

@@ -104,6 +104,7 @@ impl<M> Session<M> {
             }
             Err(RecipientRefusal::NotOurDomain) => reply::NO_RELAY,
             Err(RecipientRefusal::NoSuchUser) => reply::NO_SUCH_USER,
+            Err(RecipientRefusal::Unavailable) => reply::MAILBOX_UNAVAILABLE,
             Err(RecipientRefusal::OverQuota) => reply::MAILBOX_FULL,
         };
         self.enter(State::Transaction(transaction));

@@ -44,6 +44,7 @@ pub(super) const MAIL_FIRST: &str = "503 5.5.1 Say MAIL first";
 pub(super) const CHUNKS_BEGUN: &str = "503 5.5.1 Only BDAT, RSET and QUIT may follow BDAT";
 pub(super) const NO_SUCH_USER: &str = "550 5.1.1 No such user here";
 pub(super) const NO_RELAY: &str = "550 5.7.1 This server takes mail for its own domains only and relays nothing";
+pub(super) const MAILBOX_UNAVAILABLE: &str = "450 4.2.0 The mailbox cannot be written now, try again later";
 pub(super) const MAILBOX_FULL: &str = "552 5.2.2 The mailbox is full";
 pub(super) const TOO_MANY_RECIPIENTS: &str = "452 4.5.3 Too many recipients, send the rest in another transaction";
 

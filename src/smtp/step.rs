@@ -101,6 +101,8 @@ pub enum RecipientRefusal {
     NotOurDomain,
     /// The domain is ours, the local part is nobody's.
     NoSuchUser,
+    /// His Maildir cannot be written.
+    Unavailable,
     /// His quota has no room for the message.
     OverQuota,
 }

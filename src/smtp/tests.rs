@@ -170,9 +170,11 @@ fn refusals_of_senders_and_recipients() {
     assert_eq!(driver.session.command(b"RCPT TO:<alice@example.org>", &mut out), Step::Recipient);
     assert_eq!(driver.session.recipient().unwrap().local_part, "alice");
     driver.session.recipient_checked(Err(RecipientRefusal::OverQuota), &mut out);
+    assert_eq!(driver.session.command(b"RCPT TO:<bob@example.org>", &mut out), Step::Recipient);
+    driver.session.recipient_checked(Err(RecipientRefusal::Unavailable), &mut out);
     let replies = String::from_utf8(out).unwrap();
     let codes: Vec<&str> = replies.lines().map(|reply| &reply[..9]).collect();
-    assert_eq!(codes, ["452 4.3.1", "450 4.7.1", "552 5.2.2"], "{replies}");
+    assert_eq!(codes, ["452 4.3.1", "450 4.7.1", "552 5.2.2", "450 4.2.0"], "{replies}");
 }
 
 #[test]

@@ -43,8 +43,11 @@ impl Driver<'_> {
         let (Some(path), Some(transaction)) = (self.session.recipient(), self.session.transaction()) else {
             return Ok(Step::Close);
         };
-        let full = |user: &String| self.service.delivery.over_quota(user, transaction.size);
+        let delivery = &self.service.delivery;
+        let ailing = |user: &String| delivery.is_ailing(user);
+        let full = |user: &String| delivery.over_quota(user, transaction.size);
         let outcome = match self.live.accounts.resolve(path) {
+            Ok(users) if users.iter().any(ailing) => Err((RecipientRefusal::Unavailable, "mailbox-unavailable")),
             Ok(users) if users.iter().any(full) => Err((RecipientRefusal::OverQuota, "over-quota")),
             Ok(users) => Ok(users),
             Err(Unknown::NotOurDomain) => Err((RecipientRefusal::NotOurDomain, "not-our-domain")),
