@@ -4,7 +4,7 @@
 //! all that is understood. A word that is damaged, or in a charset that nobody knows, stays as it is written.
 
 use crate::base64;
-use encoding_rs::{Encoding, UTF_8};
+use encoding_rs::{BIG5, EUC_KR, Encoding, GBK, ISO_2022_JP, SHIFT_JIS};
 use std::borrow::Cow;
 
 /// Decodes every encoded word of an unfolded field body. What is not ASCII outside them is UTF-8, or becomes U+FFFD.
@@ -13,7 +13,8 @@ pub fn decode(body: &[u8]) -> String {
         return String::from_utf8_lossy(body).into_owned();
     }
     let mut text = String::with_capacity(body.len());
-    // Octets of adjacent words in one charset are decoded together: a character may be split between them.
+    // Octets of adjacent words in one charset are decoded together: a character may be split between them. Not so where
+    // each begins by saying which set it uses: one escape sequence right behind another would be an error.
     let mut pending: Option<(&'static Encoding, Vec<u8>)> = None;
     let mut rest = body;
     while !rest.is_empty() {
@@ -21,7 +22,9 @@ pub fn decode(body: &[u8]) -> String {
         if let Some((encoding, octets, length)) = word(&rest[blank..]) {
             match &mut pending {
                 // White space between two encoded words is not shown (section 6.2).
-                Some((same, collected)) if *same == encoding => collected.extend_from_slice(&octets),
+                Some((same, collected)) if *same == encoding && !begins_anew(encoding, &octets) => {
+                    collected.extend_from_slice(&octets);
+                }
                 other => {
                     if let Some((encoding, octets)) = other.take() {
                         text += &encoding.decode_without_bom_handling(&octets).0;
@@ -58,6 +61,8 @@ fn word(text: &[u8]) -> Option<(&'static Encoding, Vec<u8>, usize)> {
     let body = text.strip_prefix(b"=?")?;
     let mut parts = body.splitn(3, |&octet| octet == b'?');
     let (charset, kind, rest) = (parts.next()?, parts.next()?, parts.next()?);
+    // A language may follow the charset (RFC 2231 section 5).
+    let encoding = charset_of(charset.split(|&octet| octet == b'*').next()?)?;
     // Q may hold a question mark by mistake of others only; the first `?=` ends the word.
     let end = memchr::memmem::find(rest, b"?=")?;
     let octets = match kind {
@@ -65,11 +70,24 @@ fn word(text: &[u8]) -> Option<(&'static Encoding, Vec<u8>, usize)> {
         b"Q" | b"q" => quoted(&rest[..end]),
         _ => return None,
     };
-    // A language may follow the charset (RFC 2231 section 5).
-    let label = charset.split(|&octet| octet == b'*').next()?;
-    let encoding = Encoding::for_label(label).or_else(|| label.eq_ignore_ascii_case(b"utf8").then_some(UTF_8))?;
     let length = 2 + charset.len() + 1 + kind.len() + 1 + end + 2;
     Some((encoding, octets, length))
+}
+
+/// A charset by its name, also by those names that mail programs use and the web does not.
+fn charset_of(name: &[u8]) -> Option<&'static Encoding> {
+    Encoding::for_label_no_replacement(name).or_else(|| match name.to_ascii_lowercase().as_slice() {
+        b"cp932" | b"windows-932" => Some(SHIFT_JIS),
+        b"cp936" | b"ms936" | b"windows-936" => Some(GBK),
+        b"cp949" | b"ms949" => Some(EUC_KR),
+        b"cp950" | b"ms950" | b"windows-950" => Some(BIG5),
+        b"iso-2022-jp-1" | b"iso-2022-jp-2" | b"iso-2022-jp-3" | b"iso-2022-jp-ms" => Some(ISO_2022_JP),
+        _ => None,
+    })
+}
+
+fn begins_anew(encoding: &'static Encoding, octets: &[u8]) -> bool {
+    encoding == ISO_2022_JP && octets.starts_with(b"\x1b")
 }
 
 /// Q (section 4.2): `_` is a space, `=XX` an octet, and what is damaged stays.
@@ -117,6 +135,9 @@ mod tests {
             ("=?gb18030?B?xOO6ww==?=", "你好"),
             ("=?Big5?B?p0GmbqVArMk=?=", "你好世界"),
             ("=?ISO-2022-JP?B?GyRCRnxLXDhsGyhC?=", "日本語"),
+            ("=?ISO-2022-JP?B?GyRCRnxLXDhsGyhC?=\t=?iso-2022-jp?B?GyRCRnxLXDhsGyhC?=", "日本語日本語"),
+            ("=?ISO-2022-JP?Q?=1B$BF|?= =?ISO-2022-JP?Q?K\\8l=1B(B!?=", "日本語!"),
+            ("=?cp932?B?k/qWe4zq?=", "日本語"),
             ("=?Shift_JIS?B?k/qWe4zq?=", "日本語"),
             ("=?EUC-JP?B?xvzL3Ljs?=", "日本語"),
             ("=?EUC-KR?B?x9Gxub7u?=", "한국어"),
@@ -126,6 +147,7 @@ mod tests {
             ("(=?UTF-8?Q?c?=)", "(c)"),
             // Damaged or unknown: as it is written.
             ("=?x-unknown?Q?a?=", "=?x-unknown?Q?a?="),
+            ("=?ISO-2022-KR?B?GyQpQw5HUTE5Dw==?=", "=?ISO-2022-KR?B?GyQpQw5HUTE5Dw==?="),
             ("=?UTF-8?X?a?= b", "=?UTF-8?X?a?= b"),
             ("=?UTF-8?Q?a", "=?UTF-8?Q?a"),
             ("=?=?=? =?", "=?=?=? =?"),
