@@ -11,8 +11,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fch
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Two numbers of 20 digits, a space and a newline.
-const WIDTH: usize = 42;
+/// Three numbers of 20 digits with spaces between them, and a newline.
+const WIDTH: usize = 63;
 
 /// How long a cursor may outlive a process that was killed: a program that it was starting at that moment holds a copy of
 /// its descriptors until exec(2) closes them.
@@ -25,12 +25,29 @@ pub struct Place {
     pub acknowledged: u64,
     /// Every record up to this one was handed over; equal to `acknowledged` where handing over is all there is.
     pub written: u64,
+    /// How many of those between the two are not done with; the others concern this subscriber nothing.
+    pub waiting: u64,
 }
 
 impl Place {
     /// Everything up to `seq` is done with.
     pub fn at(seq: u64) -> Place {
-        Place { acknowledged: seq, written: seq }
+        Place { acknowledged: seq, written: seq, waiting: 0 }
+    }
+
+    fn text(&self) -> String {
+        format!("{:020} {:020} {:020}\n", self.acknowledged, self.written, self.waiting)
+    }
+
+    /// `None` for what is none. Early versions wrote two numbers.
+    fn parse(text: &str) -> Option<Place> {
+        let mut numbers = text.strip_suffix('\n')?.split(' ').map(|text| {
+            let is_number = text.bytes().all(|octet| octet.is_ascii_digit());
+            is_number.then(|| text.parse().ok()).flatten()
+        });
+        let (acknowledged, written): (u64, u64) = (numbers.next()??, numbers.next()??);
+        let waiting = numbers.next().unwrap_or(Some(written.saturating_sub(acknowledged)))?;
+        numbers.next().is_none().then_some(Place { acknowledged, written, waiting })
     }
 }
 
@@ -108,7 +125,7 @@ impl Cursor {
     ///
     /// As pwrite(2) says.
     pub fn set(&mut self, place: Place) -> io::Result<()> {
-        self.file.write_all_at(format!("{:020} {:020}\n", place.acknowledged, place.written).as_bytes(), 0)?;
+        self.file.write_all_at(place.text().as_bytes(), 0)?;
         self.place = place;
         Ok(())
     }
@@ -169,11 +186,7 @@ fn read(file: &File) -> io::Result<Stored> {
     if length == 0 {
         return Ok(Stored::Nothing);
     }
-    let number = |text: &str| text.bytes().all(|octet| octet.is_ascii_digit()).then(|| text.parse().ok())?;
-    let place =
-        std::str::from_utf8(&octets[..length]).ok().and_then(|text| text.strip_suffix('\n')?.split_once(' ')).and_then(
-            |(acknowledged, written)| Some(Place { acknowledged: number(acknowledged)?, written: number(written)? }),
-        );
+    let place = std::str::from_utf8(&octets[..length]).ok().and_then(Place::parse);
     Ok(place.map_or(Stored::Damaged, Stored::Place))
 }
 
@@ -212,7 +225,8 @@ pub fn clamp_all(state: &Path, last: u64) -> io::Result<()> {
             log::warn!("cursor {name}: was at {}, but the journal ends at {last}; set back", place.acknowledged);
             let file = OpenOptions::new().write(true).open(state.join("cursors").join(encode(&name)))?;
             let (acknowledged, written) = (place.acknowledged.min(last), place.written.min(last));
-            file.write_all_at(format!("{acknowledged:020} {written:020}\n").as_bytes(), 0)?;
+            let waiting = place.waiting.min(written.saturating_sub(acknowledged));
+            file.write_all_at(Place { acknowledged, written, waiting }.text().as_bytes(), 0)?;
             file.sync_data()?;
         }
     }

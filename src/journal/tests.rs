@@ -284,14 +284,18 @@ fn cursors_hold_their_place_one_process_at_a_time() {
     let mut cursor = Cursor::open(&scratch.0, name, || 7).unwrap();
     assert_eq!(cursor.place(), Place::at(7));
     assert!(matches!(Cursor::open(&scratch.0, name, || 0), Err(CursorError::InUse(_))));
-    cursor.set(Place { acknowledged: 8, written: 12 }).unwrap();
+    cursor.set(Place { acknowledged: 8, written: 12, waiting: 4 }).unwrap();
     drop(cursor);
-    assert_eq!(cursors(&scratch.0).unwrap(), [(name.to_owned(), Place { acknowledged: 8, written: 12 })]);
+    assert_eq!(cursors(&scratch.0).unwrap(), [(name.to_owned(), Place { acknowledged: 8, written: 12, waiting: 4 })]);
     clamp_all(&scratch.0, 10).unwrap();
     let cursor = Cursor::open(&scratch.0, name, || 0).unwrap();
-    assert_eq!(cursor.place(), Place { acknowledged: 8, written: 10 });
+    assert_eq!(cursor.place(), Place { acknowledged: 8, written: 10, waiting: 2 });
     drop(cursor);
     let file = fs::read_dir(scratch.0.join("cursors")).unwrap().next().unwrap().unwrap().path();
+    // As early versions wrote it.
+    fs::write(&file, format!("{:020} {:020}\n", 3, 5)).unwrap();
+    let place = Cursor::open(&scratch.0, name, || 0).unwrap().place();
+    assert_eq!(place, Place { acknowledged: 3, written: 5, waiting: 2 });
     fs::write(file, "damage").unwrap();
     assert_eq!(Cursor::open(&scratch.0, name, || 5).unwrap().place(), Place::default());
 }

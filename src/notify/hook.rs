@@ -223,7 +223,9 @@ impl Way for Hook {
         let acknowledged = self.open.keys().next().map_or(self.offered, |oldest| oldest - 1);
         // What the tally could not be told must not be taken for done.
         let is_kept = self.tally.kept() == Some(&self.counts);
-        Place { acknowledged, written: if is_kept { self.before.written.max(self.offered) } else { acknowledged } }
+        let written = if is_kept { self.before.written.max(self.offered) } else { acknowledged };
+        let waiting = (self.open.len() + self.begun_before.len()) as u64;
+        Place { acknowledged, written, waiting: waiting.min(written - acknowledged) }
     }
 
     fn look(&mut self) -> Option<u64> {

@@ -128,7 +128,7 @@ pub struct SubscriberStatus {
     pub name: String,
     /// `seq` up to which everything is done with.
     pub last_seq: u64,
-    /// Records that it has not got yet (those that its filter passes over included).
+    /// Records that it is not done with. Those that its filter passes over count only as long as it has not come to them.
     pub backlog: u64,
     /// When the oldest of these was stored, microseconds since 1970.
     pub oldest_unread: Option<u64>,

@@ -181,7 +181,7 @@ fn the_cursor_follows_the_reader_line_by_line_without_new_mail() {
     let bell = Bell::start("cursor", Backlog::All);
     bell.add(3);
     bell.wait_until_written(3);
-    assert_eq!(bell.place(), Place { acknowledged: 0, written: 3 });
+    assert_eq!(bell.place(), Place { acknowledged: 0, written: 3, waiting: 3 });
     let mut reader = bell.reader();
     for seq in 1..=3 {
         assert_eq!(take(&mut reader, 3), line(seq)[..3]);
@@ -246,7 +246,7 @@ fn after_a_kill_a_reader_that_stayed_gets_each_line_once() {
         // Somebody else's octets: what was not surely read comes again.
         (6, 9, "stranger\n".to_owned(), 7),
     ] {
-        kill(&mut bell, Place { acknowledged, written }, &mut reader, &content);
+        kill(&mut bell, Place { acknowledged, written, waiting: 1 }, &mut reader, &content);
         bell.begin();
         let wanted = content + &lines(next, 9);
         assert_eq!(take(&mut reader, wanted.len()), wanted, "from {acknowledged} {written}");
@@ -261,7 +261,7 @@ fn after_a_kill_without_a_reader_what_was_not_read_comes_again() {
     bell.add(9);
     bell.wait_until_written(9);
     let mut reader = bell.reader();
-    kill(&mut bell, Place { acknowledged: 4, written: 9 }, &mut reader, &lines(5, 9));
+    kill(&mut bell, Place { acknowledged: 4, written: 9, waiting: 5 }, &mut reader, &lines(5, 9));
     drop(reader);
     bell.begin();
     let mut reader = bell.reader();
@@ -410,7 +410,7 @@ fn a_late_reader_gets_what_is_not_older_than_the_age() {
     bell.add(1);
     bell.wait_until_written(5);
     std::thread::sleep(age + Duration::from_millis(1500));
-    assert_eq!(bell.place(), Place { acknowledged: 4, written: 5 });
+    assert_eq!(bell.place(), Place { acknowledged: 4, written: 5, waiting: 1 });
     drop(reader);
     wait_for("the old line to be taken out", || bell.place() == Place::at(5));
     bell.add(1);

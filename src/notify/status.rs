@@ -22,7 +22,8 @@ pub fn status_of_files(state: &Path) -> Vec<SubscriberStatus> {
 fn one(state: &Path, name: String, place: Place, first: u64, last: u64) -> SubscriberStatus {
     // Dropped from the journal before it was handed over; the subscriber comes across that later.
     let gone = first.saturating_sub(place.written + 1);
-    let backlog = last.saturating_sub(place.acknowledged).saturating_sub(gone);
+    // What is beyond `written` was not looked at yet: some of it may concern this subscriber nothing.
+    let backlog = place.waiting + last.saturating_sub(place.written).saturating_sub(gone);
     let oldest = if backlog > 0 { journal::oldest_after(&state.join("journal"), place.acknowledged) } else { Ok(None) };
     let oldest_unread = oldest.ok().flatten().map(|record| record.timestamp);
     let Tally { retries, given_up, lost, .. } = Tally::read(state, &name).unwrap_or_default();

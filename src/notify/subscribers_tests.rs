@@ -119,8 +119,15 @@ fn each_gets_what_its_filter_wants() {
     assert_eq!(read_until(&scratch, "all", "4"), "1\n2\n3\n4\n");
     // What nobody wants is not a backlog.
     wait_for("both cursors", || subscribers.status().iter().all(|status| status.last_seq == 4 && status.backlog == 0));
-    subscribers.stop();
+    // Nor does it wait behind what somebody wants.
+    add(&journal, "bob", |record| record.summary.subject = Some("invoice".into()));
+    add_some(&journal, 3);
     let name = format!("pipe:{}", bob.path.display());
+    wait_for("one line to wait for bob", || {
+        let status = subscribers.status();
+        status.iter().any(|status| status.name == name && (status.last_seq, status.backlog) == (4, 1))
+    });
+    subscribers.stop();
     assert!(status_of_files(&scratch.0).iter().any(|status| status.name == name && status.last_seq == 4));
 }
 

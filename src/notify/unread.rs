@@ -37,6 +37,11 @@ impl Unread {
         self.lines.front().map_or(self.written, |oldest| oldest.seq.saturating_sub(1))
     }
 
+    /// How many lines are not read.
+    pub(super) fn count(&self) -> u64 {
+        self.lines.len() as u64
+    }
+
     /// Everything up to here was written.
     pub(super) fn written(&self) -> u64 {
         self.written
