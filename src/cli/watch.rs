@@ -243,7 +243,7 @@ impl Progress {
     fn lost(&mut self, from: u64, to: u64) {
         eprintln!("mailbell: events {from} to {to} are not in the journal any more");
         if let Some((state, name)) = &self.cursor {
-            notify::count_lost(state, name, to - from + 1);
+            notify::count_lost(state, name, from, to);
         }
         self.done = to;
     }

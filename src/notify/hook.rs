@@ -212,9 +212,9 @@ impl Way for Hook {
     }
 
     fn lost(&mut self, from: u64, to: u64) {
-        log::error!("hook {}: {} records from {from} on are gone from the journal", self.settings.name, to - from + 1);
+        let count = self.counts.lose(from, to);
+        log::error!("hook {}: {count} records up to {to} are gone from the journal", self.settings.name);
         self.begun_before.retain(|seq, _| *seq > to);
-        self.counts.lost += to - from + 1;
         self.offered = to;
         self.keep();
     }

@@ -17,17 +17,18 @@ use super::subscriber::{Waits, Way};
 use super::tally::TallyFile;
 use super::unread::{Line, Unread};
 use super::{Backlog, Format, PipeSettings};
-use crate::journal::{Item, Place, Reader, Record};
+use crate::journal::{self, Item, Place, Reader, Record};
 use rustix::event::PollFlags;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a reader's doings are left alone once they were seen.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// How often things are asked that no event tells of: whether a FIFO that could not be made can be made now, and whether
-/// the reader of lines that are too old by now is gone. Neither happens while all is well.
+/// How often at most things are asked that no event tells of: whether a FIFO that could not be made can be made now,
+/// whether the reader of lines that are too old by now is gone (neither happens while all is well), and, when there is
+/// something to do anyway, whether the path still leads to the FIFO.
 const ASK: Duration = Duration::from_secs(1);
 
 /// Lines that are compared with what is in a pipe, octets: more than a pipe holds and was read since the cursor was set.
@@ -37,6 +38,7 @@ const COMPARED: usize = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Pipe {
     settings: PipeSettings,
+    journal: PathBuf,
     /// `None` while it cannot be had.
     fifo: Option<Fifo>,
     unread: Unread,
@@ -46,6 +48,8 @@ pub(super) struct Pipe {
     pause: Option<Instant>,
     /// The journal is to be read again after what is acknowledged.
     go_back: bool,
+    /// When it was last seen that the path leads to this FIFO.
+    seen_in_place: Instant,
 }
 
 impl Pipe {
@@ -61,12 +65,13 @@ impl Pipe {
         place: Place,
         last: impl FnOnce() -> io::Result<u64>,
     ) -> io::Result<Pipe> {
+        let journal = state.join("journal");
         let (fifo, found) = Fifo::open(&settings.path, settings.mode)?;
         let unread = match (found, settings.backlog) {
             (Found::New, Backlog::None) => Unread::new(last()?),
             (Found::New, _) => Unread::new(place.acknowledged),
             (Found::Old(content), _) => {
-                let recovered = recover(&state.join("journal"), settings, place, content.as_deref())?;
+                let recovered = recover(&journal, settings, place, content.as_deref())?;
                 recovered.unwrap_or_else(|| {
                     log::warn!("{name}: something else is in the pipe; unread lines are written again");
                     let mut unread = Unread::new(place.acknowledged);
@@ -78,12 +83,14 @@ impl Pipe {
         let tally = TallyFile::open(state, name)?;
         Ok(Pipe {
             settings: settings.clone(),
+            journal,
             fifo: Some(fifo),
             unread,
             tally,
             line: Vec::new(),
             pause: None,
             go_back: false,
+            seen_in_place: Instant::now(),
         })
     }
 
@@ -92,18 +99,18 @@ impl Pipe {
         self.unread.written()
     }
 
-    /// Whether a record is older than `backlog` lets a reader that comes have it.
-    fn is_expired(&self, stored: u64) -> bool {
+    /// Whether what was stored then, in seconds since 1970, is older than `backlog` lets a reader that comes have it.
+    fn is_expired(&self, stored: u32) -> bool {
         match self.settings.backlog {
             Backlog::All => false,
             Backlog::None => true,
-            Backlog::Age(age) => stored.saturating_add(age.as_micros() as u64) < now(),
+            Backlog::Age(age) => (Duration::from_secs(stored.into()) + age).as_micros() < now().into(),
         }
     }
 
     /// Whether the oldest unread line is.
     fn has_expired_line(&self) -> bool {
-        self.unread.oldest().is_some_and(|line| self.is_expired(u64::from(line.stored).saturating_mul(1_000_000)))
+        self.unread.oldest().is_some_and(|line| self.is_expired(line.stored))
     }
 
     /// After what time the oldest unread line will be.
@@ -137,10 +144,11 @@ impl Pipe {
     /// Takes what nobody began to read out of the pipe again.
     fn take_back(&mut self, keep_rest: bool) {
         let Some(fifo) = &mut self.fifo else { return };
+        let first = if keep_rest { journal::first_seq(&self.journal).unwrap_or(0) } else { 0 };
         let outcome = fifo.take_out().and_then(|octets| {
-            let rest = self.unread.take_back(octets.len() as u64).min(octets.len());
+            let rest = self.unread.take_back(octets.len() as u64, first).min(octets.len());
             if keep_rest && rest > 0 {
-                // A reader that has the beginning of the line gets its end; more than one line's end is a stranger's.
+                // A reader that has the beginning of a line gets its end, and one that is late what only the pipe has.
                 octets[..rest].chunks(crate::limits::PIPE_LINE).try_for_each(|part| fifo.write(part).map(|_| ()))?;
             }
             Ok(())
@@ -152,6 +160,7 @@ impl Pipe {
 
     /// Goes on with another FIFO where ours was taken away.
     fn check_place(&mut self) {
+        self.seen_in_place = Instant::now();
         if self.fifo.as_ref().is_some_and(|fifo| !fifo.is_in_place()) {
             self.take_back(true);
             self.give_up_fifo("it was taken away or replaced");
@@ -180,7 +189,7 @@ impl Pipe {
 
 impl Way for Pipe {
     fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
-        let is_wanted = !self.is_expired(record.timestamp) || self.has_reader();
+        let is_wanted = !self.is_expired(seconds(record.timestamp)) || self.has_reader();
         // That look may have shown that the FIFO was taken away.
         let Some(fifo) = self.fifo.as_mut().filter(|_| !self.go_back) else { return Err(record) };
         if !is_wanted {
@@ -207,10 +216,9 @@ impl Way for Pipe {
     }
 
     fn lost(&mut self, from: u64, to: u64) {
-        let count = to - from + 1;
-        log::error!("pipe {}: {count} records from {from} on are gone from the journal", self.settings.path.display());
         let mut tally = self.tally.kept().cloned().unwrap_or_default();
-        tally.lost += count;
+        let count = tally.lose(from, to);
+        log::error!("pipe {}: {count} records up to {to} are gone from the journal", self.settings.path.display());
         self.tally.keep(&tally);
         self.unread.pass(to);
     }
@@ -233,7 +241,8 @@ impl Way for Pipe {
         }
         if self.pause.is_none_or(|pause| Instant::now() >= pause) {
             let seen = self.fifo.as_ref().map(Fifo::drain_events).unwrap_or_default();
-            if seen.moved {
+            // That a folder above it was moved, or a link turned, nothing tells.
+            if seen.moved || self.seen_in_place.elapsed() >= ASK {
                 self.check_place();
             }
             self.place();
@@ -314,8 +323,12 @@ fn recover(
 fn write_line(format: &Format, record: &Record, out: &mut Vec<u8>) -> Line {
     let start = out.len();
     format.write_line(record, out);
-    let stored = (record.timestamp / 1_000_000).min(u32::MAX.into()) as u32;
-    Line { seq: record.seq, stored, octets: (out.len() - start) as u32 }
+    Line { seq: record.seq, stored: seconds(record.timestamp), octets: (out.len() - start) as u32 }
+}
+
+/// Of microseconds. A line and its record are as old as each other, or one would be taken out and the other put in.
+fn seconds(timestamp: u64) -> u32 {
+    (timestamp / 1_000_000).min(u32::MAX.into()) as u32
 }
 
 /// Microseconds since 1970.

@@ -20,13 +20,13 @@ pub fn status_of_files(state: &Path) -> Vec<SubscriberStatus> {
 }
 
 fn one(state: &Path, name: String, place: Place, first: u64, last: u64) -> SubscriberStatus {
+    let Tally { retries, given_up, lost, lost_to, .. } = Tally::read(state, &name).unwrap_or_default();
     // Dropped from the journal before it was handed over; the subscriber comes across that later.
     let gone = first.saturating_sub(place.written + 1);
     // What is beyond `written` was not looked at yet: some of it may concern this subscriber nothing.
     let backlog = place.waiting + last.saturating_sub(place.written).saturating_sub(gone);
     let oldest = if backlog > 0 { journal::oldest_after(&state.join("journal"), place.acknowledged) } else { Ok(None) };
     let oldest_unread = oldest.ok().flatten().map(|record| record.timestamp);
-    let Tally { retries, given_up, lost, .. } = Tally::read(state, &name).unwrap_or_default();
-    let lost = lost + gone;
+    let lost = lost + first.saturating_sub(place.written.max(lost_to) + 1);
     SubscriberStatus { name, last_seq: place.acknowledged, backlog, oldest_unread, retries, given_up, lost }
 }

@@ -34,11 +34,21 @@ pub(super) struct Tally {
     pub(super) given_up: u64,
     /// Records that the journal dropped before they were handed over.
     pub(super) lost: u64,
+    /// The last of them: a cursor may come to them again.
+    pub(super) lost_to: u64,
     /// At most [`OPEN`].
     pub(super) begun: Vec<Begun>,
 }
 
 impl Tally {
+    /// Counts these records as lost, those that were counted before only once. Gives how many are new.
+    pub(super) fn lose(&mut self, from: u64, to: u64) -> u64 {
+        let count = to.saturating_sub(self.lost_to.max(from.saturating_sub(1)));
+        self.lost += count;
+        self.lost_to = self.lost_to.max(to);
+        count
+    }
+
     /// What the file says; `None` where there is none, or a damaged one.
     pub(super) fn read(state: &Path, name: &str) -> Option<Tally> {
         let value: Value = serde_json::from_slice(&std::fs::read(path(state, name)).ok()?).ok()?;
@@ -51,13 +61,16 @@ impl Tally {
             retries: number("retries")?,
             given_up: number("given_up")?,
             lost: number("lost")?,
+            lost_to: number("lost_to").unwrap_or(0),
             begun: begun.collect::<Option<_>>()?,
         })
     }
 
     fn text(&self) -> Vec<u8> {
         let begun: Vec<_> = self.begun.iter().map(|begun| json!([begun.seq, begun.tries, begun.failing])).collect();
-        let value = json!({"retries": self.retries, "given_up": self.given_up, "lost": self.lost, "begun": begun});
+        let value = json!({
+            "retries": self.retries, "given_up": self.given_up, "lost": self.lost, "lost_to": self.lost_to, "begun": begun
+        });
         let mut text = value.to_string().into_bytes();
         debug_assert!(text.len() < WIDTH);
         text.resize(WIDTH - 1, b' ');
@@ -108,14 +121,14 @@ impl TallyFile {
 }
 
 /// Counts records that the journal dropped before a cursor of `watch` came to them.
-pub fn count_lost(state: &Path, name: &str, count: u64) {
+pub fn count_lost(state: &Path, name: &str, from: u64, to: u64) {
     match TallyFile::open(state, name) {
         Ok(mut file) => {
             let mut tally = file.kept().cloned().unwrap_or_default();
-            tally.lost += count;
+            tally.lose(from, to);
             file.keep(&tally);
         }
-        Err(error) => log::warn!("{name}: {count} lost records cannot be counted: {error}"),
+        Err(error) => log::warn!("{name}: records {from} to {to} are lost, which cannot be counted: {error}"),
     }
 }
 
@@ -129,10 +142,17 @@ mod tests {
     use crate::notify::testing::Scratch;
 
     #[test]
+    fn what_is_lost_is_counted_once() {
+        let mut tally = Tally::default();
+        let counts = [(1, 3), (1, 3), (2, 5), (9, 9), (6, 8)].map(|(from, to)| tally.lose(from, to));
+        assert_eq!((counts, tally.lost), ([3, 0, 2, 1, 0], 6));
+    }
+
+    #[test]
     fn the_longest_fits_and_is_read_back() {
         let scratch = Scratch::new("tally");
         let begun = vec![Begun { seq: u64::MAX, tries: u32::MAX, failing: u64::MAX }; OPEN];
-        let tally = Tally { retries: u64::MAX, given_up: u64::MAX, lost: u64::MAX, begun };
+        let tally = Tally { retries: u64::MAX, given_up: u64::MAX, lost: u64::MAX, lost_to: u64::MAX, begun };
         let mut file = TallyFile::open(&scratch.0, "hook:a/b").unwrap();
         assert_eq!(file.kept(), None);
         for tally in [tally, Tally::default(), Tally { lost: 7, ..Tally::default() }] {

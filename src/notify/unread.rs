@@ -75,17 +75,23 @@ impl Unread {
     }
 
     /// `taken` octets were in the pipe and were taken out again: the lines that nobody began to read are as if they had
-    /// never been written. Gives how many octets belong to the end of a line whose beginning was read; that line counts
-    /// as read.
-    pub(super) fn take_back(&mut self, taken: u64) -> usize {
+    /// never been written. Gives how many of the octets belong back all the same, since nobody could write them again: the
+    /// end of a line whose beginning was read, and lines of records before `first`, which the journal has no more. These
+    /// lines count as read.
+    pub(super) fn take_back(&mut self, taken: u64, first: u64) -> usize {
         self.settle(taken);
         let begun = self.octets.saturating_sub(taken);
-        let (seq, rest) = match self.lines.front() {
-            Some(line) if begun > 0 => (line.seq, u64::from(line.octets) - begun),
-            _ => (self.acknowledged(), 0),
-        };
+        let (mut seq, mut octets) = (self.acknowledged(), 0);
+        for (index, line) in self.lines.iter().enumerate() {
+            let read = if index == 0 { begun } else { 0 };
+            if read == 0 && line.seq >= first {
+                break;
+            }
+            seq = line.seq;
+            octets += u64::from(line.octets) - read;
+        }
         *self = Unread::new(seq);
-        rest as usize
+        octets as usize
     }
 
     /// What a pipe holds that outlived its writer: `content` is in it; `lines` were written since the last line that was
@@ -169,7 +175,7 @@ mod tests {
                         pipe.drain(..count.min(pipe.len()));
                     }
                     Step::TakeBack => {
-                        let rest = unread.take_back(pipe.len() as u64);
+                        let rest = unread.take_back(pipe.len() as u64, 0);
                         let begun = pipe.front().copied().filter(|&front| {
                             let length = written.iter().find(|line| line.0 == front).unwrap().1;
                             pipe.iter().filter(|&&seq| seq == front).count() < length
@@ -220,6 +226,18 @@ mod tests {
         assert_eq!(recover(b"old\nab\nxyz\n"), Some((3, vec![5, 3, 4])));
         assert_eq!(recover(b"ab\n"), None);
         assert_eq!(recover(b"stranger"), None);
+    }
+
+    #[test]
+    fn what_the_journal_has_no_more_stays_in_the_pipe() {
+        for (taken, first, kept, acknowledged) in
+            [(16, 0, 0, 0), (16, 3, 7, 2), (15, 0, 2, 1), (15, 3, 6, 2), (16, 4, 16, 3), (9, 9, 9, 3), (0, 9, 0, 3)]
+        {
+            let mut unread = Unread::new(0);
+            [line(1, 3), line(2, 4), line(3, 9)].into_iter().for_each(|line| unread.push(line));
+            let told = (unread.take_back(taken, first), unread.acknowledged(), unread.count());
+            assert_eq!(told, (kept, acknowledged, 0), "{taken} {first}");
+        }
     }
 
     #[test]
