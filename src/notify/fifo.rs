@@ -169,6 +169,12 @@ impl Fifo {
     }
 }
 
+/// Keeps a FIFO's readers from seeing its end, for as long as this lives. `None` where it has none, or is no FIFO.
+pub(super) fn hold(path: &Path) -> Option<File> {
+    let end = open_end(path, OFlags::WRONLY).ok()?;
+    end.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()).then_some(end)
+}
+
 /// What is in a FIFO, without taking it out.
 fn peek(fifo: &File) -> io::Result<Vec<u8>> {
     let (copy_read, copy_write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;

@@ -420,6 +420,33 @@ fn a_late_reader_gets_what_is_not_older_than_the_age() {
 }
 
 #[test]
+fn what_is_too_old_is_taken_out_once() {
+    let bell = Bell::start("once", Backlog::Age(Duration::from_secs(1)));
+    // Stored in the last part of a second, and looked at in the first part of the one after the next.
+    let fraction = 1_000_000 - now() % 1_000_000;
+    std::thread::sleep(Duration::from_micros(fraction));
+    let second = now() / 1_000_000 * 1_000_000;
+    add(&bell.journal, "alice", |record| record.timestamp = second - 100_000);
+    wait_for("the cursor", || bell.place() == Place::at(1));
+    let before = bell.context_switches();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(bell.context_switches() < before + 5);
+}
+
+#[test]
+fn a_fifo_whose_folder_was_moved_is_made_anew_when_there_is_something_to_say() {
+    let bell = Bell::start("moved", Backlog::All);
+    bell.add(1);
+    bell.wait_until_written(1);
+    let folder = bell.scratch.path("run");
+    fs::rename(&folder, bell.scratch.path("old")).unwrap();
+    std::thread::sleep(ASK);
+    bell.add(1);
+    wait_for("a new FIFO", || bell.path().exists());
+    assert_eq!(take(&mut bell.reader(), lines(1, 2).len()), lines(1, 2));
+}
+
+#[test]
 fn an_idle_pipe_sleeps() {
     let bell = Bell::start("idle", Backlog::All);
     bell.add(1);

@@ -3,6 +3,7 @@
 //! A thread that fails, whatever the reason, begins again from its cursor: no failure of one costs an event, or touches
 //! another.
 
+use super::fifo;
 use super::hook::Hook;
 use super::pipe::Pipe;
 use super::status::status_of_files;
@@ -12,10 +13,11 @@ use super::{HookSettings, PipeSettings, SubscriberStatus};
 use crate::journal::{self, Cursor};
 use rustix::event::{PollFd, PollFlags};
 use std::fmt::Display;
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -39,6 +41,17 @@ struct Running {
     settings: Settings,
     stop: Arc<Wake>,
     thread: JoinHandle<()>,
+    /// Why it cannot do its work now; it tries again and again.
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+/// What a subscriber leaves to the next one of its name.
+#[derive(Debug)]
+struct Heritage {
+    /// Done when the one before has ended.
+    thread: JoinHandle<()>,
+    /// Keeps its FIFO open, so that a reader sees no end of file in between.
+    fifo: Option<File>,
 }
 
 /// One subscriber's settings: a line here for each kind.
@@ -74,35 +87,45 @@ impl Subscribers {
     /// Goes over to new settings: subscribers that are as they were go on undisturbed. Gives what could not be had.
     ///
     /// It waits for nothing that a reader or a hook's program does: one whose settings changed ends in its own time, and
-    /// its successor then begins at its cursor.
+    /// its successor then begins at its cursor. What cannot be had now is tried again every [`AGAIN`].
     pub fn reload(&mut self, pipes: &[PipeSettings], hooks: &[HookSettings]) -> Vec<String> {
         let pipes = pipes.iter().cloned().map(Settings::Pipe);
         let wanted: Vec<_> = pipes.chain(hooks.iter().cloned().map(Settings::Hook)).collect();
         let (kept, changed): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.running).into_iter().partition(|running| wanted.contains(&running.settings));
         self.running = kept;
+        let fifos: Vec<_> = changed.iter().map(|running| running.settings.hold_fifo()).collect();
         changed.iter().for_each(|running| running.stop.ring());
         // Those that get no successor end by themselves; their FIFOs and cursors stay.
         self.ending.retain(|running| !running.thread.is_finished());
-        self.ending.extend(changed);
+        let mut leaving: Vec<_> = changed.into_iter().zip(fifos).collect();
+        leaving.extend(std::mem::take(&mut self.ending).into_iter().map(|running| (running, None)));
         let mut problems = Vec::new();
         for settings in wanted {
             let name = settings.name();
             match self.running.iter().find(|running| running.settings.name() == name) {
-                Some(running) if running.settings == settings => continue,
+                Some(running) if running.settings == settings => {
+                    problems.extend(running.trouble().map(|trouble| format!("{name}: {trouble}")));
+                    continue;
+                }
                 Some(_) => {
                     problems.push(format!("{name} is there twice"));
                     continue;
                 }
                 None => {}
             }
-            let before = self.ending.iter().position(|running| running.settings.name() == name);
-            let before = before.map(|index| self.ending.swap_remove(index).thread);
+            let before = leaving.iter().position(|(running, _)| running.settings.name() == name);
+            let before = before.map(|index| leaving.swap_remove(index));
+            let before = before.map(|(running, fifo)| Heritage { thread: running.thread, fifo });
             match Running::start(&self.state, settings, before) {
-                Ok(running) => self.running.push(running),
+                Ok(running) => {
+                    problems.extend(running.trouble().map(|trouble| format!("{name}: {trouble}")));
+                    self.running.push(running);
+                }
                 Err(problem) => problems.push(format!("{name}: {problem}")),
             }
         }
+        self.ending = leaving.into_iter().map(|(running, _)| running).collect();
         problems
     }
 
@@ -125,28 +148,38 @@ impl Subscribers {
 }
 
 impl Running {
-    /// Starts a thread. With a predecessor of the same name it begins when that has ended; without one, what is wrong is
+    /// Starts a thread. With a predecessor of the same name it begins when that has ended; without one, its trouble is
     /// known at once.
-    fn start(state: &Path, settings: Settings, before: Option<JoinHandle<()>>) -> Result<Running, String> {
-        let mut ready = match before {
-            None => Some(settings.open(state)?),
-            Some(_) => None,
-        };
+    fn start(state: &Path, settings: Settings, before: Option<Heritage>) -> Result<Running, String> {
+        let opened = if before.is_none() { Some(settings.open(state)) } else { None };
+        let trouble = opened.as_ref().and_then(|opened| opened.as_ref().err().cloned());
+        let trouble = Arc::new(Mutex::new(trouble));
+        let mut ready = opened.and_then(Result::ok);
         let stop = Arc::new(Wake::new().map_err(|error| error.to_string())?);
-        let (state, own, told) = (state.to_owned(), settings.clone(), stop.clone());
+        let (state, own, told, said) = (state.to_owned(), settings.clone(), stop.clone(), trouble.clone());
         let live = move || {
+            let mut fifo = None;
             if let Some(before) = before {
-                let _ = before.join();
+                let _ = before.thread.join();
+                fifo = before.fifo;
             }
             loop {
                 let round = || -> Result<(), String> {
                     let ready = ready.take().map_or_else(|| own.open(&state), Ok)?;
+                    fifo = None;
+                    if lock(&said).take().is_some() {
+                        log::info!("{}: here again", own.name());
+                    }
                     ready.run(&told);
                     Ok(())
                 };
                 match catch_unwind(AssertUnwindSafe(round)) {
                     Ok(Ok(())) => return,
-                    Ok(Err(error)) => log::error!("{}: {error}", own.name()),
+                    Ok(Err(error)) => {
+                        if lock(&said).replace(error.clone()).as_ref() != Some(&error) {
+                            log::error!("{}: {error}; trying every {} s", own.name(), AGAIN.as_secs());
+                        }
+                    }
                     Err(_) => log::error!("{}: failed; beginning again at its cursor", own.name()),
                 }
                 let mut fds = [PollFd::new(&*told, PollFlags::IN)];
@@ -158,8 +191,16 @@ impl Running {
         };
         let builder = std::thread::Builder::new().name(thread_name(&settings.name())).stack_size(STACK);
         let thread = builder.spawn(live).map_err(|error| error.to_string())?;
-        Ok(Running { settings, stop, thread })
+        Ok(Running { settings, stop, thread, trouble })
     }
+
+    fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+}
+
+fn lock(trouble: &Mutex<Option<String>>) -> MutexGuard<'_, Option<String>> {
+    trouble.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Settings {
@@ -168,6 +209,13 @@ impl Settings {
         match self {
             Settings::Pipe(pipe) => format!("pipe:{}", pipe.path.display()),
             Settings::Hook(hook) => format!("hook:{}", hook.name),
+        }
+    }
+
+    fn hold_fifo(&self) -> Option<File> {
+        match self {
+            Settings::Pipe(pipe) => fifo::hold(&pipe.path),
+            Settings::Hook(_) => None,
         }
     }
 

@@ -3,7 +3,7 @@ use crate::journal::Journal;
 use crate::notify::testing::{Scratch, add, wait_for};
 use crate::notify::{Backlog, Filter, Format, HookInput};
 use std::fs::{self, OpenOptions};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 fn pipe(scratch: &Scratch, name: &str, format: &str) -> PipeSettings {
@@ -84,6 +84,47 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_others_alone() {
     );
     assert!(subscribers.reload(&[one, other], &[]).is_empty());
     assert_eq!(read_until(&scratch, "two", "two 4"), "two 4\n");
+    subscribers.stop();
+}
+
+#[test]
+fn a_reload_that_changes_a_pipe_does_not_end_its_reader() {
+    let scratch = Scratch::new("endless");
+    let journal = scratch.journal();
+    let mut settings = pipe(&scratch, "notify", "0 {seq}");
+    let mut subscribers = Subscribers::start(&scratch.0, std::slice::from_ref(&settings), &[]).unwrap();
+    let mut reader = BufReader::new(fs::File::open(&settings.path).unwrap());
+    for round in 1..20 {
+        add_some(&journal, 1);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert!(line.ends_with(&format!(" {round}\n")), "{line:?} in round {round}");
+        settings.format = Format::parse(&format!("{round} {{seq}}")).unwrap();
+        assert!(subscribers.reload(std::slice::from_ref(&settings), &[]).is_empty());
+    }
+    // One that is taken out ends it.
+    assert!(subscribers.reload(&[], &[]).is_empty());
+    assert_eq!(reader.read_line(&mut String::new()).unwrap(), 0);
+    subscribers.stop();
+}
+
+#[test]
+fn what_cannot_be_had_at_a_reload_is_tried_again() {
+    let scratch = Scratch::new("again");
+    let journal = scratch.journal();
+    let settings = pipe(&scratch, "notify", "{seq}");
+    fs::write(&settings.path, "in the way").unwrap();
+    let mut subscribers = Subscribers::start(&scratch.0, &[], &[]).unwrap();
+    for _ in 0..2 {
+        let problems = subscribers.reload(std::slice::from_ref(&settings), &[]);
+        assert!(problems.len() == 1 && problems[0].contains("notify"), "{problems:?}");
+    }
+    add_some(&journal, 1);
+    assert_eq!(subscribers.status()[0].backlog, 1);
+    fs::remove_file(&settings.path).unwrap();
+    wait_for("the pipe", || settings.path.exists());
+    assert_eq!(read_until(&scratch, "notify", "1"), "1\n");
+    assert!(subscribers.reload(std::slice::from_ref(&settings), &[]).is_empty());
     subscribers.stop();
 }
 
