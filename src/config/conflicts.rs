@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::report::Report;
+use super::subscribers::real;
 
 /// Reports them all.
 pub(super) fn find(config: &Config, report: &Report<'_>) {
@@ -10,7 +11,8 @@ pub(super) fn find(config: &Config, report: &Report<'_>) {
         report.add_at_key("group", "`group`: needs `user` beside it");
     }
     for (index, watch) in config.watches.iter().enumerate() {
-        if watch.maildir.starts_with(&config.mail.root) {
+        let maildir = real(&watch.maildir);
+        if maildir.starts_with(real(&config.mail.root)) || maildir == real(&config.maildir(&watch.user)) {
             let message =
                 format!("`watch.maildir`: {} is below mail.root, which is watched anyway", watch.maildir.display());
             report.add_at_key(&format!("watch[{index}].maildir"), message);

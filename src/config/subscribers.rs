@@ -24,7 +24,11 @@ pub(super) fn default_pipe(path: PathBuf) -> PipeSettings {
 
 fn pipe(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<PathBuf>) -> Option<PipeSettings> {
     let path = section.needed("path", &format!("{DEFAULT_PIPE:?}"), |text| value::path(base, text));
-    once(&section, "path", &path, seen, "is another pipe's path too; each reader needs a pipe of its own");
+    let real = path.as_deref().map(real);
+    once(&section, "path", &real, seen, "is another pipe's path too; each reader needs a pipe of its own");
+    if path.as_deref().is_some_and(|path| !PipeSettings::can_have_cursor(path)) {
+        section.wrong("path", "is too long: the name of its cursor's file would have more than 255 octets");
+    }
     let pipe = PipeSettings {
         format: section.text("format", "\"inotify\"", Format::parse).unwrap_or(Format::Inotify),
         mode: section.text("mode", "\"0640\"", value::mode).unwrap_or(0o640),
@@ -96,11 +100,19 @@ pub(super) fn watches(top: &mut Section<'_, '_>, base: &Path) -> Vec<Watch> {
         .filter_map(|mut section| {
             let user = section.needed("user", "\"bob\"", user_name);
             let maildir = section.needed("maildir", "\"/home/bob/Maildir\"", |text| value::path(base, text));
-            once(&section, "maildir", &maildir, &mut seen, "is watched already; each message would be two events");
+            let real = maildir.as_deref().map(real);
+            once(&section, "maildir", &real, &mut seen, "is watched already; each message would be two events");
             section.finish();
             Some(Watch { user: user?, maildir: maildir? })
         })
         .collect()
+}
+
+/// Where a path leads, as far as it does now: the same place may have several names.
+pub(super) fn real(path: &Path) -> PathBuf {
+    let resolved =
+        path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
+    resolved.map_or_else(|| path.to_owned(), |(above, rest)| above.join(rest))
 }
 
 /// Reports a value that another section of the same kind has already.

@@ -311,3 +311,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn one_place_under_two_names_is_one_place() {
+    let folder = std::env::temp_dir().join(format!("mailbell-config-names-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(folder.join("run")).unwrap();
+    std::fs::create_dir_all(folder.join("mail")).unwrap();
+    std::os::unix::fs::symlink("run", folder.join("link")).unwrap();
+    std::os::unix::fs::symlink("../home", folder.join("mail/bob")).unwrap();
+    let text = "[mail]\nroot = 'D/mail'\n[[pipe]]\npath = 'D/run/n'\n[[pipe]]\npath = 'D/link/n'\n[[pipe]]\npath = 'D/x/../run/n'\n\
+                [[watch]]\nuser = 'a'\nmaildir = 'D/run/M'\n[[watch]]\nuser = 'b'\nmaildir = 'D/link/M'\n\
+                [[watch]]\nuser = 'c'\nmaildir = 'D/mail/../mail/c'\n[[watch]]\nuser = 'bob'\nmaildir = 'D/home'\n";
+    std::fs::create_dir(folder.join("x")).unwrap();
+    std::fs::create_dir(folder.join("home")).unwrap();
+    let problems = wrong(&text.replace('D', folder.to_str().unwrap()));
+    std::fs::remove_dir_all(&folder).unwrap();
+    let lines: Vec<&str> = problems.iter().map(|problem| problem.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["6", "8", "14", "17", "20"], "{problems:?}");
+}

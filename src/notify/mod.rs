@@ -60,7 +60,8 @@ pub use subscriber::{Subscriber, Waits, Way};
 pub use subscribers::Subscribers;
 pub use tally::count_lost;
 
-use std::path::PathBuf;
+use crate::journal::encode;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `[[pipe]]`.
@@ -76,6 +77,18 @@ pub struct PipeSettings {
     pub filter: Filter,
     /// What a reader that comes late gets.
     pub backlog: Backlog,
+}
+
+impl PipeSettings {
+    /// The name of the pipe at `path`, as a subscriber.
+    pub fn name_of(path: &Path) -> String {
+        format!("pipe:{}", path.display())
+    }
+
+    /// Whether the cursor of a pipe at `path` can have a file: NAME_MAX is 255.
+    pub fn can_have_cursor(path: &Path) -> bool {
+        encode(&PipeSettings::name_of(path)).len() <= 255
+    }
 }
 
 /// `pipe.backlog`.

@@ -227,11 +227,7 @@ impl Way for Pipe {
         if let Some(left) = self.fifo.as_ref().and_then(|fifo| fifo.left().ok()) {
             self.unread.settle(left);
         }
-        Place {
-            acknowledged: self.unread.acknowledged(),
-            written: self.unread.written(),
-            waiting: self.unread.count(),
-        }
+        Place { acknowledged: self.unread.acknowledged(), written: self.unread.written(), waiting: self.unread.count() }
     }
 
     fn look(&mut self) -> Option<u64> {

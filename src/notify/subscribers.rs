@@ -207,7 +207,7 @@ impl Settings {
     /// Of the subscriber, and of its cursor.
     fn name(&self) -> String {
         match self {
-            Settings::Pipe(pipe) => format!("pipe:{}", pipe.path.display()),
+            Settings::Pipe(pipe) => PipeSettings::name_of(&pipe.path),
             Settings::Hook(hook) => format!("hook:{}", hook.name),
         }
     }
