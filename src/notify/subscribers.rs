@@ -131,7 +131,10 @@ impl Subscribers {
 
     /// Every subscriber's state, running ones and cursors of `watch` alike.
     pub fn status(&self) -> Vec<SubscriberStatus> {
-        let mut status = status_of_files(&self.state);
+        let mut status = status_of_files(&self.state).unwrap_or_else(|error| {
+            log::error!("{}: {error}", self.state.display());
+            Vec::new()
+        });
         let is_running = |name: &str| self.running.iter().any(|running| running.settings.name() == name);
         status.retain(|subscriber| subscriber.name.starts_with("watch:") || is_running(&subscriber.name));
         status
@@ -162,6 +165,10 @@ impl Running {
             if let Some(before) = before {
                 let _ = before.thread.join();
                 fifo = before.fifo;
+                // Another reload may have come meanwhile, and what it took back is not to run even once.
+                if rings_within(&told, Duration::ZERO) {
+                    return;
+                }
             }
             loop {
                 let round = || -> Result<(), String> {
@@ -182,9 +189,7 @@ impl Running {
                     }
                     Err(_) => log::error!("{}: failed; beginning again at its cursor", own.name()),
                 }
-                let mut fds = [PollFd::new(&*told, PollFlags::IN)];
-                subscriber::wait(&mut fds, Some(AGAIN));
-                if !fds[0].revents().is_empty() {
+                if rings_within(&told, AGAIN) {
                     return;
                 }
             }
@@ -197,6 +202,12 @@ impl Running {
     fn trouble(&self) -> Option<String> {
         lock(&self.trouble).clone()
     }
+}
+
+fn rings_within(wake: &Wake, time: Duration) -> bool {
+    let mut fds = [PollFd::new(wake, PollFlags::IN)];
+    subscriber::wait(&mut fds, Some(time));
+    !fds[0].revents().is_empty()
 }
 
 fn lock(trouble: &Mutex<Option<String>>) -> MutexGuard<'_, Option<String>> {

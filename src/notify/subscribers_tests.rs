@@ -109,6 +109,23 @@ fn a_reload_that_changes_a_pipe_does_not_end_its_reader() {
 }
 
 #[test]
+fn what_a_second_reload_took_back_is_never_run() {
+    let scratch = Scratch::new("back");
+    let journal = scratch.journal();
+    let slow = hook(&scratch, "hook", "echo began >> $D/began; sleep 0.5");
+    let wrong = hook(&scratch, "hook", "echo $MAILBELL_SEQ >> $D/wrong");
+    let right = hook(&scratch, "hook", "echo $MAILBELL_SEQ >> $D/right");
+    let mut subscribers = Subscribers::start(&scratch.0, &[], std::slice::from_ref(&slow)).unwrap();
+    add_some(&journal, 3);
+    wait_for("the hook to run", || scratch.path("began").exists());
+    assert!(subscribers.reload(&[], &[wrong]).is_empty());
+    assert!(subscribers.reload(&[], &[right]).is_empty());
+    wait_for("the rest", || fs::read_to_string(scratch.path("right")).is_ok_and(|text| text == "2\n3\n"));
+    assert!(!scratch.path("wrong").exists());
+    subscribers.stop();
+}
+
+#[test]
 fn what_cannot_be_had_at_a_reload_is_tried_again() {
     let scratch = Scratch::new("again");
     let journal = scratch.journal();
@@ -169,7 +186,7 @@ fn each_gets_what_its_filter_wants() {
         status.iter().any(|status| status.name == name && (status.last_seq, status.backlog) == (4, 1))
     });
     subscribers.stop();
-    assert!(status_of_files(&scratch.0).iter().any(|status| status.name == name && status.last_seq == 4));
+    assert!(status_of_files(&scratch.0).unwrap().iter().any(|status| status.name == name && status.last_seq == 4));
 }
 
 #[test]
@@ -189,12 +206,15 @@ fn records_that_the_journal_dropped_are_counted() {
     let kept: Vec<_> = text.lines().skip(3).collect();
     fs::remove_file(folder.join(format!("{:020}.jsonl", 1))).unwrap();
     fs::write(folder.join(format!("{:020}.jsonl", 4)), kept.join("\n") + "\n").unwrap();
-    assert!(status_of_files(&scratch.0).iter().all(|status| (status.lost, status.backlog) == (3, 2)), "nobody runs");
+    assert!(
+        status_of_files(&scratch.0).unwrap().iter().all(|status| (status.lost, status.backlog) == (3, 2)),
+        "nobody runs"
+    );
     let subscribers = run();
     assert_eq!(read_until(&scratch, "notify", "5"), "4\n5\n");
     wait_for("the counts", || subscribers.status().iter().all(|status| status.lost == 3 && status.last_seq == 5));
     subscribers.stop();
-    assert!(status_of_files(&scratch.0).iter().all(|status| status.lost == 3));
+    assert!(status_of_files(&scratch.0).unwrap().iter().all(|status| status.lost == 3));
 }
 
 #[test]
