@@ -1,12 +1,13 @@
 //! What the server says of itself: the JSON of `mailbell status`, on a unix socket in the state folder, and the same
 //! numbers for Prometheus over HTTP. Both only ever read.
 
+use crate::config::Config;
 use crate::conn::{Command, Conn};
 use crate::counters::{self, label};
-use crate::notify::SubscriberStatus;
+use crate::notify::{PipeSettings, SubscriberStatus};
 use crate::service::Service;
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -45,15 +46,27 @@ pub fn status(service: &Service) -> Value {
 }
 
 /// The status as far as files tell it, when no server runs.
-pub fn status_without_server(state: &Path, mail_root: &Path) -> Value {
-    let subscribers = crate::notify::status_of_files(state);
-    json!({
+///
+/// # Errors
+///
+/// When the journal or the cursors cannot be read.
+pub fn status_without_server(config: &Config) -> io::Result<Value> {
+    let last_seq = crate::journal::last_seq(&config.journal())?;
+    let mut subscribers = crate::notify::status_of_files(&config.state)?;
+    // Others are not in use any more.
+    subscribers.retain(|each| each.name.starts_with("watch:") || is_configured(config, &each.name));
+    Ok(json!({
         "running": false,
         "version": env!("CARGO_PKG_VERSION"),
-        "disk_free_octets": free_octets(mail_root),
-        "last_seq": crate::journal::last_seq(&state.join("journal")).unwrap_or(0),
+        "disk_free_octets": free_octets(&config.mail.root),
+        "last_seq": last_seq,
         "subscribers": subscribers.iter().map(subscriber).collect::<Vec<_>>(),
-    })
+    }))
+}
+
+fn is_configured(config: &Config, name: &str) -> bool {
+    config.pipes.iter().any(|pipe| PipeSettings::name_of(&pipe.path) == name)
+        || config.hooks.iter().any(|hook| name.strip_prefix("hook:") == Some(&hook.name))
 }
 
 fn subscriber(status: &SubscriberStatus) -> Value {

@@ -70,7 +70,8 @@ fn started_as_root_it_keeps_nothing_of_it() {
         eprintln!("not root: nothing was shown");
         return;
     }
-    let configuration = format!("user = \"nobody\"\n{BASIC}");
+    let hook = "[[hook]]\nname = \"h\"\ncommand = [\"/bin/sh\", \"-c\", \"echo $HOME $USER $LOGNAME $PWD\"]\n";
+    let configuration = format!("user = \"nobody\"\n{BASIC}{hook}");
     let scratch = Scratch::prepared("drop", &configuration);
     for file in ["users", "aliases", "mailbell.toml"] {
         Command::new("chmod").arg("0644").arg(scratch.path(file)).status().unwrap();
@@ -94,6 +95,10 @@ fn started_as_root_it_keeps_nothing_of_it() {
     assert_eq!(server.run(&["check"], "").status.code(), Some(0));
     server.send("alice@example.org", "Subject: x\n\nx\n");
     assert_eq!(server.new_files("alice").len(), 1);
+    let entry = Command::new("getent").args(["passwd", "nobody"]).output().unwrap();
+    let entry = String::from_utf8(entry.stdout).unwrap();
+    let home = entry.split(':').nth(5).unwrap();
+    wait_for("the hook", || server.log().contains(&format!("seq 1: {home} nobody nobody /\n")).then_some(()));
     server.stop();
 }
 
@@ -140,7 +145,7 @@ fn what_a_reload_names_is_within_reach() {
          [[watch]]\nuser = \"bob\"\nmaildir = {maildir:?}\n",
         ran.display()
     );
-    fs::write(server.path("mailbell.toml"), configuration).unwrap();
+    fs::write(server.path("mailbell.toml"), &configuration).unwrap();
     server.signal("HUP");
     wait_for("the pipe", || pipe.exists().then_some(()));
     server.send("alice@example.org", "Subject: x\n\nx\n");
@@ -155,6 +160,14 @@ fn what_a_reload_names_is_within_reach() {
         wait_for("its message", || (server.records().len() == seq).then_some(()));
         fs::remove_dir_all(&maildir).unwrap();
     }
+    // Another root for the mail counts from the next start; until then, what comes to this one rings.
+    let elsewhere = configuration.replacen("root = \"mail\"", "root = \"other\"", 1);
+    assert_ne!(elsewhere, configuration);
+    fs::write(server.path("mailbell.toml"), elsewhere).unwrap();
+    server.signal("HUP");
+    wait_for("the second reload", || (server.log().matches("reloaded").count() == 2).then_some(()));
+    fs::write(server.path("mail/alice/new/4.x"), "Subject: z\n\nz\n").unwrap();
+    wait_for("its message", || (server.records().len() == 4).then_some(()));
     let mut lines = BufReader::new(fs::File::open(&pipe).unwrap()).lines();
     assert_eq!([(); 3].map(|()| lines.next().unwrap().unwrap()), ["1", "2", "3"]);
     server.stop();
@@ -229,9 +242,10 @@ fn who_may_read_the_state_folder_learns_what_its_files_tell() {
         return;
     }
     let server = Server::start("reader");
+    let file = server.path("mailbell.toml");
     let status = || {
         let mut command = Command::new(common::binary());
-        command.args(["status", "--json", "-c"]).arg(server.path("mailbell.toml")).uid(65_534).gid(65_534);
+        command.args(["status", "--json", "-c"]).arg(&file).uid(65_534).gid(65_534);
         command.output()
     };
     fs::set_permissions(&server.scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
@@ -245,7 +259,11 @@ fn who_may_read_the_state_folder_learns_what_its_files_tell() {
     let told = status().unwrap();
     assert!(String::from_utf8_lossy(&told.stdout).contains("\"running\":null"), "{told:?}");
     assert!(String::from_utf8_lossy(&told.stdout).contains("\"last_seq\":1,"), "{told:?}");
-    server.stop();
+    // What cannot be read is not nothing, also when no server runs.
+    let scratch = server.stop();
+    assert!(String::from_utf8_lossy(&status().unwrap().stdout).contains("\"running\":false"));
+    fs::set_permissions(scratch.path("state/journal"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(status().unwrap().status.code(), Some(77));
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! `mailbell status`: how the server is, at one glance or for programs.
 
 use super::{Failed, Outcome, exit};
-use crate::journal;
 use crate::monitor;
 use lexopt::prelude::*;
 use serde_json::Value;
@@ -41,26 +40,30 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     let config = super::configuration(file)?;
     let status = match ask(&config.state) {
         Ok(status) => status,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            monitor::status_without_server(&config.state, &config.mail.root)
-        }
-        // Who may read the files learns what they tell.
-        Err(error)
-            if error.kind() == io::ErrorKind::PermissionDenied && journal::last_seq(&config.journal()).is_ok() =>
-        {
-            let mut status = monitor::status_without_server(&config.state, &config.mail.root);
-            status["running"] = Value::Null;
-            status
-        }
         Err(error) => {
-            let code = match error.kind() {
-                io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-                _ => exit::TEMPORARY,
+            let is_known = match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => true,
+                io::ErrorKind::PermissionDenied => false,
+                _ => return Err(failed(&monitor::control_socket(&config.state), &error)),
             };
-            return Err(Failed::new(code, format!("{}: {error}", monitor::control_socket(&config.state).display())));
+            // Who may read the files learns what they tell, whether or not he may ask a server.
+            let status = monitor::status_without_server(&config);
+            let mut status = status.map_err(|error| failed(&config.state, &error))?;
+            if !is_known {
+                status["running"] = Value::Null;
+            }
+            status
         }
     };
     if as_json { super::print(&format!("{status}\n")) } else { super::print(&human(&status)) }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failed {
+    let code = match error.kind() {
+        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
+        _ => exit::TEMPORARY,
+    };
+    Failed::new(code, format!("{}: {error}", path.display()))
 }
 
 fn ask(state: &Path) -> io::Result<Value> {

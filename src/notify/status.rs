@@ -4,19 +4,18 @@
 use super::SubscriberStatus;
 use super::tally::Tally;
 use crate::journal::{self, Place};
+use std::io;
 use std::path::Path;
 
-/// Every subscriber that has a cursor in `state`, in the order of their names. What cannot be read is logged and left out.
-pub fn status_of_files(state: &Path) -> Vec<SubscriberStatus> {
+/// Every subscriber that has a cursor in `state`, in the order of their names.
+///
+/// # Errors
+///
+/// When the journal or the folder of the cursors cannot be read.
+pub fn status_of_files(state: &Path) -> io::Result<Vec<SubscriberStatus>> {
     let journal = state.join("journal");
-    let read = || -> std::io::Result<Vec<SubscriberStatus>> {
-        let (first, last) = (journal::first_seq(&journal)?, journal::last_seq(&journal)?);
-        Ok(journal::cursors(state)?.into_iter().map(|(name, place)| one(state, name, place, first, last)).collect())
-    };
-    read().unwrap_or_else(|error| {
-        log::error!("{}: {error}", state.display());
-        Vec::new()
-    })
+    let (first, last) = (journal::first_seq(&journal)?, journal::last_seq(&journal)?);
+    Ok(journal::cursors(state)?.into_iter().map(|(name, place)| one(state, name, place, first, last)).collect())
 }
 
 fn one(state: &Path, name: String, place: Place, first: u64, last: u64) -> SubscriberStatus {

@@ -5,7 +5,7 @@ use super::doors::Doors;
 use super::start;
 use crate::accounts::Accounts;
 use crate::arrivals::{Arrivals, Watched};
-use crate::config::Config;
+use crate::config::{Config, Watch};
 use crate::service::{Live, Service};
 use crate::tls;
 
@@ -20,7 +20,7 @@ pub fn reload(service: &Service, arrivals: &Arrivals, doors: &mut Doors) {
     };
     match live(&config) {
         Ok(live) => {
-            arrivals.watch(watched(&config, &live.accounts));
+            arrivals.watch(watched(&service.config, &config.watches, &live.accounts));
             doors.replace_pool(start::pool(&service.config, &config.users));
             service.replace(live);
         }
@@ -52,11 +52,11 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
     }
 }
 
-/// Every Maildir whose new messages ring: those of the accounts, and those that other programs deliver into.
-pub fn watched(config: &Config, accounts: &Accounts) -> Vec<Watched> {
+/// Every Maildir whose new messages ring: those of the accounts, where the server that runs has them, and those that
+/// other programs deliver into.
+pub fn watched(config: &Config, watches: &[Watch], accounts: &Accounts) -> Vec<Watched> {
     let own = accounts.names().map(|user| Watched { user: user.to_owned(), maildir: config.maildir(user) });
-    let foreign =
-        config.watches.iter().map(|watch| Watched { user: watch.user.clone(), maildir: watch.maildir.clone() });
+    let foreign = watches.iter().map(|watch| Watched { user: watch.user.clone(), maildir: watch.maildir.clone() });
     own.chain(foreign).collect()
 }
 

@@ -43,12 +43,14 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     folders(&config, become_user)?;
     let lock = lock(&config.state, become_user)?;
     let mut listeners = listeners(&config, inherited, become_user)?;
-    if let Some(ids) = become_user {
-        sys::become_user(ids).map_err(|error| StartError::io("becoming another user", &error))?;
+    if let (Some(ids), Some(user)) = (become_user, &config.user) {
+        sys::become_user(ids)
+            .and_then(|()| sys::take_environment_of(user))
+            .map_err(|error| StartError::io("becoming another user", &error))?;
     }
 
     let live = reload::live(&config).map_err(|problems| StartError::Configuration(problems.join("\n")))?;
-    let watched = reload::watched(&config, &live.accounts);
+    let watched = reload::watched(&config, &config.watches, &live.accounts);
     let state = |error: io::Error| StartError::io(config.state.display(), &error);
     let journal = Arc::new(Journal::open(&config.journal()).map_err(state)?);
     journal::clamp_all(&config.state, journal.last_seq()).map_err(state)?;

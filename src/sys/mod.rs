@@ -5,9 +5,10 @@
 
 pub mod landlock;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Write end of the signal pipe; -1 before [`signals`].
@@ -64,10 +65,33 @@ pub struct Ids {
 ///
 /// When the user database cannot be read.
 pub fn look_up(user: &str, group: Option<&str>) -> io::Result<Option<Ids>> {
-    let (Ok(user), Ok(group)) = (CString::new(user), group.map(CString::new).transpose()) else { return Ok(None) };
-    let mut buffer = vec![0_u8; 16 * 1024];
-    // SAFETY: both calls write only into the structure and the buffer that they are given with its true length, and
-    // the results are read only when the call says that it found something.
+    let (Some((mut ids, _)), Ok(group)) = (user_entry(user)?, group.map(CString::new).transpose()) else {
+        return Ok(None);
+    };
+    let Some(group) = group else { return Ok(Some(ids)) };
+    let mut buffer = vec![0_u8; ENTRY];
+    // SAFETY: as in `user_entry`.
+    unsafe {
+        let mut entry: libc::group = std::mem::zeroed();
+        let mut found = std::ptr::null_mut();
+        match libc::getgrnam_r(group.as_ptr(), &mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &mut found) {
+            0 if found.is_null() => return Ok(None),
+            0 => ids.gid = entry.gr_gid,
+            errno => return Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+    Ok(Some(ids))
+}
+
+/// Octets that an entry of the user database may take.
+const ENTRY: usize = 16 * 1024;
+
+/// A user's ids and home.
+fn user_entry(user: &str) -> io::Result<Option<(Ids, OsString)>> {
+    let Ok(user) = CString::new(user) else { return Ok(None) };
+    let mut buffer = vec![0_u8; ENTRY];
+    // SAFETY: the call writes only into the structure and the buffer that it is given with its true length, and the
+    // results are read only when it says that it found something.
     unsafe {
         let mut entry: libc::passwd = std::mem::zeroed();
         let mut found = std::ptr::null_mut();
@@ -76,18 +100,24 @@ pub fn look_up(user: &str, group: Option<&str>) -> io::Result<Option<Ids>> {
             0 => {}
             errno => return Err(io::Error::from_raw_os_error(errno)),
         }
-        let mut ids = Ids { uid: entry.pw_uid, gid: entry.pw_gid };
-        if let Some(group) = group {
-            let mut entry: libc::group = std::mem::zeroed();
-            let mut found = std::ptr::null_mut();
-            match libc::getgrnam_r(group.as_ptr(), &mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &mut found) {
-                0 if found.is_null() => return Ok(None),
-                0 => ids.gid = entry.gr_gid,
-                errno => return Err(io::Error::from_raw_os_error(errno)),
-            }
-        }
-        Ok(Some(ids))
+        let home = OsStr::from_bytes(CStr::from_ptr(entry.pw_dir).to_bytes()).to_owned();
+        Ok(Some((Ids { uid: entry.pw_uid, gid: entry.pw_gid }, home)))
     }
+}
+
+/// Sets HOME, USER and LOGNAME to a user's, for the programs that this process will run. To be called before it has
+/// threads.
+///
+/// # Errors
+///
+/// When the user database cannot be read.
+pub fn take_environment_of(user: &str) -> io::Result<()> {
+    let Some((_, home)) = user_entry(user)? else { return Ok(()) };
+    for (name, value) in [("HOME", home.as_os_str()), ("USER", user.as_ref()), ("LOGNAME", user.as_ref())] {
+        // SAFETY: this is the only thread, so that no other one reads the environment meanwhile.
+        unsafe { std::env::set_var(name, value) };
+    }
+    Ok(())
 }
 
 /// Becomes another user for good: no supplementary groups, then group, then user, in all threads.
