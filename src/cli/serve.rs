@@ -13,7 +13,7 @@ Usage: mailbell serve [-c FILE]
 
 Runs the server in the foreground. It prints one line `mailbell: ready ...` with its addresses on standard error once
 it listens, and tells systemd. SIGTERM and SIGINT stop it cleanly, a second one at once; SIGHUP reloads users, aliases,
-certificates, pipes and hooks.
+certificates, pipes, hooks and watched Maildirs.
 
 Without a configuration file it runs the embedded default: SMTP on 127.0.0.1:2525, POP3 on 127.0.0.1:1110, everything
 below ./mailbell-data, one account named after $USER.

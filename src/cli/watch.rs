@@ -8,6 +8,8 @@ mod printer;
 mod runner;
 
 use super::{Failed, Outcome, exit};
+use crate::accounts::Accounts;
+use crate::config::Config;
 use crate::journal::{self, Cursor, CursorError};
 use crate::notify::{self, Filter, Format, Subscriber, Way};
 use crate::sys;
@@ -78,7 +80,9 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     };
     super::log::start();
     let filter = Filter::new(wanted.users.clone(), wanted.fields.clone()).map_err(|(_, error)| usage(error))?;
-    let state = super::configuration(wanted.file.clone())?.state;
+    let config = super::configuration(wanted.file.clone())?;
+    warn_of_strangers(&config, &wanted.users);
+    let state = config.state;
     let stop = sys::signals().map_err(|error| Failed::new(exit::TEMPORARY, error))?;
     let stop = stop.as_fd();
 
@@ -132,7 +136,15 @@ impl Ready<'_> {
 fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, Failed> {
     let (mut file, mut from, mut cursor, mut format, mut count) = (None, From::Now, None, None, None);
     let (mut users, mut fields, mut command) = (Vec::new(), Vec::new(), Vec::new());
-    while let Some(argument) = arguments.next()? {
+    loop {
+        if let Some(mut rest) = arguments.try_raw_args()
+            && rest.next_if(|argument| argument == "--").is_some()
+        {
+            // The command's own, options and all.
+            command.extend(rest);
+            break;
+        }
+        let Some(argument) = arguments.next()? else { break };
         match argument {
             Long("from") => from = parse_from(&arguments.value()?.string()?)?,
             Long("cursor") => {
@@ -157,11 +169,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, 
             Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
             Short('h') | Long("help") => return Ok(Err(HELP)),
             Short('V') | Long("version") => return Ok(Err(super::VERSION)),
-            Value(program) => {
-                command.push(program);
-                // The rest is the command's own, options and all.
-                command.extend(arguments.raw_args()?);
-            }
+            Value(word) => return Err(usage(format!("unexpected argument {word:?}; a COMMAND comes after `--`"))),
             other => return Err(other.unexpected().into()),
         }
     }
@@ -169,6 +177,15 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, 
         return Err(usage("--format says how events are printed; a COMMAND gets them as JSON and in its environment"));
     }
     Ok(Ok(Wanted { file, from, cursor, users, fields, format, count, command }))
+}
+
+/// A name that is misspelt would be waited for in silence. It may also be one that was here once, so it is no error.
+fn warn_of_strangers(config: &Config, users: &[String]) {
+    let Ok(accounts) = Accounts::load(config) else { return };
+    let is_watched = |user: &str| config.watches.iter().any(|watch| watch.user == user);
+    for user in users.iter().filter(|user| !accounts.names().any(|name| name == *user) && !is_watched(user)) {
+        eprintln!("mailbell: warning: no account and no [[watch]] has the user {user:?}");
+    }
 }
 
 fn parse_from(text: &str) -> Result<From, Failed> {
@@ -281,6 +298,7 @@ mod tests {
             (&["--format", "jsno"], "did you mean `json`"),
             (&["--format", "json", "--", "true"], "COMMAND gets them as JSON"),
             (&["--color"], "--color"),
+            (&["alice"], "a COMMAND comes after `--`"),
         ] {
             let error = wanted(arguments).unwrap_err();
             assert!(error.contains(what), "{arguments:?}: {error}");
