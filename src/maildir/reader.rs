@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -51,6 +51,14 @@ impl MessageReader {
     /// Reads a message file that is open already, at its beginning.
     pub fn of(file: File) -> MessageReader {
         MessageReader { file, kind: Kind::Unknown, left: None }
+    }
+
+    /// The file itself, where it is a plain one of which nothing was read yet.
+    pub fn into_plain(self) -> io::Result<Result<File, MessageReader>> {
+        let mut head = [0; GZIP.len()];
+        let is_gzip = self.file.read_at(&mut head, 0)? == head.len() && head == GZIP;
+        let is_plain = matches!(self.kind, Kind::Unknown) && !is_gzip && self.file.metadata()?.is_file();
+        Ok(if is_plain { Ok(self.file) } else { Err(self) })
     }
 
     /// Counts a whole message as RETR sends it, by way of a block that the caller keeps for many messages.

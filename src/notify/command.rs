@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
@@ -44,7 +45,7 @@ pub struct Task<'a> {
     /// The event that it is run for.
     pub record: &'a Record,
     /// Its standard input.
-    pub input: Option<Box<dyn Read + 'a>>,
+    pub input: Option<Source<'a>>,
     /// Whether its output is kept; else it goes where ours goes.
     pub keep_output: bool,
     /// Its working directory, where it is not ours.
@@ -53,6 +54,14 @@ pub struct Task<'a> {
     pub timeout: Option<Duration>,
     /// Readable when it is to be ended.
     pub cancel: BorrowedFd<'a>,
+}
+
+/// What a program reads.
+pub enum Source<'a> {
+    /// A file, from where it stands: nothing of it is missing even when we are killed meanwhile.
+    File(File),
+    /// Octets that are fed to it.
+    Octets(Box<dyn Read + 'a>),
 }
 
 /// How a run ended.
@@ -90,21 +99,22 @@ impl std::fmt::Display for End {
 pub fn run(mut task: Task<'_>) -> (End, Vec<u8>) {
     match Running::start(&mut task) {
         Ok(mut running) => {
-            let end = running.watch(&mut task);
+            let end = running.watch(&task);
             (end, running.output.map(|output| output.kept).unwrap_or_default())
         }
         Err(error) => (End::Failed(error), Vec::new()),
     }
 }
 
-struct Running {
+struct Running<'a> {
     child: Child,
-    input: Option<Input>,
+    input: Option<Input<'a>>,
     output: Option<Output>,
 }
 
-struct Input {
+struct Input<'a> {
     pipe: ChildStdin,
+    source: Box<dyn Read + 'a>,
     block: Vec<u8>,
     at: usize,
 }
@@ -115,12 +125,17 @@ struct Output {
     kept: Vec<u8>,
 }
 
-impl Running {
-    fn start(task: &mut Task<'_>) -> io::Result<Running> {
+impl<'a> Running<'a> {
+    fn start(task: &mut Task<'a>) -> io::Result<Running<'a>> {
         let (program, arguments) = task.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(program);
         command.args(arguments).process_group(0);
-        command.stdin(if task.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        let (stdin, fed) = match task.input.take() {
+            None => (Stdio::null(), None),
+            Some(Source::File(file)) => (file.into(), None),
+            Some(Source::Octets(source)) => (Stdio::piped(), Some(source)),
+        };
+        command.stdin(stdin);
         for name in ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
             command.env_remove(name);
         }
@@ -144,7 +159,8 @@ impl Running {
             command.spawn()
         };
         let mut child = spawned.map_err(said)?;
-        let input = child.stdin.take().map(|pipe| Input { pipe, block: Vec::new(), at: 0 });
+        let input = child.stdin.take().zip(fed);
+        let input = input.map(|(pipe, source)| Input { pipe, source, block: Vec::new(), at: 0 });
         if let Some(input) = &input {
             ioctl_fionbio(&input.pipe, true)?;
         }
@@ -152,7 +168,7 @@ impl Running {
     }
 
     /// Feeds it, listens to it, and waits for its end.
-    fn watch(&mut self, task: &mut Task<'_>) -> End {
+    fn watch(&mut self, task: &Task<'_>) -> End {
         let pid = Pid::from_child(&self.child);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok();
         let end = task.timeout.map(|timeout| Instant::now() + timeout);
@@ -180,7 +196,7 @@ impl Running {
                 End::Cancelled
             } else if end.is_some_and(|end| Instant::now() >= end) {
                 End::TimedOut
-            } else if let Err(error) = self.feed(task) {
+            } else if let Err(error) = self.feed() {
                 End::Failed(error)
             } else {
                 continue;
@@ -206,12 +222,12 @@ impl Running {
     }
 
     /// Gives it what it will take of its input.
-    fn feed(&mut self, task: &mut Task<'_>) -> io::Result<()> {
-        let (Some(input), Some(source)) = (&mut self.input, &mut task.input) else { return Ok(()) };
+    fn feed(&mut self) -> io::Result<()> {
+        let Some(input) = &mut self.input else { return Ok(()) };
         loop {
             if input.at == input.block.len() {
                 input.block.resize(64 * 1024, 0);
-                let count = source.read(&mut input.block)?;
+                let count = input.source.read(&mut input.block)?;
                 input.block.truncate(count);
                 input.at = 0;
             }

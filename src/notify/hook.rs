@@ -11,7 +11,7 @@
 //! For one that is gone, because somebody read and deleted it before its turn came, standard input is empty: the event
 //! happened all the same.
 
-use super::command::{self, End, Task};
+use super::command::{self, End, Source, Task};
 use super::subscriber::{Waits, Way};
 use super::tally::{Begun, OPEN, Tally, TallyFile};
 use super::wake::Wake;
@@ -22,7 +22,7 @@ use crate::maildir::reader::MessageReader;
 use rustix::event::PollFlags;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Cursor};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -272,17 +272,17 @@ impl Way for Hook {
 }
 
 fn run(settings: &HookSettings, record: &Record, cancel: &Wake) -> (End, Vec<u8>) {
-    let input: Option<Box<dyn Read>> = match settings.stdin {
+    let input = match settings.stdin {
         HookInput::None => None,
         HookInput::Event => {
             let mut json = Vec::new();
             record.write_json(&mut json);
             json.push(b'\n');
-            Some(Box::new(Cursor::new(json)))
+            Some(Source::Octets(Box::new(Cursor::new(json))))
         }
-        HookInput::Message => match message(record) {
-            Ok(Some(reader)) => Some(Box::new(reader)),
-            Ok(None) => Some(Box::new(io::empty())),
+        HookInput::Message => match message(record).and_then(|reader| reader.map(source).transpose()) {
+            Ok(Some(source)) => Some(source),
+            Ok(None) => Some(Source::Octets(Box::new(io::empty()))),
             Err(error) => return (End::Failed(error), Vec::new()),
         },
     };
@@ -319,6 +319,14 @@ fn message(record: &Record) -> io::Result<Option<MessageReader>> {
         }
     }
     Ok(None)
+}
+
+/// The message's file, or where it is compressed what comes out of it.
+fn source(reader: MessageReader) -> io::Result<Source<'static>> {
+    Ok(match reader.into_plain()? {
+        Ok(file) => Source::File(file),
+        Err(reader) => Source::Octets(Box::new(reader)),
+    })
 }
 
 fn without_controls(line: &str) -> String {

@@ -95,7 +95,8 @@ fn a_program_runs_once_for_each_record_in_order_with_a_clean_environment() {
 #[test]
 fn standard_input_is_the_message_wherever_it_is_by_now() {
     use std::io::Write;
-    let bell = Bell::start("stdin", "cat > $D/out.$MAILBELL_SEQ", |settings| settings.stdin = HookInput::Message);
+    let script = "cat > $D/out.$MAILBELL_SEQ; test ! -f /dev/stdin || echo $MAILBELL_SEQ >> $D/files";
+    let bell = Bell::start("stdin", script, |settings| settings.stdin = HookInput::Message);
     for folder in ["new", "cur"] {
         fs::create_dir_all(bell.scratch.path("mail").join(folder)).unwrap();
     }
@@ -122,6 +123,7 @@ fn standard_input_is_the_message_wherever_it_is_by_now() {
         assert!(bell.text(&format!("out.{seq}")) == message, "{seq}");
     }
     assert_eq!(fs::read(bell.scratch.path("out.4")).unwrap(), b"");
+    assert_eq!(bell.text("files"), "1\n2\n", "a plain file is given itself");
 }
 
 #[test]

@@ -52,7 +52,7 @@ mod testing;
 mod unread;
 mod wake;
 
-pub use command::{End, Task, run};
+pub use command::{End, Source, Task, run};
 pub use filter::Filter;
 pub use format::{Format, Piece};
 pub use status::status_of_files;

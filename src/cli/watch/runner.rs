@@ -3,7 +3,7 @@
 use super::Progress;
 use crate::cli::{Failed, Outcome};
 use crate::journal::{Place, Record};
-use crate::notify::{End, Task, Waits, Way, run};
+use crate::notify::{End, Source, Task, Waits, Way, run};
 use std::ffi::OsString;
 use std::io::Cursor;
 use std::os::fd::BorrowedFd;
@@ -78,7 +78,7 @@ impl Way for Runner<'_> {
         let (end, _) = run(Task {
             command: &self.command,
             record: &record,
-            input: Some(Box::new(Cursor::new(json))),
+            input: Some(Source::Octets(Box::new(Cursor::new(json)))),
             keep_output: false,
             folder: None,
             timeout: None,
