@@ -1,8 +1,8 @@
-//! Pipes and hooks on the real binary: every line once, whatever the reader does and however the server ends.
+//! Pipes on the real binary: every line once, whatever the reader does and however the server ends.
 
 mod common;
 
-use common::{BASIC, PATIENCE, Scratch, Server, wait_for};
+use common::{BASIC, Scratch, Server, wait_for};
 use mailbell::journal::{Journal, Record};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -184,85 +184,6 @@ fn with_pipes(scratch: Scratch, extra: &str) -> Scratch {
 }
 
 #[test]
-fn odd_headers_come_out_of_every_format_whole() {
-    let formats = ["inotify", "path", "tsv", "json", "{seq} {subject} {from}"];
-    let mut configuration = BASIC.split("[[pipe]]").next().unwrap().to_owned();
-    for (number, format) in formats.iter().enumerate() {
-        configuration += &format!("[[pipe]]\npath = 'pipe{number}'\nformat = '{format}'\n");
-    }
-    let server = Server::with("odd", &configuration);
-    let subjects = [
-        "a\ttab and\n a fold\n\tand another",
-        "\u{1b}[2J\u{1b}]0;title\u{7} bell",
-        "$(touch /tmp/never) `id` ; rm -rf * | & > < \\ \" ' #",
-        "=?utf-8?q?=00=0A=0Dnew_line=1B[31m?= =?iso-2022-jp?b?GyRCRnxLXBsoQg==?=",
-        "{\"seq\":9}",
-        "-",
-    ];
-    let long = "long ".repeat(2_000);
-    for subject in subjects.into_iter().chain([&*long]) {
-        server.send("alice@example.org", &format!("Subject: {subject}\nFrom: \"Ä, {subject}\" <a@x>\n\nx\n"));
-    }
-    let mut talk = server.smtp();
-    talk.expect("220");
-    talk.say("HELO x", "250");
-    talk.say("MAIL FROM:<a@x>", "250");
-    talk.say("RCPT TO:<bob@example.org>", "250");
-    talk.say("DATA", "354");
-    talk.write(b"Subject: \xff\xfe\x80 latin \xe4 and NUL \x00\r\n\r\nx\r\n");
-    talk.say(".", "250");
-    let count = subjects.len() + 2;
-    let records = server.records();
-    assert_eq!(records.len(), count);
-    for (number, format) in formats.iter().enumerate() {
-        let lines = take_lines(&mut reader(&server.path(&format!("pipe{number}"))), count);
-        for (line, record) in lines.iter().zip(&records) {
-            assert!(line.len() < 4096, "{line}");
-            let tab = |letter: char| *format == "tsv" && letter == '\t';
-            assert!(!line.chars().any(|letter| letter.is_control() && !tab(letter)), "{line:?}");
-            let path = record["path"].as_str().unwrap();
-            match *format {
-                "path" => assert_eq!(line, path),
-                "inotify" => {
-                    let words: Vec<_> = line.splitn(3, ' ').collect();
-                    assert_eq!((format!("{}{}", words[0], words[2]), words[1]), (path.to_owned(), "MOVED_TO"));
-                }
-                "tsv" => {
-                    let columns: Vec<_> = line.split('\t').collect();
-                    assert!(columns.len() == 11 && columns.iter().all(|column| !column.is_empty()), "{line:?}");
-                    assert_eq!((columns[0].to_owned(), columns[10]), (record["seq"].to_string(), path));
-                }
-                "json" => {
-                    let value: serde_json::Value = serde_json::from_str(line).unwrap();
-                    assert_eq!((&value["path"], &value["seq"]), (&record["path"], &record["seq"]));
-                    let said = value["subject"].as_str().unwrap();
-                    let whole = record["subject"].as_str().unwrap();
-                    assert!(said == whole || said.ends_with("...") && whole.starts_with(said.trim_end_matches("...")));
-                }
-                _ => assert!(line.starts_with(&format!("{} ", record["seq"]))),
-            }
-        }
-    }
-    assert!(!Path::new("/tmp/never").exists());
-    // What jq and a shell make of them.
-    let watch = |format: &str, script: &str| {
-        let script = format!(
-            "{} watch -c {} --from all --count {count} --format {format} | {script}",
-            common::binary().display(),
-            server.path("mailbell.toml").display()
-        );
-        let output = Command::new("bash").args(["-c", &script]).stderr(Stdio::inherit()).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    if Command::new("jq").arg("--version").output().is_ok() {
-        assert_eq!(watch("json", "jq -r .id").lines().count(), count);
-    }
-    let read = "while read -r dir event file; do test -f \"$dir$file\" && echo \"$event\"; done";
-    assert_eq!(watch("inotify", read), "MOVED_TO\n".repeat(count));
-    server.stop();
-}
-
-#[test]
 fn readers_as_people_write_them() {
     let server = Server::start("shells");
     let fifo = server.path("notify");
@@ -327,82 +248,6 @@ fn each_pipe_has_its_own_reader_and_a_reload_adds_and_removes_them() {
     assert_eq!(take_lines(&mut one, 2), ["3 one", "4 one"]);
     assert_eq!(take_lines(&mut two, 1), ["4 two"]);
     session.say("NOOP", "250");
-    server.stop();
-}
-
-#[test]
-fn a_hook_gets_the_message_and_is_never_in_its_way() {
-    let hooks = r#"
-[[hook]]
-name = "good"
-command = ["./good", "argument"]
-[[hook]]
-name = "event"
-command = ["/bin/sh", "-c", "cat > $MAILBELL_USER.json"]
-stdin = "event"
-[[hook]]
-name = "stuck"
-command = ["/bin/sleep", "1000"]
-stdin = "none"
-[[hook]]
-name = "bad"
-command = ["/bin/sh", "-c", "echo oh no >&2; exit 3"]
-retry = "1s..1s"
-give_up = "1s"
-match = { subject = "*BAD*" }
-"#;
-    let scratch = Scratch::prepared("hooks", &format!("{}{hooks}", with_format("{seq}")));
-    let folder = scratch.0.display().to_string();
-    fs::write(
-        scratch.path("good"),
-        format!(
-            "#!/bin/sh\ncat > {folder}/$MAILBELL_SEQ.eml; env | grep ^MAILBELL_ | sort > {folder}/$MAILBELL_SEQ.env\n"
-        ),
-    )
-    .unwrap();
-    fs::set_permissions(scratch.path("good"), fs::Permissions::from_mode(0o755)).unwrap();
-    let file = scratch.path("mailbell.toml");
-    let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replace("$MAILBELL_USER.json", &format!("{folder}/$MAILBELL_USER.json"))).unwrap();
-    let server = Server::start_in(scratch, &[]);
-    let begin = Instant::now();
-    for subject in ["first", "a bad one", "third"] {
-        server.send("alice@example.org", &message(subject));
-    }
-    assert!(begin.elapsed() < PATIENCE / 3, "a stuck hook is nobody's business");
-    for (number, record) in server.records().iter().enumerate() {
-        let path = server.path(&format!("{}.env", number + 1));
-        let env = wait_for("the hook", || fs::read_to_string(&path).ok().filter(|text| text.contains("MAILBELL_VIA")));
-        let stored = fs::read(record["path"].as_str().unwrap()).unwrap();
-        assert_eq!(fs::read(server.path(&format!("{}.eml", number + 1))).unwrap(), stored);
-        // What the test itself was started with comes through, too.
-        let of_the_event =
-            env.lines().filter(|line| !line.starts_with("MAILBELL_TEST_") && !line.starts_with("MAILBELL_CONFIG"));
-        assert_eq!(of_the_event.count(), record.as_object().unwrap().len());
-        for (name, value) in record.as_object().unwrap() {
-            let value = value.as_str().map_or_else(|| value.to_string().replace("null", ""), str::to_owned);
-            let line = format!("MAILBELL_{}={value}", name.to_uppercase());
-            assert!(env.lines().any(|found| found == line), "{line} is not in\n{env}");
-        }
-    }
-    let status =
-        || -> serde_json::Value { serde_json::from_slice(&server.run(&["status", "--json"], "").stdout).unwrap() };
-    let bad = wait_for("the bad one to be given up", || {
-        let subscribers = status()["subscribers"].as_array().unwrap().clone();
-        let bad = subscribers.into_iter().find(|subscriber| subscriber["name"] == "hook:bad").unwrap();
-        (bad["given_up"] == 1 && bad["last_seq"] == 3).then_some(bad)
-    });
-    assert_eq!((&bad["retries"], &bad["backlog"]), (&2.into(), &0.into()), "{bad}");
-    let event: serde_json::Value = serde_json::from_slice(&fs::read(server.path("alice.json")).unwrap()).unwrap();
-    assert_eq!(event["seq"], 3);
-    let log = server.log();
-    assert!(log.contains("hook bad: seq 2: oh no") && log.contains("given up after 2 tries"), "{log}");
-    let stuck = wait_for("the stuck one's state", || {
-        let subscribers = status()["subscribers"].as_array().unwrap().clone();
-        subscribers.into_iter().find(|subscriber| subscriber["name"] == "hook:stuck")
-    });
-    assert_eq!((&stuck["last_seq"], &stuck["backlog"]), (&0.into(), &3.into()));
-    assert!(stuck["oldest_unread"].is_string());
     server.stop();
 }
 
