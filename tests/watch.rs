@@ -238,13 +238,16 @@ fn with_a_cursor_a_command_that_fails_is_run_again() {
     assert!(output.status.success() && begin.elapsed() >= Duration::from_secs(1));
     assert_eq!(fs::read_to_string(out).unwrap(), "1\n1\n2\n");
     assert!(text(&output.stderr).contains("sh: event 1: exit status: 1; again in 1s"), "{}", text(&output.stderr));
+    let tally = fs::read_to_string(state.scratch.path("state/tallies/watch:x")).unwrap();
+    assert!(tally.contains("\"retries\":1}"), "{}", tally.trim());
 }
 
 #[test]
 fn a_signal_ends_it_and_what_it_runs_and_the_event_comes_again() {
     let state = State::new("signal", 1);
     let pid = state.scratch.path("pid");
-    let script = r#"echo $$ > "$0.new"; mv "$0.new" "$0"; sleep 1000"#;
+    // That it answers with exit 0 does not say that it was done.
+    let script = r#"trap 'exit 0' TERM; echo $$ > "$0.new"; mv "$0.new" "$0"; sleep 1000 & wait"#;
     let run = ["--from", "all", "--cursor", "x", "--", "sh", "-c", script, pid.to_str().unwrap()];
     let running = Watch::start(&state.scratch, &run);
     let child = wait_for("the command", || fs::read_to_string(&pid).ok());

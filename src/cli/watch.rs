@@ -264,6 +264,13 @@ impl Progress {
         }
         self.done = to;
     }
+
+    /// A command failed and is to be run again.
+    fn failed(&self) {
+        if let Some((state, name)) = &self.cursor {
+            notify::count_retry(state, name);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub use format::{Format, Piece};
 pub use status::status_of_files;
 pub use subscriber::{Subscriber, Waits, Way};
 pub use subscribers::Subscribers;
-pub use tally::count_lost;
+pub use tally::{count_lost, count_retry};
 
 use crate::journal::encode;
 use std::path::{Path, PathBuf};
@@ -145,7 +145,7 @@ pub struct SubscriberStatus {
     pub backlog: u64,
     /// When the oldest of these was stored, microseconds since 1970.
     pub oldest_unread: Option<u64>,
-    /// Failed tries of a hook.
+    /// Failed tries of a hook, or of the COMMAND of a `watch`.
     pub retries: u64,
     /// Records that a hook gave up.
     pub given_up: u64,

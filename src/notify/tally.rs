@@ -122,13 +122,22 @@ impl TallyFile {
 
 /// Counts records that the journal dropped before a cursor of `watch` came to them.
 pub fn count_lost(state: &Path, name: &str, from: u64, to: u64) {
+    count(state, name, |tally| _ = tally.lose(from, to));
+}
+
+/// Counts a failed try of the COMMAND of a `watch` with a cursor.
+pub fn count_retry(state: &Path, name: &str) {
+    count(state, name, |tally| tally.retries += 1);
+}
+
+fn count(state: &Path, name: &str, change: impl FnOnce(&mut Tally)) {
     match TallyFile::open(state, name) {
         Ok(mut file) => {
             let mut tally = file.kept().cloned().unwrap_or_default();
-            tally.lose(from, to);
+            change(&mut tally);
             file.keep(&tally);
         }
-        Err(error) => log::warn!("{name}: records {from} to {to} are lost, which cannot be counted: {error}"),
+        Err(error) => log::warn!("{name}: what went wrong cannot be counted: {error}"),
     }
 }
 

@@ -48,6 +48,7 @@ impl<'a> Runner<'a> {
             self.failed = Some(code(end));
             return;
         }
+        self.progress.failed();
         let pause = RETRY.0.saturating_mul(1 << self.tries.min(16)).min(RETRY.1);
         self.tries += 1;
         eprintln!("mailbell: {program}: event {seq}: {end}; again in {pause:?}");
