@@ -37,8 +37,14 @@ impl Duplicates {
         self.0.get(&digest(user, key)).copied()
     }
 
-    pub fn insert(&mut self, user: &str, key: &str, seq: u64) {
-        self.0.insert(digest(user, key), seq);
+    /// Makes `seq` the latest, and says which was before.
+    pub fn insert(&mut self, user: &str, key: &str, seq: u64) -> Option<u64> {
+        self.0.insert(digest(user, key), seq)
+    }
+
+    /// Takes in later ones.
+    pub fn extend(&mut self, later: Duplicates) {
+        self.0.extend(later.0);
     }
 
     pub fn forget_before(&mut self, oldest: u64) {

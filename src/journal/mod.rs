@@ -118,17 +118,18 @@ impl Journal {
             self.rotate(writer)?;
         }
         writer.buffer.clear();
+        // Apart from the others until they are written: a `seq` that is not used up must not be anyone's duplicate.
+        let mut batch = Duplicates::default();
         for (record, seq) in records.iter_mut().zip(writer.next..) {
+            let (user, key) = (&record.user, &record.summary.key);
             record.seq = seq;
-            record.duplicate_of = writer.duplicates.latest(&record.user, &record.summary.key);
+            record.duplicate_of = batch.insert(user, key, seq).or_else(|| writer.duplicates.latest(user, key));
             record.write_json(&mut writer.buffer);
             writer.buffer.push(b'\n');
         }
         segment::reserve(&writer.file, writer.end, &mut writer.reserved, writer.buffer.len() as u64)?;
         segment::append(&mut writer.file, &mut writer.end, &writer.buffer)?;
-        for record in records.iter() {
-            writer.duplicates.insert(&record.user, &record.summary.key, record.seq);
-        }
+        writer.duplicates.extend(batch);
         writer.began = writer.began.or(records.first().map(|record| record.timestamp));
         writer.next += records.len() as u64;
         writer.dirty = true;

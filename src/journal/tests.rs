@@ -58,6 +58,21 @@ fn numbers_go_on_after_a_restart_and_duplicates_are_found() {
 }
 
 #[test]
+fn duplicates_are_found_within_a_batch_too_and_only_when_it_is_written() {
+    let scratch = Scratch::new("batch");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    let mut batch = [("alice", "a"), ("bob", "a"), ("alice", "a"), ("alice", "b"), ("alice", "a")]
+        .map(|(user, id)| sample(0, user, id));
+    let file = journal.swap_file(OpenOptions::new().write(true).open("/dev/full").unwrap());
+    journal.append(&mut batch).unwrap_err();
+    journal.swap_file(file);
+    for expected in [[None, None, Some(1), None, Some(3)], [Some(5), Some(2), Some(6), Some(4), Some(8)]] {
+        journal.append(&mut batch).unwrap();
+        assert_eq!(batch.each_ref().map(|record| record.duplicate_of), expected);
+    }
+}
+
+#[test]
 fn a_torn_last_line_is_cut_off_whatever_its_length() {
     let scratch = Scratch::new("torn");
     let journal = Journal::open(&scratch.journal()).unwrap();
