@@ -61,7 +61,8 @@ impl Segment {
         Ok(Lines { reader: BufReader::with_capacity(64 * 1024, source) })
     }
 
-    /// Replaces a sealed plain segment by its gzip. Readers find one or the other at every moment.
+    /// Replaces a sealed plain segment by its gzip. Readers find one or the other at every moment. The mtime stays: it
+    /// says when the last record was appended.
     ///
     /// # Errors
     ///
@@ -72,9 +73,10 @@ impl Segment {
         let mut from = File::open(&self.path)?;
         let mut to = GzEncoder::new(File::create(&tmp)?, flate2::Compression::new(6));
         io::copy(&mut from, &mut to)?;
-        let file = to.finish()?;
+        let (file, like) = (to.finish()?, from.metadata()?);
+        file.set_permissions(like.permissions())?;
+        file.set_modified(like.modified()?)?;
         file.sync_all()?;
-        fs::set_permissions(&tmp, from.metadata()?.permissions())?;
         fs::rename(&tmp, &done)?;
         fs::remove_file(&self.path)
     }
