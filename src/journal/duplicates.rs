@@ -138,7 +138,7 @@ mod tests {
         }
         fs::write(&segment.path, octets).unwrap();
         seal(&dir, &segment).unwrap();
-        segment.compress().unwrap();
+        segment.compress(&dir).unwrap();
         let segments = super::super::segment::list(&dir).unwrap();
         let whole = fs::read(path(&dir, 1)).unwrap();
         let shortened = (0..whole.len()).map(|length| whole[..length].to_vec());

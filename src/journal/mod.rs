@@ -186,7 +186,7 @@ impl Journal {
             oldest.get_or_insert(segment.first);
             if !segment.compressed {
                 duplicates::seal(&self.dir, segment)?;
-                segment.compress()?;
+                segment.compress(&self.dir)?;
             }
         }
         if let Some(oldest) = oldest.or(segments.last().map(|segment| segment.first)) {

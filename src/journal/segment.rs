@@ -61,13 +61,13 @@ impl Segment {
         Ok(Lines { reader: BufReader::with_capacity(64 * 1024, source) })
     }
 
-    /// Replaces a sealed plain segment by its gzip. Readers find one or the other at every moment. The mtime stays: it
-    /// says when the last record was appended.
+    /// Replaces a sealed plain segment in `dir` by its gzip. Readers find one or the other at every moment. The mtime
+    /// stays: it says when the last record was appended.
     ///
     /// # Errors
     ///
     /// When the disk is full or fails; the plain segment stays then.
-    pub fn compress(&self) -> io::Result<()> {
+    pub fn compress(&self, dir: &Path) -> io::Result<()> {
         let done = self.path.with_extension("jsonl.gz");
         let tmp = self.path.with_extension("tmp");
         let mut from = File::open(&self.path)?;
@@ -78,6 +78,8 @@ impl Segment {
         file.set_modified(like.modified()?)?;
         file.sync_all()?;
         fs::rename(&tmp, &done)?;
+        // A power cut must not take both: the plain one goes when the gzip's name is there to stay.
+        File::open(dir)?.sync_all()?;
         fs::remove_file(&self.path)
     }
 }
