@@ -200,7 +200,8 @@ impl Journal {
         let mut next = Writer::begin(&self.dir, writer.next, Duplicates::default())?;
         std::mem::swap(&mut next.duplicates, &mut writer.duplicates);
         *writer = next;
-        Ok(())
+        // Its name alone may soon tell which `seq` comes next: the segments before it are dropped without waiting for more.
+        File::open(&self.dir)?.sync_all()
     }
 
     /// Puts another file in the place of the active segment, such as /dev/full, and gives the one before.
