@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 impl Delivery {
     /// `stir` is called after records were appended (from any thread, cheap); the loop then calls [`Delivery::tick`] soon.
@@ -47,8 +47,7 @@ impl Delivery {
     pub fn housekeep(&self) {
         let Some(recorder) = self.recorder() else { return };
         let now = SystemTime::now();
-        let microseconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
-        if let Err(error) = recorder.journal().maintain(microseconds, self.journal_keep) {
+        if let Err(error) = recorder.journal().maintain(now, self.journal_keep) {
             log::error!("journal: {error}");
         }
         for (user, maildir) in self.watched() {

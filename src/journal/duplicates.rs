@@ -1,7 +1,8 @@
 //! Which record was the latest with this user and key: the answer to `duplicate_of`, as long as the journal has it.
 //!
 //! In memory it is 64 bits of a digest to a `seq`: 16 octets and the table's slack a record. A sealed segment's part
-//! lies beside it in `N.keys`, so that a start reads no compressed segment. That two keys share 64 bits of MD5 by
+//! lies beside it in `N.keys`, so that a start reads no compressed segment. That file is written without fsync(2): the MD5
+//! of its entries at its end shows what a power cut made of it, and the segment is there to make it again. That two keys share 64 bits of MD5 by
 //! accident happens once in four billion pairs of a billion; who wants it to happen only fools his own inbox.
 
 use super::record::Record;
@@ -23,11 +24,7 @@ impl Duplicates {
     pub fn load(dir: &Path, segments: &[Segment]) -> io::Result<Duplicates> {
         let mut all = Duplicates::default();
         for segment in segments {
-            let stored = if segment.compressed { read(&path(dir, segment.first)) } else { None };
-            let entries = match stored {
-                Some(entries) => entries,
-                None => scan(segment)?,
-            };
+            let entries = if segment.compressed { indexed(dir, segment)? } else { scan(segment)? };
             all.0.extend(entries);
         }
         Ok(all)
@@ -37,8 +34,14 @@ impl Duplicates {
         self.0.get(&digest(user, key)).copied()
     }
 
-    pub fn insert(&mut self, user: &str, key: &str, seq: u64) {
-        self.0.insert(digest(user, key), seq);
+    /// Makes `seq` the latest, and says which was before.
+    pub fn insert(&mut self, user: &str, key: &str, seq: u64) -> Option<u64> {
+        self.0.insert(digest(user, key), seq)
+    }
+
+    /// Takes in later ones.
+    pub fn extend(&mut self, later: Duplicates) {
+        self.0.extend(later.0);
     }
 
     pub fn forget_before(&mut self, oldest: u64) {
@@ -53,17 +56,41 @@ pub fn path(dir: &Path, first: u64) -> PathBuf {
 
 /// Writes the index file of a sealed segment.
 pub fn seal(dir: &Path, segment: &Segment) -> io::Result<()> {
-    let octets: Vec<u8> = scan(segment)?
-        .into_iter()
-        .flat_map(|(digest, seq)| digest.to_le_bytes().into_iter().chain(seq.to_le_bytes()))
-        .collect();
-    fs::write(path(dir, segment.first), octets)
+    write(&path(dir, segment.first), &scan(segment)?)
 }
 
-/// `None` for a file that is not there or not whole.
+/// What a compressed segment's index file says, which is made again when it is missing or damaged.
+fn indexed(dir: &Path, segment: &Segment) -> io::Result<Vec<(u64, u64)>> {
+    let path = path(dir, segment.first);
+    if let Some(entries) = read(&path) {
+        return Ok(entries);
+    }
+    let entries = scan(segment)?;
+    // Without it the next start takes longer, and that is all.
+    if let Err(error) = write(&path, &entries) {
+        log::warn!("{}: {error}", path.display());
+    }
+    Ok(entries)
+}
+
+fn write(path: &Path, entries: &[(u64, u64)]) -> io::Result<()> {
+    let mut octets = Vec::with_capacity((entries.len() + 1) * ENTRY);
+    for (digest, seq) in entries {
+        octets.extend_from_slice(&digest.to_le_bytes());
+        octets.extend_from_slice(&seq.to_le_bytes());
+    }
+    octets.extend_from_slice(&Md5::digest(&octets));
+    fs::write(path, octets)
+}
+
+/// `None` for a file that is not there or not whole. Early versions wrote no MD5, so theirs are made again too.
 fn read(path: &Path) -> Option<Vec<(u64, u64)>> {
     let octets = fs::read(path).ok()?;
+    let (octets, md5) = octets.split_last_chunk::<16>()?;
     let (entries, []) = octets.as_chunks::<ENTRY>() else { return None };
+    if Md5::digest(octets)[..] != md5[..] {
+        return None;
+    }
     let half = |entry: &[u8; ENTRY], from: usize| {
         let mut number = [0; 8];
         number.copy_from_slice(&entry[from..from + 8]);
@@ -91,4 +118,43 @@ fn digest(user: &str, key: &str) -> u64 {
     let mut number = [0; 8];
     number.copy_from_slice(&md5.finalize()[..8]);
     u64::from_le_bytes(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::sample;
+    use super::*;
+
+    #[test]
+    fn an_index_that_a_power_cut_left_is_made_again() {
+        let dir = std::env::temp_dir().join(format!("mailbell-duplicates-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        let segment = Segment::plain(&dir, 1);
+        let mut octets = Vec::new();
+        for seq in 1..=4 {
+            sample(seq, "alice", &seq.to_string()).write_json(&mut octets);
+            octets.push(b'\n');
+        }
+        fs::write(&segment.path, octets).unwrap();
+        seal(&dir, &segment).unwrap();
+        segment.compress(&dir).unwrap();
+        let segments = super::super::segment::list(&dir).unwrap();
+        let whole = fs::read(path(&dir, 1)).unwrap();
+        let shortened = (0..whole.len()).map(|length| whole[..length].to_vec());
+        let zeroed = (0..whole.len()).map(|from| [&whole[..from], &vec![0; whole.len() - from]].concat());
+        for damaged in shortened.chain(zeroed) {
+            fs::write(path(&dir, 1), damaged).unwrap();
+            let duplicates = Duplicates::load(&dir, &segments).unwrap();
+            for seq in 1..=4 {
+                assert_eq!(duplicates.latest("alice", &format!("mid:<{seq}>")), Some(seq));
+            }
+            assert_eq!(fs::read(path(&dir, 1)).unwrap(), whole);
+        }
+        // It is only there to save time.
+        fs::remove_file(path(&dir, 1)).unwrap();
+        fs::create_dir(path(&dir, 1)).unwrap();
+        assert_eq!(Duplicates::load(&dir, &segments).unwrap().latest("alice", "mid:<4>"), Some(4));
+        fs::remove_dir_all(dir).unwrap();
+    }
 }

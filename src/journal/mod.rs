@@ -6,10 +6,13 @@
 //! | `N.jsonl`, not the last | sealed | compressed by the next `maintain` |
 //! | `N.tmp` | a compression that was cut short | removed at open |
 //! | `N.jsonl` and `N.jsonl.gz` | a compression cut short at its end | the plain one is right; compressed again |
-//! | `N.jsonl.gz` | sealed and compressed | dropped when its records are older than `journal.keep` |
+//! | `N.jsonl.gz` | sealed and compressed | dropped when its last append, its mtime, is longer ago than `journal.keep` |
 //! | `N.keys` | the duplicate index of a sealed segment | made again when it is missing or damaged |
 //! | a last line without newline, or damaged | a write that was cut short | cut off at open |
 //! | `lock` | whoever writes | held with flock(2), so it dies with its holder |
+//!
+//! Age is counted from when a record was appended. Its timestamp does not tell: a message that another program delivered
+//! may have lain in its Maildir for years before it was found.
 //!
 //! Appending is one write(2) and no fsync: the mail itself is safe on disk before, and a start after a power cut finds
 //! messages whose records were lost and records them again. `sync` is called within a second of a write, and cursors
@@ -18,6 +21,8 @@
 mod cursor;
 mod duplicates;
 mod follow;
+#[cfg(test)]
+mod keep_tests;
 mod lock;
 mod parse;
 pub mod record;
@@ -41,12 +46,12 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A segment is sealed when it has grown to this, octets.
 const SEGMENT_OCTETS: u64 = 8 * 1024 * 1024;
 
-/// A segment is sealed when its first record is this old, so that `keep` can be kept with little mail too.
+/// A segment is sealed when its first record was appended this long ago, so that `keep` can be kept with little mail too.
 const SEGMENT_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// The one writer of a journal.
@@ -65,8 +70,8 @@ struct Writer {
     reserved: u64,
     /// `seq` of the record that comes next.
     next: u64,
-    /// When the first record of the active segment was stored, microseconds.
-    began: Option<u64>,
+    /// When the first record of the active segment was appended, or some time before.
+    began: Option<SystemTime>,
     dirty: bool,
     duplicates: Duplicates,
     buffer: Vec<u8>,
@@ -118,18 +123,19 @@ impl Journal {
             self.rotate(writer)?;
         }
         writer.buffer.clear();
+        // Apart from the others until they are written: a `seq` that is not used up must not be anyone's duplicate.
+        let mut batch = Duplicates::default();
         for (record, seq) in records.iter_mut().zip(writer.next..) {
+            let (user, key) = (&record.user, &record.summary.key);
             record.seq = seq;
-            record.duplicate_of = writer.duplicates.latest(&record.user, &record.summary.key);
+            record.duplicate_of = batch.insert(user, key, seq).or_else(|| writer.duplicates.latest(user, key));
             record.write_json(&mut writer.buffer);
             writer.buffer.push(b'\n');
         }
         segment::reserve(&writer.file, writer.end, &mut writer.reserved, writer.buffer.len() as u64)?;
         segment::append(&mut writer.file, &mut writer.end, &writer.buffer)?;
-        for record in records.iter() {
-            writer.duplicates.insert(&record.user, &record.summary.key, record.seq);
-        }
-        writer.began = writer.began.or(records.first().map(|record| record.timestamp));
+        writer.duplicates.extend(batch);
+        writer.began = writer.began.or_else(|| records.first().map(|_| SystemTime::now()));
         writer.next += records.len() as u64;
         writer.dirty = true;
         writer.buffer.shrink_to(64 * 1024);
@@ -153,26 +159,25 @@ impl Journal {
         file.sync_data().inspect_err(|_| self.lock().dirty = true)
     }
 
-    /// Seals what is old, compresses what is sealed, drops what is older than `keep`. `now` is in microseconds.
+    /// Seals what is old, compresses what is sealed, drops what is older than `keep`.
     ///
     /// # Errors
     ///
     /// When the disk is full or fails; what was not done is done the next time.
-    pub fn maintain(&self, now: u64, keep: Duration) -> io::Result<()> {
+    pub fn maintain(&self, now: SystemTime, keep: Duration) -> io::Result<()> {
+        // A time that is yet to come, as before a clock was set back, is not long ago.
+        let is_older = |then: SystemTime, age: Duration| now.duration_since(then).is_ok_and(|passed| passed > age);
         {
             let mut writer = self.lock();
-            let old = SEGMENT_AGE.min(keep / 4).as_micros() as u64;
-            if writer.began.is_some_and(|began| began + old < now) {
+            if writer.began.is_some_and(|began| is_older(began, SEGMENT_AGE.min(keep / 4))) {
                 self.rotate(&mut writer)?;
             }
         }
         let segments = segment::list(&self.dir)?;
-        let limit = now.saturating_sub(keep.as_micros() as u64);
         let mut oldest = None;
         for pair in segments.windows(2) {
             let [segment, next] = pair else { continue };
-            // Nothing in a segment is younger than the beginning of the next one.
-            if oldest.is_none() && first_timestamp(next)?.is_some_and(|began| began < limit) {
+            if oldest.is_none() && is_older(fs::metadata(&segment.path)?.modified()?, keep) {
                 fs::remove_file(&segment.path)?;
                 let _ = fs::remove_file(duplicates::path(&self.dir, segment.first));
                 log::info!("journal: dropped records {} to {}, older than journal.keep", segment.first, next.first - 1);
@@ -181,7 +186,7 @@ impl Journal {
             oldest.get_or_insert(segment.first);
             if !segment.compressed {
                 duplicates::seal(&self.dir, segment)?;
-                segment.compress()?;
+                segment.compress(&self.dir)?;
             }
         }
         if let Some(oldest) = oldest.or(segments.last().map(|segment| segment.first)) {
@@ -195,7 +200,8 @@ impl Journal {
         let mut next = Writer::begin(&self.dir, writer.next, Duplicates::default())?;
         std::mem::swap(&mut next.duplicates, &mut writer.duplicates);
         *writer = next;
-        Ok(())
+        // Its name alone may soon tell which `seq` comes next: the segments before it are dropped without waiting for more.
+        File::open(&self.dir)?.sync_all()
     }
 
     /// Puts another file in the place of the active segment, such as /dev/full, and gives the one before.
@@ -228,7 +234,9 @@ impl Writer {
             if let Ok(record) = Record::parse(&line)
                 && record.seq == at
             {
-                began = began.or(Some(record.timestamp));
+                // When it was appended is not written anywhere. It was not before this, while the file's mtime would put
+                // off the sealing with every restart; that a segment ends too early, once a start, harms nobody.
+                began = began.or(Some(UNIX_EPOCH + Duration::from_micros(record.timestamp)));
                 (end, next) = (read, at + 1);
             }
             at += 1;
@@ -251,9 +259,4 @@ fn count_lines(segment: &Segment) -> io::Result<u64> {
         count += 1;
     }
     Ok(count)
-}
-
-fn first_timestamp(segment: &Segment) -> io::Result<Option<u64>> {
-    let mut line = Vec::new();
-    Ok(if segment.lines()?.next(&mut line)? { Record::parse(&line).ok().map(|record| record.timestamp) } else { None })
 }

@@ -61,21 +61,25 @@ impl Segment {
         Ok(Lines { reader: BufReader::with_capacity(64 * 1024, source) })
     }
 
-    /// Replaces a sealed plain segment by its gzip. Readers find one or the other at every moment.
+    /// Replaces a sealed plain segment in `dir` by its gzip. Readers find one or the other at every moment. The mtime
+    /// stays: it says when the last record was appended.
     ///
     /// # Errors
     ///
     /// When the disk is full or fails; the plain segment stays then.
-    pub fn compress(&self) -> io::Result<()> {
+    pub fn compress(&self, dir: &Path) -> io::Result<()> {
         let done = self.path.with_extension("jsonl.gz");
         let tmp = self.path.with_extension("tmp");
         let mut from = File::open(&self.path)?;
         let mut to = GzEncoder::new(File::create(&tmp)?, flate2::Compression::new(6));
         io::copy(&mut from, &mut to)?;
-        let file = to.finish()?;
+        let (file, like) = (to.finish()?, from.metadata()?);
+        file.set_permissions(like.permissions())?;
+        file.set_modified(like.modified()?)?;
         file.sync_all()?;
-        fs::set_permissions(&tmp, from.metadata()?.permissions())?;
         fs::rename(&tmp, &done)?;
+        // A power cut must not take both: the plain one goes when the gzip's name is there to stay.
+        File::open(dir)?.sync_all()?;
         fs::remove_file(&self.path)
     }
 }

@@ -58,6 +58,21 @@ fn numbers_go_on_after_a_restart_and_duplicates_are_found() {
 }
 
 #[test]
+fn duplicates_are_found_within_a_batch_too_and_only_when_it_is_written() {
+    let scratch = Scratch::new("batch");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    let mut batch = [("alice", "a"), ("bob", "a"), ("alice", "a"), ("alice", "b"), ("alice", "a")]
+        .map(|(user, id)| sample(0, user, id));
+    let file = journal.swap_file(OpenOptions::new().write(true).open("/dev/full").unwrap());
+    journal.append(&mut batch).unwrap_err();
+    journal.swap_file(file);
+    for expected in [[None, None, Some(1), None, Some(3)], [Some(5), Some(2), Some(6), Some(4), Some(8)]] {
+        journal.append(&mut batch).unwrap();
+        assert_eq!(batch.each_ref().map(|record| record.duplicate_of), expected);
+    }
+}
+
+#[test]
 fn a_torn_last_line_is_cut_off_whatever_its_length() {
     let scratch = Scratch::new("torn");
     let journal = Journal::open(&scratch.journal()).unwrap();
@@ -160,7 +175,7 @@ fn a_follower_sees_each_record_once_across_rotation_and_compression() {
         }
         journal.rotate(&mut journal.lock()).unwrap();
         if round % 2 == 0 {
-            journal.maintain(0, Duration::from_secs(1 << 30)).unwrap();
+            journal.maintain(UNIX_EPOCH, Duration::from_secs(1 << 30)).unwrap();
         }
     }
     follower.drain_events();
@@ -249,7 +264,7 @@ fn the_end_and_single_records_are_found_without_following() {
         add(&journal, &n.to_string());
         if n % 4 == 3 {
             journal.rotate(&mut journal.lock()).unwrap();
-            journal.maintain(0, Duration::from_secs(1 << 30)).unwrap();
+            journal.maintain(UNIX_EPOCH, Duration::from_secs(1 << 30)).unwrap();
         }
         assert_eq!(last_seq(&scratch.journal()).unwrap(), n + 1);
     }
@@ -259,22 +274,6 @@ fn the_end_and_single_records_are_found_without_following() {
     assert!(oldest_after(&scratch.journal(), 9).unwrap().is_none());
     fs::remove_file(segment::list(&scratch.journal()).unwrap()[0].path.clone()).unwrap();
     assert_eq!(oldest_after(&scratch.journal(), 0).unwrap().unwrap().seq, 5);
-}
-
-#[test]
-fn what_is_older_than_keep_is_dropped_and_its_readers_are_told() {
-    let scratch = Scratch::new("keep");
-    let journal = Journal::open(&scratch.journal()).unwrap();
-    for id in ["a", "b"] {
-        add(&journal, id);
-        journal.rotate(&mut journal.lock()).unwrap();
-    }
-    let third = add(&journal, "c");
-    let mut waiting = Follower::open(&scratch.journal(), 0).unwrap();
-    journal.maintain(third.timestamp + 2_000_000, Duration::from_secs(1)).unwrap();
-    assert!(matches!(waiting.next_item().unwrap(), Some(Item::Lost { from: 1, to: 2 | 3 })));
-    assert_eq!(add(&journal, "a").duplicate_of, None);
-    assert_eq!(journal.last_seq(), 4);
 }
 
 #[test]
