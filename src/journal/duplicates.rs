@@ -1,9 +1,10 @@
 //! Which record was the latest with this user and key: the answer to `duplicate_of`, as long as the journal has it.
 //!
 //! In memory it is 64 bits of a digest to a `seq`: 16 octets and the table's slack a record. A sealed segment's part
-//! lies beside it in `N.keys`, so that a start reads no compressed segment. That file is written without fsync(2): the MD5
-//! of its entries at its end shows what a power cut made of it, and the segment is there to make it again. That two keys share 64 bits of MD5 by
-//! accident happens once in four billion pairs of a billion; who wants it to happen only fools his own inbox.
+//! lies beside it in `N.keys`, so that a start reads no compressed segment. That file is written without fsync(2): the
+//! MD5 of its entries at its end shows what a power cut made of it, and the segment is there to make it again. That two
+//! keys share 64 bits of MD5 by accident happens once in four billion pairs of a billion; who wants it to happen only
+//! fools his own inbox.
 
 use super::record::Record;
 use super::segment::Segment;
