@@ -212,8 +212,7 @@ impl Way for Hook {
     }
 
     fn lost(&mut self, from: u64, to: u64) {
-        let count = self.counts.lose(from, to);
-        log::error!("hook {}: {count} records up to {to} are gone from the journal", self.settings.name);
+        self.counts.lose(&format!("hook:{}", self.settings.name), from, to);
         self.begun_before.retain(|seq, _| *seq > to);
         self.offered = to;
         self.keep();

@@ -217,8 +217,7 @@ impl Way for Pipe {
 
     fn lost(&mut self, from: u64, to: u64) {
         let mut tally = self.tally.kept().cloned().unwrap_or_default();
-        let count = tally.lose(from, to);
-        log::error!("pipe {}: {count} records up to {to} are gone from the journal", self.settings.path.display());
+        tally.lose(&PipeSettings::name_of(&self.settings.path), from, to);
         self.tally.keep(&tally);
         self.unread.pass(to);
     }

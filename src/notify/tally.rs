@@ -41,8 +41,16 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Counts these records as lost, and says so.
+    pub(super) fn lose(&mut self, name: &str, from: u64, to: u64) {
+        let count = self.count_lost(from, to);
+        if count > 0 {
+            log::error!("{name}: {count} records up to {to} are gone from the journal");
+        }
+    }
+
     /// Counts these records as lost, those that were counted before only once. Gives how many are new.
-    pub(super) fn lose(&mut self, from: u64, to: u64) -> u64 {
+    fn count_lost(&mut self, from: u64, to: u64) -> u64 {
         let count = to.saturating_sub(self.lost_to.max(from.saturating_sub(1)));
         self.lost += count;
         self.lost_to = self.lost_to.max(to);
@@ -122,7 +130,7 @@ impl TallyFile {
 
 /// Counts records that the journal dropped before a cursor of `watch` came to them.
 pub fn count_lost(state: &Path, name: &str, from: u64, to: u64) {
-    count(state, name, |tally| _ = tally.lose(from, to));
+    count(state, name, |tally| _ = tally.count_lost(from, to));
 }
 
 /// Counts a failed try of the COMMAND of a `watch` with a cursor.
@@ -153,7 +161,7 @@ mod tests {
     #[test]
     fn what_is_lost_is_counted_once() {
         let mut tally = Tally::default();
-        let counts = [(1, 3), (1, 3), (2, 5), (9, 9), (6, 8)].map(|(from, to)| tally.lose(from, to));
+        let counts = [(1, 3), (1, 3), (2, 5), (9, 9), (6, 8)].map(|(from, to)| tally.count_lost(from, to));
         assert_eq!((counts, tally.lost), ([3, 0, 2, 1, 0], 6));
     }
 
