@@ -75,8 +75,8 @@ impl Hook {
     pub(super) fn open(state: &Path, name: &str, settings: &HookSettings, place: Place) -> io::Result<Hook> {
         let tally = TallyFile::open(state, name)?;
         let counts = tally.kept().cloned().unwrap_or_default();
-        // Without its tally, nothing is known of what is beyond the cursor.
-        let written = if tally.kept().is_some() { place.written } else { place.acknowledged };
+        // What the tally does not tell of, beyond the cursor, is not known to be done.
+        let written = place.written.min(counts.offered).max(place.acknowledged);
         let before = Place { written, ..place };
         // After a power cut the cursor may have been set back, and other records may have taken these numbers.
         let is_ours = |begun: &&Begun| begun.seq > before.acknowledged && begun.seq <= before.written;
@@ -175,6 +175,7 @@ impl Hook {
         });
         let later = self.begun_before.values().copied();
         self.counts.begun = begun.chain(later).collect();
+        self.counts.offered = self.before.written.max(self.offered);
         self.tally.keep(&self.counts);
     }
 

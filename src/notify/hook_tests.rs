@@ -304,11 +304,21 @@ fn a_crash_repeats_what_ran_and_nothing_that_was_done() {
     bell.begin();
     bell.wait_for_seq(9);
     assert_eq!(bell.text("out"), "1\n");
-    // A damaged tally knows nothing, so everything after the cursor is done again.
+    // A power cut may leave a cursor that is ahead of its tally, or a damaged tally: what that does not tell of is done
+    // again.
+    bell.end();
+    let older = Tally { offered: 8, ..Tally::read(&bell.scratch.0, "hook:crash").unwrap() };
+    fs::write(bell.scratch.path("cursors/hook:crash"), format!("{:020} {:020}\n", 7, 9)).unwrap();
+    TallyFile::open(&bell.scratch.0, "hook:crash").unwrap().keep(&older);
+    bell.begin();
+    bell.wait_for_seq(9);
+    assert_eq!(bell.text("out"), "1\n9\n");
     bell.end();
     fs::write(bell.scratch.path("cursors/hook:crash"), format!("{:020} {:020}\n", 7, 9)).unwrap();
     fs::write(bell.scratch.path("tallies/hook:crash"), "damage").unwrap();
     bell.begin();
     bell.wait_for_seq(9);
-    assert_eq!(bell.text("out").lines().count(), 3, "{}", bell.text("out"));
+    let mut again: Vec<_> = bell.text("out").lines().skip(2).map(str::to_owned).collect();
+    again.sort_unstable();
+    assert_eq!(again, ["8", "9"]);
 }

@@ -38,6 +38,8 @@ pub(super) struct Tally {
     pub(super) lost_to: u64,
     /// At most [`OPEN`].
     pub(super) begun: Vec<Begun>,
+    /// Of which records `begun` tells: those up to this one. A power cut may leave a cursor that is further.
+    pub(super) offered: u64,
 }
 
 impl Tally {
@@ -70,6 +72,7 @@ impl Tally {
             given_up: number("given_up")?,
             lost: number("lost")?,
             lost_to: number("lost_to").unwrap_or(0),
+            offered: number("offered").unwrap_or(0),
             begun: begun.collect::<Option<_>>()?,
         })
     }
@@ -77,7 +80,8 @@ impl Tally {
     fn text(&self) -> Vec<u8> {
         let begun: Vec<_> = self.begun.iter().map(|begun| json!([begun.seq, begun.tries, begun.failing])).collect();
         let value = json!({
-            "retries": self.retries, "given_up": self.given_up, "lost": self.lost, "lost_to": self.lost_to, "begun": begun
+            "retries": self.retries, "given_up": self.given_up, "lost": self.lost, "lost_to": self.lost_to,
+            "offered": self.offered, "begun": begun
         });
         let mut text = value.to_string().into_bytes();
         debug_assert!(text.len() < WIDTH);
@@ -169,7 +173,7 @@ mod tests {
     fn the_longest_fits_and_is_read_back() {
         let scratch = Scratch::new("tally");
         let begun = vec![Begun { seq: u64::MAX, tries: u32::MAX, failing: u64::MAX }; OPEN];
-        let tally = Tally { retries: u64::MAX, given_up: u64::MAX, lost: u64::MAX, lost_to: u64::MAX, begun };
+        let tally = Tally { retries: u64::MAX, given_up: u64::MAX, lost: u64::MAX, lost_to: u64::MAX, begun, offered: u64::MAX };
         let mut file = TallyFile::open(&scratch.0, "hook:a/b").unwrap();
         assert_eq!(file.kept(), None);
         for tally in [tally, Tally::default(), Tally { lost: 7, ..Tally::default() }] {
