@@ -111,6 +111,10 @@ def inside(server, *command):
     run(["nsenter", "--mount", f"--target={server.process.pid}", *command])
 
 
+def run_quietly(*command):
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
 ALONE = ("unshare", "--mount", "--propagation", "private")
 
 
@@ -181,8 +185,11 @@ def run_all(scratch):
             check(f"{deliver.__name__} delivers into a watched Maildir", lambda: up(server, folder, deliver, b"up-" + name))
             check(f"{deliver.__name__} delivers while mailbell is down", lambda: down(server, folder, deliver, b"down-" + name))
             check(f"{deliver.__name__} delivers while mailbell restarts", lambda: restarting(server, folder, deliver))
-        check("a disk is mounted over a watched Maildir", lambda: mounted(server, folder))
-        check("a disk is mounted where mailbell's mail is", lambda: mounted_root(server))
+        if run_quietly(*ALONE, "true"):
+            check("a disk is mounted over a watched Maildir", lambda: mounted(server, folder))
+            check("a disk is mounted where mailbell's mail is", lambda: mounted_root(server))
+        else:
+            print("      no mount namespaces here: what is mounted later is not shown")
         check("a move to cur/ is no new message", lambda: moved(server, folder))
     finally:
         if postfix:

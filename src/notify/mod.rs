@@ -58,7 +58,7 @@ pub use format::{Format, Piece};
 pub use status::status_of_files;
 pub use subscriber::{Subscriber, Waits, Way};
 pub use subscribers::Subscribers;
-pub use tally::{count_lost, count_retry};
+pub use tally::{count_lost, count_retry, sync_places};
 
 use crate::journal::encode;
 use std::path::{Path, PathBuf};

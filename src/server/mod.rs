@@ -179,7 +179,7 @@ impl Loop {
         if self.sync_at.is_some_and(|at| at <= now) {
             let service = self.service.clone();
             // Without a thread it is put off: the records are written, and safe but for a power cut.
-            self.sync_at = self.doors.beside(move || service.delivery.tick()).is_err().then(|| now + SYNC_AFTER);
+            self.sync_at = self.doors.beside(move || make_safe(&service)).is_err().then(|| now + SYNC_AFTER);
         }
         if self.doors.retry_at().is_some_and(|at| at <= now) {
             self.doors.stir_all();
@@ -243,6 +243,14 @@ impl Loop {
         }
         let _ = std::fs::remove_file(crate::monitor::control_socket(&self.service.config.state));
         log::info!("stopped");
+    }
+}
+
+/// Makes the journal and the subscribers' places safe against a power cut.
+fn make_safe(service: &Service) {
+    service.delivery.tick();
+    if let Err(error) = crate::notify::sync_places(&service.config.state) {
+        log::warn!("a cursor cannot be made safe: {error}");
     }
 }
 
