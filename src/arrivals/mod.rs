@@ -6,6 +6,7 @@
 //! to him. A name that begins with a dot is no message, nor is a symbolic link.
 
 mod look;
+mod target;
 #[cfg(test)]
 mod tests;
 mod watcher;

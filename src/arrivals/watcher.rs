@@ -1,25 +1,21 @@
 //! What the thread does: it waits for names in `new/`, looks at the files, and records the messages.
 
-use super::look::{Look, QUIET, look};
+use super::target::{LONGEST_WAIT, Target};
 use super::watches::{Attached, Event, Key, Watches};
 use super::{Order, Orders, Watched};
 use crate::delivery::{Delivery, Recorder};
 use crate::journal::Record;
-use crate::maildir::name::{self, Arrival, Name};
+use crate::maildir::name::Arrival;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io;
+use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often a Maildir that cannot be watched is looked at.
 const SLOW: Duration = Duration::from_secs(5);
-
-/// How long at most between two looks at a file that is never finished.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// So long after a change of what is mounted the Maildirs are looked at: at a start of the system, many come together.
 const MOUNTED: Duration = Duration::from_millis(200);
@@ -37,7 +33,6 @@ pub struct Watcher {
     has_said_full: bool,
     targets: BTreeMap<Key, Target>,
     next_key: Key,
-    unsure: Vec<Unsure>,
     /// When the Maildirs without a watch are looked at.
     slow_at: Option<Instant>,
     /// Tells poll(2) when something is mounted (proc_pid_mountinfo(5)), perhaps over a folder that is watched; no watch
@@ -52,23 +47,6 @@ pub struct Watcher {
 struct Woken {
     ordered: bool,
     mounted: bool,
-}
-
-struct Target {
-    watched: Watched,
-    is_own: bool,
-    /// Looked at from time to time.
-    is_slow: bool,
-    /// The log knows that it cannot be read.
-    has_complained: bool,
-}
-
-/// A file that may still be written.
-struct Unsure {
-    key: Key,
-    file_name: OsString,
-    due: Instant,
-    wait: Duration,
 }
 
 impl Watcher {
@@ -93,7 +71,6 @@ impl Watcher {
             has_said_full: true,
             targets: BTreeMap::new(),
             next_key: 0,
-            unsure: Vec::new(),
             slow_at: None,
             mounts: File::open("/proc/thread-self/mountinfo").ok(),
             mounted_at: None,
@@ -113,7 +90,7 @@ impl Watcher {
                 continue;
             }
             let is_own = self.delivery.is_own(&watched.user, &watched.maildir);
-            self.targets.insert(self.next_key, Target { watched, is_own, is_slow: false, has_complained: false });
+            self.targets.insert(self.next_key, Target::new(watched, is_own));
             added.push(self.next_key);
             self.next_key += 1;
         }
@@ -123,7 +100,7 @@ impl Watcher {
 
     /// Waits for files that were put there just before the first scan and may be unfinished; not for those that are.
     pub fn settle(&mut self) {
-        if let Some(last) = self.unsure.iter().map(|unsure| unsure.due).max() {
+        if let Some(last) = self.targets.values().flat_map(Target::due).max() {
             std::thread::sleep(last.saturating_duration_since(Instant::now()));
             self.look_again(last);
         }
@@ -131,9 +108,7 @@ impl Watcher {
 
     fn forget(&mut self, key: Key) {
         let (Some(target), Some(recorder)) = (self.targets.remove(&key), self.delivery.recorder()) else { return };
-        for unsure in self.unsure.extract_if(.., |unsure| unsure.key == key) {
-            recorder.known().remove(&target.watched.user, Name::parse(unsure.file_name.as_bytes()).id);
-        }
+        target.leave(recorder);
         if let Some(watches) = &mut self.watches {
             watches.detach(key);
         }
@@ -166,7 +141,7 @@ impl Watcher {
 
     /// Sleeps until there are orders or events, or something is due.
     fn wait(&self, orders: &Orders) -> Woken {
-        let due = self.unsure.iter().map(|unsure| unsure.due).chain(self.slow_at).chain(self.mounted_at).min();
+        let due = self.targets.values().flat_map(Target::due).chain(self.slow_at).chain(self.mounted_at).min();
         let timeout = due.map(|due| {
             let time = due.saturating_duration_since(Instant::now());
             // Rounded up, so that it is due when the sleep is over.
@@ -230,7 +205,11 @@ impl Watcher {
             match event {
                 Event::Name { key, file_name, whole } => names.push((key, file_name, whole)),
                 // Another message may come by this name.
-                Event::Deleted { key, file_name } => self.forget_name(key, &file_name),
+                Event::Deleted { key, file_name } => {
+                    if let (Some(target), Some(recorder)) = (self.targets.get_mut(&key), self.delivery.recorder()) {
+                        target.forget(&file_name, recorder);
+                    }
+                }
                 Event::Moved(key) => moved.push(key),
                 Event::Overflow => {
                     log::warn!("inotify lost events; looking at every Maildir");
@@ -244,12 +223,6 @@ impl Watcher {
         moved.iter().for_each(|key| self.attach(*key));
         self.scan(&moved);
         happened
-    }
-
-    fn forget_name(&mut self, key: Key, file_name: &OsStr) {
-        let (Some(target), Some(recorder)) = (self.targets.get(&key), self.delivery.recorder()) else { return };
-        recorder.known().forget(&target.watched.user, Name::parse(file_name.as_bytes()).id);
-        self.unsure.retain(|unsure| unsure.key != key || unsure.file_name != file_name);
     }
 
     /// Looks at the Maildirs that cannot be watched, if it is time.
@@ -285,112 +258,47 @@ impl Watcher {
         let mut names = Vec::new();
         for key in keys {
             let Some(target) = self.targets.get_mut(key) else { continue };
-            let new = target.watched.maildir.join("new");
-            match file_names(&new) {
-                Ok(found) => names.extend(found.into_iter().map(|file_name| (*key, file_name, false))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    if !std::mem::replace(&mut target.has_complained, true) {
-                        log::error!("{}: {error}", new.display());
-                    }
-                }
-            }
+            names.extend(target.names().into_iter().map(|file_name| (*key, file_name, false)));
         }
-        // By key where the names tell no time.
-        names.sort_by_cached_key(|(key, file_name, _)| (Arrival::of(file_name.as_bytes()), *key, file_name.clone()));
+        sort(&mut names);
         self.consider(names);
     }
 
     /// Looks at those names that are not known.
     fn consider(&mut self, names: Vec<(Key, OsString, bool)>) {
-        let delivery = self.delivery.clone();
-        let Some(recorder) = delivery.recorder() else { return };
-        let mut records = Vec::new();
-        for (key, file_name, whole) in names {
-            let Some(target) = self.targets.get_mut(&key) else { continue };
-            if !name::is_message(file_name.as_bytes()) {
-                continue;
-            }
-            let before = self.unsure.iter().position(|unsure| unsure.key == key && unsure.file_name == file_name);
-            match before {
-                Some(_) if !whole => continue,
-                Some(at) => drop(self.unsure.swap_remove(at)),
-                None if !recorder.known().insert(&target.watched.user, Name::parse(file_name.as_bytes()).id) => {
-                    continue;
-                }
-                None => {}
-            }
-            match target.look(&file_name, whole, recorder) {
-                Some(Look::Message(record)) => add(&mut records, *record, recorder),
-                Some(Look::Unsure) => {
-                    self.unsure.push(Unsure { key, file_name, due: Instant::now() + QUIET, wait: QUIET });
-                }
-                Some(Look::Nothing) | None => {}
-            }
-        }
-        recorder.record(records);
+        self.record(names, |target, file_name, whole, recorder| target.consider(file_name, whole, recorder));
     }
 
     /// Looks again at files that may be finished by `now`.
     fn look_again(&mut self, now: Instant) {
-        let delivery = self.delivery.clone();
-        let Some(recorder) = delivery.recorder() else { return };
+        let mut names = Vec::new();
+        for (key, target) in &self.targets {
+            names.extend(target.due_names(now).map(|file_name| (*key, file_name.to_owned(), false)));
+        }
+        sort(&mut names);
+        self.record(names, |target, file_name, _, recorder| target.look_again(file_name, now, recorder));
+    }
+
+    /// Appends what `look` makes of these names.
+    fn record(
+        &mut self,
+        names: Vec<(Key, OsString, bool)>,
+        look: impl Fn(&mut Target, OsString, bool, &Recorder) -> Option<Record>,
+    ) {
+        let Some(recorder) = self.delivery.recorder() else { return };
         let mut records = Vec::new();
-        for mut unsure in std::mem::take(&mut self.unsure) {
-            if unsure.due > now {
-                self.unsure.push(unsure);
-                continue;
-            }
-            let Some(target) = self.targets.get_mut(&unsure.key) else { continue };
-            match target.look(&unsure.file_name, false, recorder) {
-                Some(Look::Message(record)) => add(&mut records, *record, recorder),
-                Some(Look::Unsure) => {
-                    unsure.due = now + unsure.wait;
-                    unsure.wait = (unsure.wait * 2).min(LONGEST_WAIT);
-                    self.unsure.push(unsure);
-                }
-                Some(Look::Nothing) | None => {}
+        for (key, file_name, whole) in names {
+            let Some(target) = self.targets.get_mut(&key) else { continue };
+            records.extend(look(target, file_name, whole, recorder));
+            if records.len() >= BATCH {
+                recorder.record(std::mem::take(&mut records));
             }
         }
         recorder.record(records);
     }
 }
 
-impl Target {
-    /// Looks at a name that was made known. What comes to nothing is unknown again.
-    fn look(&mut self, file_name: &OsStr, whole: bool, recorder: &Recorder) -> Option<Look> {
-        let looked = look(&self.watched, self.is_own, file_name, whole);
-        if !matches!(looked, Ok(Look::Message(_) | Look::Unsure)) {
-            recorder.known().remove(&self.watched.user, Name::parse(file_name.as_bytes()).id);
-        }
-        match looked {
-            Ok(looked) => {
-                if matches!(looked, Look::Nothing) {
-                    log::debug!("{}: {file_name:?} was gone, or no message", self.watched.maildir.display());
-                }
-                Some(looked)
-            }
-            Err(error) => {
-                let path = self.watched.maildir.join("new").join(file_name);
-                if std::mem::replace(&mut self.has_complained, true) {
-                    log::debug!("{}: {error}", path.display());
-                } else {
-                    log::error!("{}: {error}; it makes no event (said once for this Maildir)", path.display());
-                }
-                None
-            }
-        }
-    }
-}
-
-/// Collects records, and appends them before they are too many.
-fn add(records: &mut Vec<Record>, record: Record, recorder: &Recorder) {
-    records.push(record);
-    if records.len() >= BATCH {
-        recorder.record(std::mem::take(records));
-    }
-}
-
-fn file_names(folder: &std::path::Path) -> io::Result<Vec<OsString>> {
-    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+/// In the order of arrival; by key where the names tell no time.
+fn sort(names: &mut [(Key, OsString, bool)]) {
+    names.sort_by_cached_key(|(key, file_name, _)| (Arrival::of(file_name.as_bytes()), *key, file_name.clone()));
 }

@@ -1,0 +1,145 @@
+//! One Maildir that is watched, and the names in its `new/`: each is looked at until it is known what it is.
+
+use super::Watched;
+use super::look::{Look, QUIET, look};
+use crate::delivery::Recorder;
+use crate::journal::Record;
+use crate::maildir::name::{self, Name};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long at most between two looks at a file that is never finished.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A Maildir, and what is not decided yet in it.
+pub struct Target {
+    pub watched: Watched,
+    is_own: bool,
+    /// Looked at from time to time.
+    pub is_slow: bool,
+    /// The log knows that it cannot be read.
+    pub has_complained: bool,
+    /// The files that may still be written. Their ids are known, so that they are looked at by turns only.
+    unsure: BTreeMap<OsString, Unsure>,
+}
+
+/// When a file is looked at again, and how much later if that is in vain.
+struct Unsure {
+    due: Instant,
+    wait: Duration,
+}
+
+impl Target {
+    /// Nothing of it is looked at yet.
+    pub fn new(watched: Watched, is_own: bool) -> Target {
+        Target { watched, is_own, is_slow: false, has_complained: false, unsure: BTreeMap::new() }
+    }
+
+    /// What is in `new/`.
+    pub fn names(&mut self) -> Vec<OsString> {
+        let new = self.watched.maildir.join("new");
+        match file_names(&new) {
+            Ok(names) => return names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                if !std::mem::replace(&mut self.has_complained, true) {
+                    log::error!("{}: {error}", new.display());
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    /// When each unsure file is to be looked at.
+    pub fn due(&self) -> impl Iterator<Item = Instant> {
+        self.unsure.values().map(|unsure| unsure.due)
+    }
+
+    /// The unsure files that are to be looked at by `now`.
+    pub fn due_names(&self, now: Instant) -> impl Iterator<Item = &OsString> {
+        self.unsure.iter().filter(move |(_, unsure)| unsure.due <= now).map(|(file_name, _)| file_name)
+    }
+
+    /// Looks at a name that came, if it is not known.
+    pub fn consider(&mut self, file_name: OsString, whole: bool, recorder: &Recorder) -> Option<Record> {
+        if !name::is_message(file_name.as_bytes()) {
+            return None;
+        }
+        if self.unsure.contains_key(&file_name) {
+            if !whole {
+                return None;
+            }
+            self.unsure.remove(&file_name);
+        } else if !recorder.known().insert(&self.watched.user, Name::parse(file_name.as_bytes()).id) {
+            return None;
+        }
+        match self.look(&file_name, whole, recorder)? {
+            Look::Message(record) => return Some(*record),
+            Look::Unsure => {
+                self.unsure.insert(file_name, Unsure { due: Instant::now() + QUIET, wait: QUIET });
+            }
+            Look::Nothing => {}
+        }
+        None
+    }
+
+    /// Looks again at an unsure file.
+    pub fn look_again(&mut self, file_name: OsString, now: Instant, recorder: &Recorder) -> Option<Record> {
+        let Unsure { wait, .. } = self.unsure.remove(&file_name)?;
+        match self.look(&file_name, false, recorder)? {
+            Look::Message(record) => return Some(*record),
+            Look::Unsure => {
+                self.unsure.insert(file_name, Unsure { due: now + wait, wait: (wait * 2).min(LONGEST_WAIT) });
+            }
+            Look::Nothing => {}
+        }
+        None
+    }
+
+    /// Looks at a name that was made known. What comes to nothing is unknown again.
+    fn look(&mut self, file_name: &OsStr, whole: bool, recorder: &Recorder) -> Option<Look> {
+        let looked = look(&self.watched, self.is_own, file_name, whole);
+        if !matches!(looked, Ok(Look::Message(_) | Look::Unsure)) {
+            recorder.known().remove(&self.watched.user, Name::parse(file_name.as_bytes()).id);
+        }
+        match looked {
+            Ok(looked) => {
+                if matches!(looked, Look::Nothing) {
+                    log::debug!("{}: {file_name:?} was gone, or no message", self.watched.maildir.display());
+                }
+                Some(looked)
+            }
+            Err(error) => {
+                let path = self.watched.maildir.join("new").join(file_name);
+                if std::mem::replace(&mut self.has_complained, true) {
+                    log::debug!("{}: {error}", path.display());
+                } else {
+                    log::error!("{}: {error}; it makes no event (said once for this Maildir)", path.display());
+                }
+                None
+            }
+        }
+    }
+
+    /// Another message may come by this name.
+    pub fn forget(&mut self, file_name: &OsStr, recorder: &Recorder) {
+        recorder.known().forget(&self.watched.user, Name::parse(file_name.as_bytes()).id);
+        self.unsure.remove(file_name);
+    }
+
+    /// It is not watched any more: what is unsure will not be recorded.
+    pub fn leave(self, recorder: &Recorder) {
+        for file_name in self.unsure.keys() {
+            recorder.known().remove(&self.watched.user, Name::parse(file_name.as_bytes()).id);
+        }
+    }
+}
+
+fn file_names(folder: &Path) -> io::Result<Vec<OsString>> {
+    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+}
