@@ -57,8 +57,8 @@ pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, whole: bool) -> 
     };
     let found = match looked {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::Nothing),
-        // A symbolic link is no message: it may lead to what its maker may not read.
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Ok(Look::Nothing),
+        // A symbolic link is no message: it may lead to what its maker may not read. Nor is a socket.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => return Ok(Look::Nothing),
         found => found?,
     };
     Ok(match found {

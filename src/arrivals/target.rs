@@ -24,7 +24,7 @@ pub struct Target {
     pub is_slow: bool,
     /// The log knows that it cannot be read.
     pub has_complained: bool,
-    /// The files that may still be written. Their ids are known, so that they are looked at by turns only.
+    /// The files that may still be written, or cannot be read yet. Their ids are known, so that they are looked at by turns only.
     unsure: BTreeMap<OsString, Unsure>,
 }
 
@@ -40,13 +40,14 @@ impl Target {
         Target { watched, is_own, is_slow: false, has_complained: false, unsure: BTreeMap::new() }
     }
 
-    /// What is in `new/`.
+    /// What is in `new/`. If that cannot be told, it is looked at again from time to time.
     pub fn names(&mut self) -> Vec<OsString> {
         let new = self.watched.maildir.join("new");
         match file_names(&new) {
             Ok(names) => return names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
+                self.is_slow = true;
                 if !std::mem::replace(&mut self.has_complained, true) {
                     log::error!("{}: {error}", new.display());
                 }
@@ -74,55 +75,53 @@ impl Target {
             if !whole {
                 return None;
             }
-            self.unsure.remove(&file_name);
         } else if !recorder.known().insert(&self.watched.user, Name::parse(file_name.as_bytes()).id) {
             return None;
         }
-        match self.look(&file_name, whole, recorder)? {
-            Look::Message(record) => return Some(*record),
-            Look::Unsure => {
-                self.unsure.insert(file_name, Unsure { due: Instant::now() + QUIET, wait: QUIET });
-            }
-            Look::Nothing => {}
-        }
-        None
+        self.decide(file_name, whole, Unsure { due: Instant::now() + QUIET, wait: QUIET }, recorder)
     }
 
     /// Looks again at an unsure file.
     pub fn look_again(&mut self, file_name: OsString, now: Instant, recorder: &Recorder) -> Option<Record> {
-        let Unsure { wait, .. } = self.unsure.remove(&file_name)?;
-        match self.look(&file_name, false, recorder)? {
+        let wait = self.unsure.get(&file_name)?.wait;
+        self.decide(file_name, false, Unsure { due: now + wait, wait: (wait * 2).min(LONGEST_WAIT) }, recorder)
+    }
+
+    /// Looks at a name that was made known. What comes to nothing is unknown again. `next`: when it is looked at again, if
+    /// it may still become something.
+    fn decide(&mut self, file_name: OsString, whole: bool, next: Unsure, recorder: &Recorder) -> Option<Record> {
+        self.unsure.remove(&file_name);
+        match look(&self.watched, self.is_own, &file_name, whole)
+            .unwrap_or_else(|error| self.complain(&file_name, &error))
+        {
             Look::Message(record) => return Some(*record),
-            Look::Unsure => {
-                self.unsure.insert(file_name, Unsure { due: now + wait, wait: (wait * 2).min(LONGEST_WAIT) });
+            Look::Unsure => drop(self.unsure.insert(file_name, next)),
+            Look::Nothing => {
+                log::debug!("{}: {file_name:?} was gone, or no message", self.watched.maildir.display());
+                recorder.known().remove(&self.watched.user, Name::parse(file_name.as_bytes()).id);
             }
-            Look::Nothing => {}
         }
         None
     }
 
-    /// Looks at a name that was made known. What comes to nothing is unknown again.
-    fn look(&mut self, file_name: &OsStr, whole: bool, recorder: &Recorder) -> Option<Look> {
-        let looked = look(&self.watched, self.is_own, file_name, whole);
-        if !matches!(looked, Ok(Look::Message(_) | Look::Unsure)) {
-            recorder.known().remove(&self.watched.user, Name::parse(file_name.as_bytes()).id);
+    /// What cannot be read now may be given to us by a chown(2) that follows, or wait for a descriptor that is left.
+    fn complain(&mut self, file_name: &OsStr, error: &io::Error) -> Look {
+        let path = self.watched.maildir.join("new").join(file_name);
+        if std::mem::replace(&mut self.has_complained, true) {
+            log::debug!("{}: {error}", path.display());
+        } else {
+            log::error!(
+                "{}: {error}; it makes no event until it can be read (said once for this Maildir)",
+                path.display()
+            );
         }
-        match looked {
-            Ok(looked) => {
-                if matches!(looked, Look::Nothing) {
-                    log::debug!("{}: {file_name:?} was gone, or no message", self.watched.maildir.display());
-                }
-                Some(looked)
-            }
-            Err(error) => {
-                let path = self.watched.maildir.join("new").join(file_name);
-                if std::mem::replace(&mut self.has_complained, true) {
-                    log::debug!("{}: {error}", path.display());
-                } else {
-                    log::error!("{}: {error}; it makes no event (said once for this Maildir)", path.display());
-                }
-                None
-            }
+        Look::Unsure
+    }
+
+    /// The attributes of a file have changed, which may be what it waits for: no later than now it is looked at.
+    pub fn hasten(&mut self, file_name: &OsStr) {
+        if let Some(unsure) = self.unsure.get_mut(file_name) {
+            unsure.due = Instant::now();
         }
     }
 

@@ -6,6 +6,7 @@ use crate::maildir::store::{Modes, make_maildir};
 use crate::trace::{Origin, Via};
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -315,6 +316,37 @@ fn a_message_under_the_name_of_a_deleted_one_is_a_message() {
     settled(&house, 4);
     deliver(&watched.maildir, "2", "Subject: five\n\n");
     settled(&house, 4);
+    arrivals.stop();
+}
+
+#[test]
+fn a_file_that_cannot_be_read_yet_is_looked_at_again() {
+    let house = House::new("unreadable");
+    let watched = foreign(&house);
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![watched.clone()]).unwrap();
+    // Root may read what it likes, but not half a gzip file. It has another name, at which inotify does not look.
+    let (elsewhere, new) = (house.folder.join("elsewhere"), watched.maildir.join("new"));
+    let unreadable = |name: &str| {
+        fs::write(&elsewhere, b"\x1F\x8B\x08").unwrap();
+        fs::hard_link(&elsewhere, watched.maildir.join("tmp").join(name)).unwrap();
+        fs::rename(watched.maildir.join("tmp").join(name), new.join(name)).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    unreadable("1.h");
+    fs::write(&elsewhere, "Subject: later\n\n").unwrap();
+    assert_eq!(subjects(&settled(&house, 1)), ["later"]);
+    // A change of its attributes may be what it waits for.
+    fs::remove_file(&elsewhere).unwrap();
+    unreadable("2.h");
+    std::thread::sleep(QUIET * 5);
+    fs::write(&elsewhere, "Subject: at once\n\n").unwrap();
+    let begin = Instant::now();
+    fs::set_permissions(new.join("2.h"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(subjects(&settled(&house, 2)), ["later", "at once"]);
+    assert!(begin.elapsed() < QUIET, "{:?}", begin.elapsed());
+    // What is no file will never be one.
+    let _socket = std::os::unix::net::UnixListener::bind(new.join("socket")).unwrap();
+    assert!(matches!(look(&watched, false, "socket".as_ref(), true).unwrap(), Look::Nothing));
     arrivals.stop();
 }
 

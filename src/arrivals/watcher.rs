@@ -169,12 +169,14 @@ impl Watcher {
             Some(watches) if !self.is_full => watches.attach(key, &target.watched.maildir),
             _ => Attached::Full,
         };
+        let was_slow = target.is_slow;
         target.is_slow = matches!(attached, Attached::Full | Attached::Unwatched(_));
         if target.is_slow {
             self.slow_at.get_or_insert(Instant::now() + SLOW);
         }
         match attached {
-            Attached::Watched => target.has_complained = false,
+            // Whether it can be read is still to be seen where it could not be the last time.
+            Attached::Watched => target.has_complained &= was_slow,
             Attached::Awaited => {}
             Attached::Full => {
                 self.is_full = true;
@@ -204,6 +206,9 @@ impl Watcher {
         for event in events {
             match event {
                 Event::Name { key, file_name, whole } => names.push((key, file_name, whole)),
+                Event::Changed { key, file_name } => {
+                    self.targets.entry(key).and_modify(|target| target.hasten(&file_name));
+                }
                 // Another message may come by this name.
                 Event::Deleted { key, file_name } => {
                     if let (Some(target), Some(recorder)) = (self.targets.get_mut(&key), self.delivery.recorder()) {
@@ -259,6 +264,9 @@ impl Watcher {
         for key in keys {
             let Some(target) = self.targets.get_mut(key) else { continue };
             names.extend(target.names().into_iter().map(|file_name| (*key, file_name, false)));
+            if target.is_slow {
+                self.slow_at.get_or_insert(Instant::now() + SLOW);
+            }
         }
         sort(&mut names);
         self.consider(names);

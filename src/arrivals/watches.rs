@@ -61,7 +61,7 @@ impl Folder {
     fn needed(&self) -> WatchFlags {
         let mut mask = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
         mask.set(WatchFlags::MOVED_TO | WatchFlags::CREATE, self.counts != [0, 0]);
-        mask.set(WatchFlags::CLOSE_WRITE | WatchFlags::DELETE, self.counts[0] > 0);
+        mask.set(WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB | WatchFlags::DELETE, self.counts[0] > 0);
         mask
     }
 }
@@ -101,6 +101,13 @@ pub enum Event {
         file_name: OsString,
         /// By a rename, or because the one who wrote it has closed it.
         whole: bool,
+    },
+    /// The attributes of a file in a Maildir's `new/` have changed: our own deliveries never do that.
+    Changed {
+        /// Which Maildir.
+        key: Key,
+        /// In `new/`.
+        file_name: OsString,
     },
     /// A name in a Maildir's `new/` was deleted, and not moved elsewhere.
     Deleted {
@@ -235,6 +242,9 @@ impl Watches {
                     _ if flags.intersects(gone) => Some(Event::Moved(*key)),
                     Role::New if flags.contains(ReadFlags::DELETE) => {
                         Some(Event::Deleted { key: *key, file_name: file_name.to_owned() })
+                    }
+                    Role::New if flags.contains(ReadFlags::ATTRIB) => {
+                        Some(Event::Changed { key: *key, file_name: file_name.to_owned() })
                     }
                     Role::New => Some(Event::Name { key: *key, file_name: file_name.to_owned(), whole }),
                     Role::Last(next) => (next == file_name).then_some(Event::Moved(*key)),
