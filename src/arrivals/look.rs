@@ -27,6 +27,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A file to which nothing was written for this long is taken to be whole, where nobody knows better.
 pub const QUIET: Duration = Duration::from_millis(500);
 
+/// Octets of a message of which the line ends are counted.
+const MEASURED: u64 = 64 * 1024 * 1024;
+
 /// A larger size in a name is nobody's measurement.
 const LARGEST: u64 = 1 << 48;
 
@@ -128,7 +131,7 @@ fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result
     let size = match in_name.filter(|octets| *octets <= LARGEST) {
         Some(octets) => octets,
         None if !whole => 0,
-        None => measure(&head, &mut reader)?,
+        None => measure(&head, metadata.len(), &mut reader)?,
     };
     // The rename or link that brought it here is what changed its inode last, as a rule.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
@@ -147,20 +150,27 @@ fn is_whole(file: &File, metadata: &Metadata) -> bool {
     metadata.nlink() > 1 || (metadata.len() > 0 && (times(metadata) || quiet))
 }
 
-/// The size of a message whose first octets were read.
-fn measure(head: &[u8], reader: &mut MessageReader) -> io::Result<u64> {
+/// The size of a message whose first octets were read, in a file of `on_disk` octets. Of what goes beyond [`MEASURED`] the
+/// octets on disk are counted as they are: nobody's mail is so large, and a hole or a gzip file that anybody can make may
+/// take hours to read, in which nothing else rings.
+fn measure(head: &[u8], on_disk: u64, reader: &mut MessageReader) -> io::Result<u64> {
     let mut size = WireSize::new();
     size.add(head);
-    if head.len() == limits::HEADER_OCTETS {
-        let mut block = vec![0; limits::HEADER_OCTETS];
-        loop {
-            match reader.read(&mut block)? {
-                0 => break,
-                octets => size.add(&block[..octets]),
+    if head.len() < limits::HEADER_OCTETS {
+        return Ok(size.octets_sent());
+    }
+    let mut block = vec![0; limits::HEADER_OCTETS];
+    let mut read = head.len() as u64;
+    while on_disk.max(read) <= MEASURED {
+        match reader.read(&mut block)? {
+            0 => return Ok(size.octets_sent()),
+            octets => {
+                size.add(&block[..octets]);
+                read += octets as u64;
             }
         }
     }
-    Ok(size.octets_sent())
+    Ok(size.octets() + on_disk.saturating_sub(read))
 }
 
 /// The file in `cur/` with the same id.

@@ -251,6 +251,32 @@ fn a_message_that_is_moved_to_cur_at_once_still_rings() {
 }
 
 #[test]
+fn nothing_is_read_for_long() {
+    let house = House::new("huge");
+    let bob = foreign(&house);
+    let new = bob.maildir.join("new");
+    let size = |name: &str| match look(&bob, false, name.as_ref(), true).unwrap() {
+        Look::Message(record) => record.size,
+        found => panic!("{found:?}"),
+    };
+    // A hole takes nothing on the disk, and an hour to read.
+    fs::write(new.join("sparse"), "Subject: x\n\n").unwrap();
+    fs::File::options().write(true).open(new.join("sparse")).unwrap().set_len(1 << 40).unwrap();
+    let begin = Instant::now();
+    assert_eq!(size("sparse"), (1 << 40) + 2);
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    // What is small on the disk may be as long.
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let block = [0_u8; 1 << 20];
+    (0..70).for_each(|_| gzip.write_all(&block).unwrap());
+    fs::write(new.join("gzip"), gzip.finish().unwrap()).unwrap();
+    assert!((64 << 20..65 << 20).contains(&size("gzip")));
+    // A large message is measured.
+    fs::write(new.join("large"), "line\n".repeat(1 << 20)).unwrap();
+    assert_eq!(size("large"), 6 << 20);
+}
+
+#[test]
 fn a_reload_changes_what_is_watched() {
     let house = House::new("reload");
     let (bob, alice) = (foreign(&house), own(&house));
