@@ -1,9 +1,10 @@
 //! One look at a file in `new/`: is it a whole message, and what is its record?
 //!
 //! A rename into `new/` brings a whole message, and so does the close of a file that was written there against the
-//! rules. link(2) tells nothing but that there is a name. Then it is whole if nobody has it open for writing; and where
-//! that cannot be known, if it has another name, or if its inode was changed after its content, as link(2) does, or if
-//! nobody has written to it for a while.
+//! rules; but who closes an empty one may have made no more than its name, and write it next. link(2) tells nothing but
+//! that there is a name. Then it is whole if nobody has it open for writing; and where that cannot be known, if it has
+//! another name, or if its inode was changed after its content, as link(2) does, or if nobody has written to it for a
+//! while.
 
 use super::Watched;
 use crate::dot::encode::WireSize;
@@ -27,11 +28,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A file to which nothing was written for this long is taken to be whole, where nobody knows better.
 pub const QUIET: Duration = Duration::from_millis(500);
 
+/// An empty file to which nothing was written for this long is taken for a message. Its event can wait, and the message
+/// that a slow script may yet write has no other.
+const EMPTY: Duration = Duration::from_secs(60);
+
 /// Octets of a message of which the line ends are counted.
 const MEASURED: u64 = 64 * 1024 * 1024;
 
 /// A larger size in a name is nobody's measurement.
 const LARGEST: u64 = 1 << 48;
+
+/// How a name came to `new/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// What it names was written before.
+    Renamed,
+    /// Who wrote the file has closed it.
+    Closed,
+    /// Nobody knows.
+    Unknown,
+}
 
 /// What a look found.
 #[derive(Debug)]
@@ -49,11 +65,11 @@ pub enum Look {
 /// # Errors
 ///
 /// When there is something that cannot be read.
-pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, whole: bool) -> io::Result<Look> {
+pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, way: Way) -> io::Result<Look> {
     let path = watched.maildir.join("new").join(file_name);
-    let looked = match read(&path, watched, is_own, whole) {
+    let looked = match read(&path, watched, is_own, way) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match find_in_cur(&watched.maildir, file_name)? {
-            Some(moved) => read(&moved, watched, is_own, true),
+            Some(moved) => read(&moved, watched, is_own, Way::Renamed),
             None => return Ok(Look::Nothing),
         },
         looked => looked,
@@ -106,7 +122,7 @@ struct Found {
 }
 
 /// `None` for what is no regular file.
-fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result<Option<Found>> {
+fn read(path: &Path, watched: &Watched, is_own: bool, way: Way) -> io::Result<Option<Found>> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
     let metadata = file.metadata()?;
@@ -114,7 +130,7 @@ fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result
         return Ok(None);
     }
     // Before it is read: who writes while it is read has not been finished before.
-    let whole = whole || is_whole(&file, &metadata);
+    let whole = way == Way::Renamed || (way == Way::Closed && metadata.len() > 0) || is_whole(&file, &metadata);
     let typed = if is_own { typed::read(&file, &watched.user) } else { None };
     let mut reader = MessageReader::of(file);
     let mut head = vec![0; limits::HEADER_OCTETS];
@@ -141,13 +157,14 @@ fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result
 
 /// Whether nobody is writing the file; as far as its times tell, where nothing else does.
 fn is_whole(file: &File, metadata: &Metadata) -> bool {
-    if let Some(written) = sys::has_writer(file) {
-        return !written;
+    let quiet = |time| metadata.modified().is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age >= time));
+    let changed = (metadata.ctime(), metadata.ctime_nsec()) > (metadata.mtime(), metadata.mtime_nsec());
+    match sys::has_writer(file) {
+        Some(true) => false,
+        _ if metadata.len() == 0 => quiet(EMPTY),
+        Some(false) => true,
+        None => metadata.nlink() > 1 || changed || quiet(QUIET),
     }
-    let times =
-        |metadata: &Metadata| (metadata.ctime(), metadata.ctime_nsec()) > (metadata.mtime(), metadata.mtime_nsec());
-    let quiet = metadata.modified().is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age >= QUIET));
-    metadata.nlink() > 1 || (metadata.len() > 0 && (times(metadata) || quiet))
 }
 
 /// The size of a message whose first octets were read, in a file of `on_disk` octets. Of what goes beyond [`MEASURED`] the

@@ -1,7 +1,7 @@
 //! One Maildir that is watched, and the names in its `new/`: each is looked at until it is known what it is.
 
 use super::Watched;
-use super::look::{Look, QUIET, look};
+use super::look::{Look, QUIET, Way, look};
 use crate::delivery::Recorder;
 use crate::journal::Record;
 use crate::maildir::name::{self, Name};
@@ -67,31 +67,31 @@ impl Target {
     }
 
     /// Looks at a name that came, if it is not known.
-    pub fn consider(&mut self, file_name: OsString, whole: bool, recorder: &Recorder) -> Option<Record> {
+    pub fn consider(&mut self, file_name: OsString, way: Way, recorder: &Recorder) -> Option<Record> {
         if !name::is_message(file_name.as_bytes()) {
             return None;
         }
         if self.unsure.contains_key(&file_name) {
-            if !whole {
+            if way == Way::Unknown {
                 return None;
             }
         } else if !recorder.known().insert(&self.watched.user, Name::parse(file_name.as_bytes()).id) {
             return None;
         }
-        self.decide(file_name, whole, Unsure { due: Instant::now() + QUIET, wait: QUIET }, recorder)
+        self.decide(file_name, way, Unsure { due: Instant::now() + QUIET, wait: QUIET }, recorder)
     }
 
     /// Looks again at an unsure file.
     pub fn look_again(&mut self, file_name: OsString, now: Instant, recorder: &Recorder) -> Option<Record> {
         let wait = self.unsure.get(&file_name)?.wait;
-        self.decide(file_name, false, Unsure { due: now + wait, wait: (wait * 2).min(LONGEST_WAIT) }, recorder)
+        self.decide(file_name, Way::Unknown, Unsure { due: now + wait, wait: (wait * 2).min(LONGEST_WAIT) }, recorder)
     }
 
     /// Looks at a name that was made known. What comes to nothing is unknown again. `next`: when it is looked at again, if
     /// it may still become something.
-    fn decide(&mut self, file_name: OsString, whole: bool, next: Unsure, recorder: &Recorder) -> Option<Record> {
+    fn decide(&mut self, file_name: OsString, way: Way, next: Unsure, recorder: &Recorder) -> Option<Record> {
         self.unsure.remove(&file_name);
-        match look(&self.watched, self.is_own, &file_name, whole)
+        match look(&self.watched, self.is_own, &file_name, way)
             .unwrap_or_else(|error| self.complain(&file_name, &error))
         {
             Look::Message(record) => return Some(*record),

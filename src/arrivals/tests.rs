@@ -1,4 +1,4 @@
-use super::look::{Look, QUIET, look};
+use super::look::{Look, QUIET, Way, look};
 use super::*;
 use crate::delivery::tests::{House, envelope};
 use crate::journal::Record;
@@ -135,6 +135,27 @@ fn links_and_files_written_in_place_are_recorded_when_they_are_whole() {
 }
 
 #[test]
+fn an_empty_file_is_a_message_only_when_nobody_writes_it_for_long() {
+    let house = House::new("empty");
+    let watched = foreign(&house);
+    let new = watched.maildir.join("new");
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![watched.clone()]).unwrap();
+    // As a script does it: f=$(mktemp new/XXXXXX); cat > $f
+    drop(fs::File::create(new.join("1.h")).unwrap());
+    std::thread::sleep(QUIET * 3 / 2);
+    fs::write(new.join("1.h"), "Subject: late\n\n").unwrap();
+    assert_eq!(subjects(&settled(&house, 1)), ["late"]);
+    // What was renamed was written before.
+    deliver(&watched.maildir, "2.h", "");
+    assert_eq!(settled(&house, 2)[1].size, 0);
+    let old = fs::File::create(new.join("3.h")).unwrap();
+    old.set_modified(SystemTime::now() - Duration::from_secs(70)).unwrap();
+    drop(old);
+    assert!(matches!(look(&watched, false, "3.h".as_ref(), Way::Closed).unwrap(), Look::Message(_)));
+    arrivals.stop();
+}
+
+#[test]
 fn our_own_deliveries_are_recorded_once() {
     let house = House::new("own");
     let delivery = Arc::new(house.open());
@@ -243,11 +264,11 @@ fn a_message_that_is_moved_to_cur_at_once_still_rings() {
     let house = House::new("moved");
     let bob = foreign(&house);
     fs::write(bob.maildir.join("cur/1.M1.h,S=12:2,RS"), "Subject: x\n\n").unwrap();
-    let found = look(&bob, false, "1.M1.h,S=12".as_ref(), true).unwrap();
+    let found = look(&bob, false, "1.M1.h,S=12".as_ref(), Way::Renamed).unwrap();
     let Look::Message(record) = found else { panic!("{found:?}") };
     assert_eq!((record.summary.subject.as_deref(), record.size), (Some("x"), 14));
     assert!(record.path.ends_with("/new/1.M1.h,S=12"));
-    assert!(matches!(look(&bob, false, "2.M1.h".as_ref(), true).unwrap(), Look::Nothing));
+    assert!(matches!(look(&bob, false, "2.M1.h".as_ref(), Way::Renamed).unwrap(), Look::Nothing));
 }
 
 #[test]
@@ -255,7 +276,7 @@ fn nothing_is_read_for_long() {
     let house = House::new("huge");
     let bob = foreign(&house);
     let new = bob.maildir.join("new");
-    let size = |name: &str| match look(&bob, false, name.as_ref(), true).unwrap() {
+    let size = |name: &str| match look(&bob, false, name.as_ref(), Way::Renamed).unwrap() {
         Look::Message(record) => record.size,
         found => panic!("{found:?}"),
     };
@@ -372,7 +393,7 @@ fn a_file_that_cannot_be_read_yet_is_looked_at_again() {
     assert!(begin.elapsed() < QUIET, "{:?}", begin.elapsed());
     // What is no file will never be one.
     let _socket = std::os::unix::net::UnixListener::bind(new.join("socket")).unwrap();
-    assert!(matches!(look(&watched, false, "socket".as_ref(), true).unwrap(), Look::Nothing));
+    assert!(matches!(look(&watched, false, "socket".as_ref(), Way::Renamed).unwrap(), Look::Nothing));
     arrivals.stop();
 }
 

@@ -1,5 +1,6 @@
 //! What the thread does: it waits for names in `new/`, looks at the files, and records the messages.
 
+use super::look::Way;
 use super::target::{LONGEST_WAIT, Target};
 use super::watches::{Attached, Event, Key, Watches};
 use super::{Order, Orders, Watched};
@@ -205,7 +206,7 @@ impl Watcher {
         let mut moved = Vec::new();
         for event in events {
             match event {
-                Event::Name { key, file_name, whole } => names.push((key, file_name, whole)),
+                Event::Name { key, file_name, way } => names.push((key, file_name, way)),
                 Event::Changed { key, file_name } => {
                     self.targets.entry(key).and_modify(|target| target.hasten(&file_name));
                 }
@@ -263,7 +264,7 @@ impl Watcher {
         let mut names = Vec::new();
         for key in keys {
             let Some(target) = self.targets.get_mut(key) else { continue };
-            names.extend(target.names().into_iter().map(|file_name| (*key, file_name, false)));
+            names.extend(target.names().into_iter().map(|file_name| (*key, file_name, Way::Unknown)));
             if target.is_slow {
                 self.slow_at.get_or_insert(Instant::now() + SLOW);
             }
@@ -273,15 +274,15 @@ impl Watcher {
     }
 
     /// Looks at those names that are not known.
-    fn consider(&mut self, names: Vec<(Key, OsString, bool)>) {
-        self.record(names, |target, file_name, whole, recorder| target.consider(file_name, whole, recorder));
+    fn consider(&mut self, names: Vec<(Key, OsString, Way)>) {
+        self.record(names, |target, file_name, way, recorder| target.consider(file_name, way, recorder));
     }
 
     /// Looks again at files that may be finished by `now`.
     fn look_again(&mut self, now: Instant) {
         let mut names = Vec::new();
         for (key, target) in &self.targets {
-            names.extend(target.due_names(now).map(|file_name| (*key, file_name.to_owned(), false)));
+            names.extend(target.due_names(now).map(|file_name| (*key, file_name.to_owned(), Way::Unknown)));
         }
         sort(&mut names);
         self.record(names, |target, file_name, _, recorder| target.look_again(file_name, now, recorder));
@@ -290,14 +291,14 @@ impl Watcher {
     /// Appends what `look` makes of these names.
     fn record(
         &mut self,
-        names: Vec<(Key, OsString, bool)>,
-        look: impl Fn(&mut Target, OsString, bool, &Recorder) -> Option<Record>,
+        names: Vec<(Key, OsString, Way)>,
+        look: impl Fn(&mut Target, OsString, Way, &Recorder) -> Option<Record>,
     ) {
         let Some(recorder) = self.delivery.recorder() else { return };
         let mut records = Vec::new();
-        for (key, file_name, whole) in names {
+        for (key, file_name, way) in names {
             let Some(target) = self.targets.get_mut(&key) else { continue };
-            records.extend(look(target, file_name, whole, recorder));
+            records.extend(look(target, file_name, way, recorder));
             if records.len() >= BATCH {
                 recorder.record(std::mem::take(&mut records));
             }
@@ -307,6 +308,6 @@ impl Watcher {
 }
 
 /// In the order of arrival; by key where the names tell no time.
-fn sort(names: &mut [(Key, OsString, bool)]) {
+fn sort(names: &mut [(Key, OsString, Way)]) {
     names.sort_by_cached_key(|(key, file_name, _)| (Arrival::of(file_name.as_bytes()), *key, file_name.clone()));
 }

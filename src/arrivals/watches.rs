@@ -7,6 +7,7 @@
 //! /home/bob, /home         the same; the deepest one that exists also tells when the next one comes to be
 //! ```
 
+use super::look::Way;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -93,14 +94,14 @@ pub enum Attached {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A name came to be in a Maildir's `new/`. `whole`: what it names was written before.
+    /// A name came to be in a Maildir's `new/`, or who wrote the file has closed it.
     Name {
         /// Which Maildir.
         key: Key,
         /// In `new/`.
         file_name: OsString,
-        /// By a rename, or because the one who wrote it has closed it.
-        whole: bool,
+        /// How.
+        way: Way,
     },
     /// The attributes of a file in a Maildir's `new/` have changed: our own deliveries never do that.
     Changed {
@@ -237,7 +238,11 @@ impl Watches {
                 happened.push(Event::Overflow);
             } else if let Some(folder) = self.folders.get(&event.wd()) {
                 let file_name = OsStr::from_bytes(event.file_name().map(|name| name.to_bytes()).unwrap_or_default());
-                let whole = flags.intersects(ReadFlags::MOVED_TO | ReadFlags::CLOSE_WRITE);
+                let way = match flags {
+                    _ if flags.contains(ReadFlags::MOVED_TO) => Way::Renamed,
+                    _ if flags.contains(ReadFlags::CLOSE_WRITE) => Way::Closed,
+                    _ => Way::Unknown,
+                };
                 happened.extend(folder.roles.iter().filter_map(|(key, role)| match role {
                     _ if flags.intersects(gone) => Some(Event::Moved(*key)),
                     Role::New if flags.contains(ReadFlags::DELETE) => {
@@ -246,7 +251,7 @@ impl Watches {
                     Role::New if flags.contains(ReadFlags::ATTRIB) => {
                         Some(Event::Changed { key: *key, file_name: file_name.to_owned() })
                     }
-                    Role::New => Some(Event::Name { key: *key, file_name: file_name.to_owned(), whole }),
+                    Role::New => Some(Event::Name { key: *key, file_name: file_name.to_owned(), way }),
                     Role::Last(next) => (next == file_name).then_some(Event::Moved(*key)),
                     Role::Above => None,
                 }));
