@@ -190,9 +190,9 @@ fn measure(head: &[u8], on_disk: u64, reader: &mut MessageReader) -> io::Result<
     Ok(size.octets() + on_disk.saturating_sub(read))
 }
 
-/// The file in `cur/` with the same id.
+/// The file in `cur/` that is the same message.
 fn find_in_cur(maildir: &Path, file_name: &OsStr) -> io::Result<Option<PathBuf>> {
-    let id = Name::parse(file_name.as_bytes()).id;
+    let known_as = name::known_as(file_name.as_bytes());
     let entries = match fs::read_dir(maildir.join("cur")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         entries => entries?,
@@ -200,7 +200,7 @@ fn find_in_cur(maildir: &Path, file_name: &OsStr) -> io::Result<Option<PathBuf>>
     for entry in entries {
         let entry = entry?;
         let file_name = entry.file_name();
-        if name::is_message(file_name.as_bytes()) && Name::parse(file_name.as_bytes()).id == id {
+        if name::is_message(file_name.as_bytes()) && name::known_as(file_name.as_bytes()) == known_as {
             return Ok(Some(entry.path()));
         }
     }

@@ -4,7 +4,7 @@ use super::Watched;
 use super::look::{Look, QUIET, Way, look};
 use crate::delivery::Recorder;
 use crate::journal::Record;
-use crate::maildir::name::{self, Name};
+use crate::maildir::name;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -75,7 +75,7 @@ impl Target {
             if way == Way::Unknown {
                 return None;
             }
-        } else if !recorder.known().insert(&self.watched.user, Name::parse(file_name.as_bytes()).id) {
+        } else if !recorder.known().insert(&self.watched.user, name::known_as(file_name.as_bytes())) {
             return None;
         }
         self.decide(file_name, way, Unsure { due: Instant::now() + QUIET, wait: QUIET }, recorder)
@@ -98,7 +98,7 @@ impl Target {
             Look::Unsure => drop(self.unsure.insert(file_name, next)),
             Look::Nothing => {
                 log::debug!("{}: {file_name:?} was gone, or no message", self.watched.maildir.display());
-                recorder.known().remove(&self.watched.user, Name::parse(file_name.as_bytes()).id);
+                recorder.known().remove(&self.watched.user, name::known_as(file_name.as_bytes()));
             }
         }
         None
@@ -127,14 +127,14 @@ impl Target {
 
     /// Another message may come by this name.
     pub fn forget(&mut self, file_name: &OsStr, recorder: &Recorder) {
-        recorder.known().forget(&self.watched.user, Name::parse(file_name.as_bytes()).id);
+        recorder.known().forget(&self.watched.user, name::known_as(file_name.as_bytes()));
         self.unsure.remove(file_name);
     }
 
     /// It is not watched any more: what is unsure will not be recorded.
     pub fn leave(self, recorder: &Recorder) {
         for file_name in self.unsure.keys() {
-            recorder.known().remove(&self.watched.user, Name::parse(file_name.as_bytes()).id);
+            recorder.known().remove(&self.watched.user, name::known_as(file_name.as_bytes()));
         }
     }
 }

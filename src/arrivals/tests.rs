@@ -398,6 +398,25 @@ fn a_file_that_cannot_be_read_yet_is_looked_at_again() {
 }
 
 #[test]
+fn names_that_share_an_id_are_several_messages() {
+    let house = House::new("shared-id");
+    let watched = foreign(&house);
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![watched.clone()]).unwrap();
+    let names = ["2026-11-24T12:30:01.77", "2026-11-24T12:31:02.78", "mail,1", "mail,2", "mail,\u{e4}"];
+    for (count, name) in names.into_iter().enumerate() {
+        deliver(&watched.maildir, name, &format!("Subject: {name}\n\n"));
+        settled(&house, count + 1);
+    }
+    let ids: Vec<String> = settled(&house, names.len()).into_iter().map(|record| record.id).collect();
+    assert_eq!(ids, ["2026-11-24T12", "2026-11-24T12", "mail", "mail", "mail"]);
+    // Neither the journal nor what is saved of it mistakes one for another.
+    Arrivals::start(Arc::new(house.open()), vec![watched]).unwrap().stop();
+    arrivals.stop();
+    Arrivals::start(Arc::new(house.open()), vec![foreign(&house)]).unwrap().stop();
+    settled(&house, names.len());
+}
+
+#[test]
 fn links_are_followed_and_may_lead_elsewhere() {
     let house = House::new("links");
     let real = |name: &str| {

@@ -4,7 +4,7 @@
 use super::{Delivery, Recorder, Stir};
 use crate::journal::{KnownIds, Present};
 use crate::maildir::litter;
-use crate::maildir::name::{self, Name};
+use crate::maildir::name;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -128,7 +128,7 @@ fn read(folder: &Path, found: &mut Vec<u64>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let file_name = entry?.file_name();
         if name::is_message(file_name.as_bytes()) {
-            found.push(KnownIds::digest(Name::parse(file_name.as_bytes()).id));
+            found.push(KnownIds::digest(name::known_as(file_name.as_bytes())));
         }
     }
     Ok(())

@@ -1,14 +1,16 @@
 //! Which messages of a Maildir are recorded already, so that each becomes one event however often its folder is read.
 //!
 //! Known is what the journal holds and what a compact file per user holds, `STATE/seen/USER`, for what the journal has
-//! dropped. A message is kept as 64 bits of a digest of its id: 8 octets for each that is still there. The files are a
-//! cache with a promise: `STATE/seen/.seq` says up to which `seq` the journal is in them, and what comes after is read
-//! from the journal. Hence no file may hold what the journal does not: a message that was made known and is not
-//! recorded yet is *fresh*, and stays out of the files until it is.
+//! dropped. A message is kept as 64 bits of a digest of its id, or of its name where the id is not its alone
+//! ([`name::known_as`]): 8 octets for each that is still there. The files are a cache with a promise: `STATE/seen/.seq`
+//! says up to which `seq` the journal is in them, and what comes after is read from the journal. Hence no file may hold
+//! what the journal does not: a message that was made known and is not recorded yet is *fresh*, and stays out of the
+//! files until it is.
 
 use super::Journal;
 use super::record::Record;
 use super::segment;
+use crate::maildir::name::{self, Name};
 use md5::{Digest, Md5};
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -102,6 +104,12 @@ impl KnownIds {
     /// Nothing is known, and nothing will be saved: for one delivery, whose id is new.
     pub fn none() -> KnownIds {
         KnownIds { dir: PathBuf::new(), users: Mutex::default() }
+    }
+
+    /// The id under which the message of a record is known.
+    pub fn id_of(record: &Record) -> &[u8] {
+        let file_name = record.path.rsplit('/').next().unwrap_or_default().as_bytes();
+        if Name::parse(file_name).id == record.id.as_bytes() { name::known_as(file_name) } else { record.id.as_bytes() }
     }
 
     /// What stands for an id.
@@ -249,7 +257,8 @@ fn recorded_after(seq: u64, journal: &Journal) -> io::Result<Vec<(String, u64)>>
             if let Ok(record) = Record::parse(&line)
                 && record.seq > seq
             {
-                found.push((record.user, KnownIds::digest(record.id.as_bytes())));
+                let digest = KnownIds::digest(KnownIds::id_of(&record));
+                found.push((record.user, digest));
             }
         }
     }
