@@ -6,6 +6,8 @@
 //! to him. A name that begins with a dot is no message, nor is a symbolic link.
 
 mod look;
+#[cfg(test)]
+mod name_tests;
 mod target;
 #[cfg(test)]
 mod tests;

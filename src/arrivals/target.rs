@@ -127,8 +127,8 @@ impl Target {
 
     /// Another message may come by this name.
     pub fn forget(&mut self, file_name: &OsStr, recorder: &Recorder) {
-        recorder.known().forget(&self.watched.user, name::known_as(file_name.as_bytes()));
         self.unsure.remove(file_name);
+        recorder.known().forget(&self.watched.user, name::known_as(file_name.as_bytes()));
     }
 
     /// It is not watched any more: what is unsure will not be recorded.

@@ -6,10 +6,10 @@ use super::watches::{Attached, Event, Key, Watches};
 use super::{Order, Orders, Watched};
 use crate::delivery::{Delivery, Recorder};
 use crate::journal::Record;
-use crate::maildir::name::Arrival;
+use crate::maildir::name::{self, Arrival};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -203,6 +203,7 @@ impl Watcher {
         let events = self.watches.as_mut().map(Watches::events).unwrap_or_default();
         let happened = !events.is_empty();
         let mut names = Vec::new();
+        let mut gone = Vec::new();
         let mut moved = Vec::new();
         for event in events {
             match event {
@@ -210,12 +211,9 @@ impl Watcher {
                 Event::Changed { key, file_name } => {
                     self.targets.entry(key).and_modify(|target| target.hasten(&file_name));
                 }
-                // Another message may come by this name.
-                Event::Deleted { key, file_name } => {
-                    if let (Some(target), Some(recorder)) = (self.targets.get_mut(&key), self.delivery.recorder()) {
-                        target.forget(&file_name, recorder);
-                    }
-                }
+                // A message with a unique name is the same one when it comes back.
+                Event::Gone { file_name, moved: true, .. } if name::is_unique(file_name.as_bytes()) => {}
+                Event::Gone { key, file_name, .. } => gone.push((names.len(), key, file_name)),
                 Event::Moved(key) => moved.push(key),
                 Event::Overflow => {
                     log::warn!("inotify lost events; looking at every Maildir");
@@ -223,12 +221,24 @@ impl Watcher {
                 }
             }
         }
+        // Who looks at a name that came and went since, finds it in cur/; what came by a name after that is another message.
+        let (replaced, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|(at, key, file_name)| {
+            names[*at..].iter().any(|(new_key, new_name, _)| new_key == key && new_name == file_name)
+        });
+        replaced.into_iter().for_each(|(_, key, file_name)| self.forget_name(key, &file_name));
         self.consider(names);
+        gone.into_iter().for_each(|(_, key, file_name)| self.forget_name(key, &file_name));
         moved.sort_unstable();
         moved.dedup();
         moved.iter().for_each(|key| self.attach(*key));
         self.scan(&moved);
         happened
+    }
+
+    fn forget_name(&mut self, key: Key, file_name: &OsStr) {
+        if let (Some(target), Some(recorder)) = (self.targets.get_mut(&key), self.delivery.recorder()) {
+            target.forget(file_name, recorder);
+        }
     }
 
     /// Looks at the Maildirs that cannot be watched, if it is time.

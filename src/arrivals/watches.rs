@@ -62,7 +62,8 @@ impl Folder {
     fn needed(&self) -> WatchFlags {
         let mut mask = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
         mask.set(WatchFlags::MOVED_TO | WatchFlags::CREATE, self.counts != [0, 0]);
-        mask.set(WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB | WatchFlags::DELETE, self.counts[0] > 0);
+        let of_new = WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB | WatchFlags::DELETE | WatchFlags::MOVED_FROM;
+        mask.set(of_new, self.counts[0] > 0);
         mask
     }
 }
@@ -110,12 +111,14 @@ pub enum Event {
         /// In `new/`.
         file_name: OsString,
     },
-    /// A name in a Maildir's `new/` was deleted, and not moved elsewhere.
-    Deleted {
+    /// A name has left a Maildir's `new/`.
+    Gone {
         /// Which Maildir.
         key: Key,
         /// In `new/`.
         file_name: OsString,
+        /// To elsewhere, and perhaps to come back; not deleted.
+        moved: bool,
     },
     /// The Maildir came, went, or was replaced: attach it again.
     Moved(Key),
@@ -245,8 +248,9 @@ impl Watches {
                 };
                 happened.extend(folder.roles.iter().filter_map(|(key, role)| match role {
                     _ if flags.intersects(gone) => Some(Event::Moved(*key)),
-                    Role::New if flags.contains(ReadFlags::DELETE) => {
-                        Some(Event::Deleted { key: *key, file_name: file_name.to_owned() })
+                    Role::New if flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) => {
+                        let moved = flags.contains(ReadFlags::MOVED_FROM);
+                        Some(Event::Gone { key: *key, file_name: file_name.to_owned(), moved })
                     }
                     Role::New if flags.contains(ReadFlags::ATTRIB) => {
                         Some(Event::Changed { key: *key, file_name: file_name.to_owned() })

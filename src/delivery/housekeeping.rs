@@ -110,9 +110,10 @@ fn present(maildirs: &[PathBuf]) -> Option<Present> {
         // Twice: a message may be moved to either side meanwhile.
         for place in ["new", "cur", "new"] {
             let folder = maildir.join(place);
-            let found = if place == "new" { &mut present.new } else { &mut present.cur };
-            match read(&folder, found) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && place == "cur" => {}
+            let is_new = place == "new";
+            let found = if is_new { &mut present.new } else { &mut present.cur };
+            match read(&folder, is_new, found) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !is_new => {}
                 Err(error) => {
                     log::debug!("{}: {error}", folder.display());
                     return None;
@@ -124,10 +125,11 @@ fn present(maildirs: &[PathBuf]) -> Option<Present> {
     Some(present)
 }
 
-fn read(folder: &Path, found: &mut Vec<u64>) -> io::Result<()> {
+fn read(folder: &Path, is_new: bool, found: &mut Vec<u64>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let file_name = entry?.file_name();
-        if name::is_message(file_name.as_bytes()) {
+        // By a name that is not unique, another message may come when this one has gone to cur/.
+        if name::is_message(file_name.as_bytes()) && (is_new || name::is_unique(file_name.as_bytes())) {
             found.push(KnownIds::digest(name::known_as(file_name.as_bytes())));
         }
     }

@@ -93,6 +93,14 @@ pub fn known_as(file_name: &[u8]) -> &[u8] {
     }
 }
 
+/// Whether a name is made as the Maildir rules want it, `SECONDS.UNIQUE.HOST`, so that no other message ever has it.
+pub fn is_unique(file_name: &[u8]) -> bool {
+    let id = Name::parse(file_name).id;
+    let mut parts = id.splitn(3, |octet| *octet == b'.');
+    let is_time = parts.next().and_then(decimal).is_some();
+    is_time && parts.filter(|part| !part.is_empty()).count() == 2 && known_as(file_name) == id
+}
+
 /// Exact: digits only, at least one, at most 2^64 - 1.
 fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {

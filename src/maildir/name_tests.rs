@@ -68,6 +68,16 @@ fn what_is_no_suffix_tells_messages_apart() {
 }
 
 #[test]
+fn names_of_one_message_only_begin_with_the_time() {
+    for name in ["1.M2P3Q4.h,S=5,W=6:2,FS", "1763888639.4242_0.host.example", "1700000000.1.h:1,x"] {
+        assert!(is_unique(name.as_bytes()), "{name}");
+    }
+    for name in ["report.eml", "20261124.eml", "1.h", "1..h", "1.2.", ".1.h", "x1.2.h", "2026.11.24T12:30:01", "1"] {
+        assert!(!is_unique(name.as_bytes()), "{name}");
+    }
+}
+
+#[test]
 fn flags_stay_sorted() {
     assert_eq!(Name::parse(b"1.h,S=1").with_flag(b'S'), b"1.h,S=1:2,S");
     assert_eq!(Name::parse(b"1.h:2,FT").with_flag(b'S'), b"1.h:2,FST");
