@@ -170,3 +170,27 @@ fn a_name_that_is_not_unique_may_come_again() {
     settled(&house, 7);
     arrivals.stop();
 }
+
+#[test]
+fn what_is_deleted_in_one_maildir_is_known_while_another_of_the_user_has_it() {
+    let house = House::new("two");
+    let one = foreign(&house);
+    let two = Watched { user: "bob".into(), maildir: house.folder.join("two") };
+    make_maildir(&two.maildir, &Modes::of_files(0o600)).unwrap();
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![one.clone(), two.clone()]).unwrap();
+    deliver(&one.maildir, "1.h", "Subject: linked\n\n");
+    settled(&house, 1);
+    fs::hard_link(one.maildir.join("new/1.h"), two.maildir.join("new/1.h")).unwrap();
+    fs::remove_file(one.maildir.join("new/1.h")).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    arrivals.watch(vec![one.clone()]);
+    arrivals.watch(vec![one.clone(), two.clone()]);
+    settled(&house, 1);
+    fs::rename(two.maildir.join("new/1.h"), one.maildir.join("new/1.h")).unwrap();
+    settled(&house, 1);
+    fs::remove_file(one.maildir.join("new/1.h")).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    deliver(&two.maildir, "1.h", "Subject: another\n\n");
+    settled(&house, 2);
+    arrivals.stop();
+}

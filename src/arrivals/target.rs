@@ -125,10 +125,17 @@ impl Target {
         }
     }
 
-    /// Another message may come by this name.
-    pub fn forget(&mut self, file_name: &OsStr, recorder: &Recorder) {
+    /// Whether there is such a name in `new/`.
+    pub fn has(&self, file_name: &OsStr) -> bool {
+        self.watched.maildir.join("new").join(file_name).symlink_metadata().is_ok()
+    }
+
+    /// A name has left `new/`: another message may come by it, if it is not elsewhere.
+    pub fn forget(&mut self, file_name: &OsStr, is_elsewhere: bool, recorder: &Recorder) {
         self.unsure.remove(file_name);
-        recorder.known().forget(&self.watched.user, name::known_as(file_name.as_bytes()));
+        if !is_elsewhere {
+            recorder.known().forget(&self.watched.user, name::known_as(file_name.as_bytes()));
+        }
     }
 
     /// It is not watched any more: what is unsure will not be recorded.

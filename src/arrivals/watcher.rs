@@ -235,9 +235,14 @@ impl Watcher {
         happened
     }
 
+    /// Another message may come by a name that has left a Maildir, unless it is one message that two of the user's share.
     fn forget_name(&mut self, key: Key, file_name: &OsStr) {
-        if let (Some(target), Some(recorder)) = (self.targets.get_mut(&key), self.delivery.recorder()) {
-            target.forget(file_name, recorder);
+        let (Some(target), Some(recorder)) = (self.targets.get(&key), self.delivery.recorder()) else { return };
+        let user = &target.watched.user;
+        let mut others = self.targets.iter().filter(|(other, target)| **other != key && target.watched.user == *user);
+        let is_elsewhere = others.any(|(_, target)| target.has(file_name));
+        if let Some(target) = self.targets.get_mut(&key) {
+            target.forget(file_name, is_elsewhere, recorder);
         }
     }
 
