@@ -18,6 +18,7 @@
 mod cursor;
 mod duplicates;
 mod follow;
+mod homes;
 mod lock;
 mod parse;
 pub mod record;
