@@ -5,6 +5,7 @@
 //! /home/bob/Maildir/new    what arrives; that it goes away
 //! /home/bob/Maildir        that it goes away
 //! /home/bob, /home         the same; the deepest one that exists also tells when the next one comes to be
+//! /disk/bob, /disk         that they go away, if they are where a link among these leads to
 //! ```
 
 use super::look::Way;
@@ -145,6 +146,14 @@ impl Watches {
 
     /// Watches a Maildir, from `new/` up to the root. Whoever calls looks into `new/` afterwards.
     pub fn attach(&mut self, key: Key, maildir: &Path) -> Attached {
+        let before = self.of.remove(&key).unwrap_or_default();
+        let attached = self.attach_anew(key, maildir);
+        // Only now: what has happened where it is still watched would be lost.
+        self.release(key, before);
+        attached
+    }
+
+    fn attach_anew(&mut self, key: Key, maildir: &Path) -> Attached {
         loop {
             self.detach(key);
             let new = maildir.join("new");
@@ -182,6 +191,15 @@ impl Watches {
 
     /// Watches as far down as there is something, and gives what is missing.
     fn attach_existing(&mut self, key: Key, folders: &[&Path]) -> rustix::io::Result<Option<PathBuf>> {
+        // First: what they are by their own names, too, matters more.
+        let real = folders.iter().rev().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default();
+        for folder in real.ancestors().filter(|folder| folder.file_name().is_some() && !folders.contains(folder)) {
+            match self.add(folder, key, Role::Above) {
+                // As below; and what has gone just now, the next look finds out.
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
+                Err(error) => return Err(error),
+            }
+        }
         for (at, folder) in folders.iter().enumerate() {
             let is_new = at + 1 == folders.len();
             match self.add(folder, key, if is_new { Role::New } else { Role::Above }) {
@@ -202,7 +220,14 @@ impl Watches {
 
     /// Watches a Maildir no more.
     pub fn detach(&mut self, key: Key) {
-        for wd in self.of.remove(&key).unwrap_or_default() {
+        let wds = self.of.remove(&key).unwrap_or_default();
+        self.release(key, wds);
+    }
+
+    /// Lets go of those of these watches that a Maildir does not have any more.
+    fn release(&mut self, key: Key, wds: Vec<i32>) {
+        let kept = self.of.get(&key).cloned().unwrap_or_default();
+        for wd in wds.into_iter().filter(|wd| !kept.contains(wd)) {
             let Some(folder) = self.folders.get_mut(&wd) else { continue };
             folder.unset(key);
             if folder.roles.is_empty() {
