@@ -311,3 +311,37 @@ fn links_are_followed_and_may_lead_elsewhere() {
     assert_eq!(subjects(&settled(&house, 3)), ["one", "two", "three"]);
     arrivals.stop();
 }
+
+#[test]
+fn what_a_link_leads_to_may_be_replaced() {
+    let house = House::new("disks");
+    let disk = |name: &str| {
+        make_maildir(&house.folder.join(name).join("bob"), &Modes::of_files(0o600)).unwrap();
+        house.folder.join(name)
+    };
+    let link = house.folder.join("Maildir");
+    let watched = vec![Watched { user: "bob".into(), maildir: link.clone() }];
+    let disk1 = disk("disk1");
+    std::os::unix::fs::symlink(disk1.join("bob"), &link).unwrap();
+    let arrivals = Arrivals::start(Arc::new(house.open()), watched.clone()).unwrap();
+    fs::rename(&disk1, house.folder.join("old")).unwrap();
+    fs::rename(disk("disk2"), &disk1).unwrap();
+    deliver(&link, "1", "Subject: one\n\n");
+    settled(&house, 1);
+    // Nobody watches a link that a link leads to; but who has replaced it can say so.
+    let between = house.folder.join("between/link");
+    fs::create_dir(house.folder.join("between")).unwrap();
+    std::os::unix::fs::symlink(disk1.join("bob"), &between).unwrap();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&between, &link).unwrap();
+    deliver(&link, "2", "Subject: two\n\n");
+    settled(&house, 2);
+    fs::remove_file(&between).unwrap();
+    std::os::unix::fs::symlink(disk("disk3").join("bob"), &between).unwrap();
+    arrivals.watch(watched);
+    deliver(&link, "3", "Subject: three\n\n");
+    assert_eq!(subjects(&settled(&house, 3)), ["one", "two", "three"]);
+    deliver(&link, "4", "Subject: four\n\n");
+    settled(&house, 4);
+    arrivals.stop();
+}

@@ -78,25 +78,24 @@ impl Watcher {
         }
     }
 
-    /// Watches these and no others, and records what is in those that are new.
+    /// Watches these and no others, all of them anew: nothing tells that a link was replaced which another one leads to. And
+    /// records what is in them.
     pub fn watch(&mut self, watched: Vec<Watched>) {
         self.delivery.watch(watched.iter().map(|each| (each.user.clone(), each.maildir.clone())).collect());
         let keys = self.targets.iter().filter(|(_, target)| !watched.contains(&target.watched)).map(|(key, _)| *key);
         for key in keys.collect::<Vec<_>>() {
             self.forget(key);
         }
-        let mut added = Vec::new();
         for watched in watched {
             if self.targets.values().any(|target| target.watched == watched) {
                 continue;
             }
             let is_own = self.delivery.is_own(&watched.user, &watched.maildir);
             self.targets.insert(self.next_key, Target::new(watched, is_own));
-            added.push(self.next_key);
             self.next_key += 1;
         }
-        added.iter().for_each(|key| self.attach(*key));
-        self.scan(&added);
+        self.is_full = false;
+        self.attach_all();
     }
 
     /// Waits for files that were put there just before the first scan and may be unfinished; not for those that are.
@@ -264,6 +263,10 @@ impl Watcher {
             return;
         }
         self.mounted_at = None;
+        self.attach_all();
+    }
+
+    fn attach_all(&mut self) {
         let all: Vec<Key> = self.targets.keys().copied().collect();
         all.iter().for_each(|key| self.attach(*key));
         self.scan(&all);
