@@ -167,9 +167,9 @@ fn is_whole(file: &File, metadata: &Metadata) -> bool {
     }
 }
 
-/// The size of a message whose first octets were read, in a file of `on_disk` octets. Of what goes beyond [`MEASURED`] the
-/// octets on disk are counted as they are: nobody's mail is so large, and a hole or a gzip file that anybody can make may
-/// take hours to read, in which nothing else rings.
+/// The size of a message whose first octets were read, in a file of `on_disk` octets. Of what goes beyond [`MEASURED`]
+/// the octets on disk are counted as they are: nobody's mail is so large, and a hole or a gzip file that anybody can make
+/// may take hours to read, in which nothing else rings.
 fn measure(head: &[u8], on_disk: u64, reader: &mut MessageReader) -> io::Result<u64> {
     let mut size = WireSize::new();
     size.add(head);

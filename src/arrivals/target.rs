@@ -24,7 +24,8 @@ pub struct Target {
     pub is_slow: bool,
     /// The log knows that it cannot be read.
     pub has_complained: bool,
-    /// The files that may still be written, or cannot be read yet. Their ids are known, so that they are looked at by turns only.
+    /// The files that may still be written, or cannot be read yet. They are known, so that they are looked at when they
+    /// are due and not at each scan.
     unsure: BTreeMap<OsString, Unsure>,
 }
 
@@ -87,8 +88,8 @@ impl Target {
         self.decide(file_name, Way::Unknown, Unsure { due: now + wait, wait: (wait * 2).min(LONGEST_WAIT) }, recorder)
     }
 
-    /// Looks at a name that was made known. What comes to nothing is unknown again. `next`: when it is looked at again, if
-    /// it may still become something.
+    /// Looks at a name that was made known. What comes to nothing is unknown again. `next`: when it is looked at again,
+    /// if it may still become something.
     fn decide(&mut self, file_name: OsString, way: Way, next: Unsure, recorder: &Recorder) -> Option<Record> {
         self.unsure.remove(&file_name);
         match look(&self.watched, self.is_own, &file_name, way)

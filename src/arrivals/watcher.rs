@@ -78,8 +78,8 @@ impl Watcher {
         }
     }
 
-    /// Watches these and no others, all of them anew: nothing tells that a link was replaced which another one leads to. And
-    /// records what is in them.
+    /// Watches these and no others, and records what is in them. All of them anew: nothing tells that a link was replaced
+    /// to which another one leads.
     pub fn watch(&mut self, watched: Vec<Watched>) {
         self.delivery.watch(watched.iter().map(|each| (each.user.clone(), each.maildir.clone())).collect());
         let keys = self.targets.iter().filter(|(_, target)| !watched.contains(&target.watched)).map(|(key, _)| *key);
@@ -220,7 +220,8 @@ impl Watcher {
                 }
             }
         }
-        // Who looks at a name that came and went since, finds it in cur/; what came by a name after that is another message.
+        // What came and went is looked at before it is forgotten: it may be in cur/. What came by a name that had gone is
+        // another message.
         let (replaced, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|(at, key, file_name)| {
             names[*at..].iter().any(|(new_key, new_name, _)| new_key == key && new_name == file_name)
         });
@@ -234,7 +235,7 @@ impl Watcher {
         happened
     }
 
-    /// Another message may come by a name that has left a Maildir, unless it is one message that two of the user's share.
+    /// Another message may come by a name that has left a Maildir, unless another one of the user's has this message.
     fn forget_name(&mut self, key: Key, file_name: &OsStr) {
         let (Some(target), Some(recorder)) = (self.targets.get(&key), self.delivery.recorder()) else { return };
         let user = &target.watched.user;
