@@ -37,7 +37,7 @@ mod script;
 pub mod smtp;
 pub mod trace;
 
-// Floor 1. Siblings: notify -> journal, maildir; config -> notify; accounts -> config; all -> sys.
+// Floor 1. Siblings: notify -> journal -> maildir; config -> notify; accounts -> config; all -> sys.
 pub mod accounts;
 pub mod config;
 pub mod journal;

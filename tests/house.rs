@@ -26,6 +26,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("pop3", "dot"),
     // Floor 1: everything may ask the system.
     ("maildir", "sys"),
+    ("journal", "maildir"),
     ("journal", "sys"),
     ("notify", "journal"),
     ("notify", "maildir"),

@@ -1,9 +1,10 @@
 //! One look at a file in `new/`: is it a whole message, and what is its record?
 //!
 //! A rename into `new/` brings a whole message, and so does the close of a file that was written there against the
-//! rules. link(2) tells nothing but that there is a name. Then it is whole if nobody has it open for writing; and where
-//! that cannot be known, if it has another name, or if its inode was changed after its content, as link(2) does, or if
-//! nobody has written to it for a while.
+//! rules; but who closes an empty one may have made no more than its name, and write it next. link(2) tells nothing but
+//! that there is a name. Then it is whole if nobody has it open for writing; and where that cannot be known, if it has
+//! another name, or if its inode was changed after its content, as link(2) does, or if nobody has written to it for a
+//! while.
 
 use super::Watched;
 use crate::dot::encode::WireSize;
@@ -27,8 +28,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A file to which nothing was written for this long is taken to be whole, where nobody knows better.
 pub const QUIET: Duration = Duration::from_millis(500);
 
+/// An empty file to which nothing was written for this long is taken for a message. Its event can wait, and the message
+/// that a slow script may yet write has no other.
+const EMPTY: Duration = Duration::from_secs(60);
+
+/// Octets of a message of which the line ends are counted.
+const MEASURED: u64 = 64 * 1024 * 1024;
+
 /// A larger size in a name is nobody's measurement.
 const LARGEST: u64 = 1 << 48;
+
+/// How a name came to `new/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// What it names was written before.
+    Renamed,
+    /// Who wrote the file has closed it.
+    Closed,
+    /// Nobody knows.
+    Unknown,
+}
 
 /// What a look found.
 #[derive(Debug)]
@@ -46,19 +65,19 @@ pub enum Look {
 /// # Errors
 ///
 /// When there is something that cannot be read.
-pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, whole: bool) -> io::Result<Look> {
+pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, way: Way) -> io::Result<Look> {
     let path = watched.maildir.join("new").join(file_name);
-    let looked = match read(&path, watched, is_own, whole) {
+    let looked = match read(&path, watched, is_own, way) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match find_in_cur(&watched.maildir, file_name)? {
-            Some(moved) => read(&moved, watched, is_own, true),
+            Some(moved) => read(&moved, watched, is_own, Way::Renamed),
             None => return Ok(Look::Nothing),
         },
         looked => looked,
     };
     let found = match looked {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::Nothing),
-        // A symbolic link is no message: it may lead to what its maker may not read.
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Ok(Look::Nothing),
+        // A symbolic link is no message: it may lead to what its maker may not read. Nor is a socket.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => return Ok(Look::Nothing),
         found => found?,
     };
     Ok(match found {
@@ -103,7 +122,7 @@ struct Found {
 }
 
 /// `None` for what is no regular file.
-fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result<Option<Found>> {
+fn read(path: &Path, watched: &Watched, is_own: bool, way: Way) -> io::Result<Option<Found>> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
     let metadata = file.metadata()?;
@@ -111,7 +130,7 @@ fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result
         return Ok(None);
     }
     // Before it is read: who writes while it is read has not been finished before.
-    let whole = whole || is_whole(&file, &metadata);
+    let whole = way == Way::Renamed || (way == Way::Closed && metadata.len() > 0) || is_whole(&file, &metadata);
     let typed = if is_own { typed::read(&file, &watched.user) } else { None };
     let mut reader = MessageReader::of(file);
     let mut head = vec![0; limits::HEADER_OCTETS];
@@ -128,7 +147,7 @@ fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result
     let size = match in_name.filter(|octets| *octets <= LARGEST) {
         Some(octets) => octets,
         None if !whole => 0,
-        None => measure(&head, &mut reader)?,
+        None => measure(&head, metadata.len(), &mut reader)?,
     };
     // The rename or link that brought it here is what changed its inode last, as a rule.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
@@ -138,34 +157,42 @@ fn read(path: &Path, watched: &Watched, is_own: bool, whole: bool) -> io::Result
 
 /// Whether nobody is writing the file; as far as its times tell, where nothing else does.
 fn is_whole(file: &File, metadata: &Metadata) -> bool {
-    if let Some(written) = sys::has_writer(file) {
-        return !written;
+    let quiet = |time| metadata.modified().is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age >= time));
+    let changed = (metadata.ctime(), metadata.ctime_nsec()) > (metadata.mtime(), metadata.mtime_nsec());
+    match sys::has_writer(file) {
+        Some(true) => false,
+        _ if metadata.len() == 0 => quiet(EMPTY),
+        Some(false) => true,
+        None => metadata.nlink() > 1 || changed || quiet(QUIET),
     }
-    let times =
-        |metadata: &Metadata| (metadata.ctime(), metadata.ctime_nsec()) > (metadata.mtime(), metadata.mtime_nsec());
-    let quiet = metadata.modified().is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age >= QUIET));
-    metadata.nlink() > 1 || (metadata.len() > 0 && (times(metadata) || quiet))
 }
 
-/// The size of a message whose first octets were read.
-fn measure(head: &[u8], reader: &mut MessageReader) -> io::Result<u64> {
+/// The size of a message whose first octets were read, in a file of `on_disk` octets. Of what goes beyond [`MEASURED`]
+/// the octets on disk are counted as they are: nobody's mail is so large, and a hole or a gzip file that anybody can make
+/// may take hours to read, in which nothing else rings.
+fn measure(head: &[u8], on_disk: u64, reader: &mut MessageReader) -> io::Result<u64> {
     let mut size = WireSize::new();
     size.add(head);
-    if head.len() == limits::HEADER_OCTETS {
-        let mut block = vec![0; limits::HEADER_OCTETS];
-        loop {
-            match reader.read(&mut block)? {
-                0 => break,
-                octets => size.add(&block[..octets]),
+    if head.len() < limits::HEADER_OCTETS {
+        return Ok(size.octets_sent());
+    }
+    let mut block = vec![0; limits::HEADER_OCTETS];
+    let mut read = head.len() as u64;
+    while on_disk.max(read) <= MEASURED {
+        match reader.read(&mut block)? {
+            0 => return Ok(size.octets_sent()),
+            octets => {
+                size.add(&block[..octets]);
+                read += octets as u64;
             }
         }
     }
-    Ok(size.octets_sent())
+    Ok(size.octets() + on_disk.saturating_sub(read))
 }
 
-/// The file in `cur/` with the same id.
+/// The file in `cur/` that is the same message.
 fn find_in_cur(maildir: &Path, file_name: &OsStr) -> io::Result<Option<PathBuf>> {
-    let id = Name::parse(file_name.as_bytes()).id;
+    let known_as = name::known_as(file_name.as_bytes());
     let entries = match fs::read_dir(maildir.join("cur")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         entries => entries?,
@@ -173,7 +200,7 @@ fn find_in_cur(maildir: &Path, file_name: &OsStr) -> io::Result<Option<PathBuf>>
     for entry in entries {
         let entry = entry?;
         let file_name = entry.file_name();
-        if name::is_message(file_name.as_bytes()) && Name::parse(file_name.as_bytes()).id == id {
+        if name::is_message(file_name.as_bytes()) && name::known_as(file_name.as_bytes()) == known_as {
             return Ok(Some(entry.path()));
         }
     }

@@ -7,6 +7,9 @@
 
 mod look;
 #[cfg(test)]
+mod name_tests;
+mod target;
+#[cfg(test)]
 mod tests;
 mod watcher;
 mod watches;

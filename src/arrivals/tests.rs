@@ -1,4 +1,4 @@
-use super::look::{Look, QUIET, look};
+use super::look::QUIET;
 use super::*;
 use crate::delivery::tests::{House, envelope};
 use crate::journal::Record;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A Maildir of another program's, for bob.
-fn foreign(house: &House) -> Watched {
+pub(super) fn foreign(house: &House) -> Watched {
     let maildir = house.folder.join("home/bob/Maildir");
     make_maildir(&maildir, &Modes::of_files(0o600)).unwrap();
     Watched { user: "bob".into(), maildir }
@@ -21,17 +21,17 @@ fn own(house: &House) -> Watched {
 }
 
 /// As Maildir's rules want it.
-fn deliver(maildir: &Path, name: &str, message: &str) {
+pub(super) fn deliver(maildir: &Path, name: &str, message: &str) {
     fs::write(maildir.join("tmp").join(name), message).unwrap();
     fs::rename(maildir.join("tmp").join(name), maildir.join("new").join(name)).unwrap();
 }
 
-fn subjects(records: &[Record]) -> Vec<&str> {
+pub(super) fn subjects(records: &[Record]) -> Vec<&str> {
     records.iter().map(|record| record.summary.subject.as_deref().unwrap_or("-")).collect()
 }
 
 /// Waits until there are so many records, and a little longer, in which no more must come.
-fn settled(house: &House, count: usize) -> Vec<Record> {
+pub(super) fn settled(house: &House, count: usize) -> Vec<Record> {
     let end = Instant::now() + Duration::from_secs(20);
     while house.records().len() < count {
         assert!(Instant::now() < end, "{count} records wanted: {:#?}", house.records());
@@ -238,18 +238,6 @@ fn a_maildir_that_comes_goes_or_is_replaced_is_watched() {
 }
 
 #[test]
-fn a_message_that_is_moved_to_cur_at_once_still_rings() {
-    let house = House::new("moved");
-    let bob = foreign(&house);
-    fs::write(bob.maildir.join("cur/1.M1.h,S=12:2,RS"), "Subject: x\n\n").unwrap();
-    let found = look(&bob, false, "1.M1.h,S=12".as_ref(), true).unwrap();
-    let Look::Message(record) = found else { panic!("{found:?}") };
-    assert_eq!((record.summary.subject.as_deref(), record.size), (Some("x"), 14));
-    assert!(record.path.ends_with("/new/1.M1.h,S=12"));
-    assert!(matches!(look(&bob, false, "2.M1.h".as_ref(), true).unwrap(), Look::Nothing));
-}
-
-#[test]
 fn a_reload_changes_what_is_watched() {
     let house = House::new("reload");
     let (bob, alice) = (foreign(&house), own(&house));
@@ -297,28 +285,6 @@ fn many_messages_at_once_are_each_recorded_once() {
 }
 
 #[test]
-fn a_message_under_the_name_of_a_deleted_one_is_a_message() {
-    let house = House::new("again");
-    let watched = foreign(&house);
-    let arrivals = Arrivals::start(Arc::new(house.open()), vec![watched.clone()]).unwrap();
-    for (count, subject) in ["one", "two", "three"].into_iter().enumerate() {
-        deliver(&watched.maildir, "1", &format!("Subject: {subject}\n\n"));
-        assert_eq!(subjects(&settled(&house, count + 1)).last(), Some(&subject));
-        fs::remove_file(watched.maildir.join("new/1")).unwrap();
-        if count == 1 {
-            fs::remove_dir_all(&watched.maildir).unwrap();
-            make_maildir(&watched.maildir, &Modes::of_files(0o600)).unwrap();
-        }
-    }
-    // One that replaces another by a rename is as if the other had been changed.
-    deliver(&watched.maildir, "2", "Subject: four\n\n");
-    settled(&house, 4);
-    deliver(&watched.maildir, "2", "Subject: five\n\n");
-    settled(&house, 4);
-    arrivals.stop();
-}
-
-#[test]
 fn links_are_followed_and_may_lead_elsewhere() {
     let house = House::new("links");
     let real = |name: &str| {
@@ -343,5 +309,39 @@ fn links_are_followed_and_may_lead_elsewhere() {
     std::thread::sleep(Duration::from_millis(100));
     deliver(&real("three"), "3", "Subject: three\n\n");
     assert_eq!(subjects(&settled(&house, 3)), ["one", "two", "three"]);
+    arrivals.stop();
+}
+
+#[test]
+fn what_a_link_leads_to_may_be_replaced() {
+    let house = House::new("disks");
+    let disk = |name: &str| {
+        make_maildir(&house.folder.join(name).join("bob"), &Modes::of_files(0o600)).unwrap();
+        house.folder.join(name)
+    };
+    let link = house.folder.join("Maildir");
+    let watched = vec![Watched { user: "bob".into(), maildir: link.clone() }];
+    let disk1 = disk("disk1");
+    std::os::unix::fs::symlink(disk1.join("bob"), &link).unwrap();
+    let arrivals = Arrivals::start(Arc::new(house.open()), watched.clone()).unwrap();
+    fs::rename(&disk1, house.folder.join("old")).unwrap();
+    fs::rename(disk("disk2"), &disk1).unwrap();
+    deliver(&link, "1", "Subject: one\n\n");
+    settled(&house, 1);
+    // Nobody watches a link that a link leads to; but who has replaced it can say so.
+    let between = house.folder.join("between/link");
+    fs::create_dir(house.folder.join("between")).unwrap();
+    std::os::unix::fs::symlink(disk1.join("bob"), &between).unwrap();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&between, &link).unwrap();
+    deliver(&link, "2", "Subject: two\n\n");
+    settled(&house, 2);
+    fs::remove_file(&between).unwrap();
+    std::os::unix::fs::symlink(disk("disk3").join("bob"), &between).unwrap();
+    arrivals.watch(watched);
+    deliver(&link, "3", "Subject: three\n\n");
+    assert_eq!(subjects(&settled(&house, 3)), ["one", "two", "three"]);
+    deliver(&link, "4", "Subject: four\n\n");
+    settled(&house, 4);
     arrivals.stop();
 }

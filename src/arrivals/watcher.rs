@@ -1,25 +1,22 @@
 //! What the thread does: it waits for names in `new/`, looks at the files, and records the messages.
 
-use super::look::{Look, QUIET, look};
+use super::look::Way;
+use super::target::{LONGEST_WAIT, Target};
 use super::watches::{Attached, Event, Key, Watches};
 use super::{Order, Orders, Watched};
 use crate::delivery::{Delivery, Recorder};
 use crate::journal::Record;
-use crate::maildir::name::{self, Arrival, Name};
+use crate::maildir::name::{self, Arrival};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often a Maildir that cannot be watched is looked at.
 const SLOW: Duration = Duration::from_secs(5);
-
-/// How long at most between two looks at a file that is never finished.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// So long after a change of what is mounted the Maildirs are looked at: at a start of the system, many come together.
 const MOUNTED: Duration = Duration::from_millis(200);
@@ -37,7 +34,6 @@ pub struct Watcher {
     has_said_full: bool,
     targets: BTreeMap<Key, Target>,
     next_key: Key,
-    unsure: Vec<Unsure>,
     /// When the Maildirs without a watch are looked at.
     slow_at: Option<Instant>,
     /// Tells poll(2) when something is mounted (proc_pid_mountinfo(5)), perhaps over a folder that is watched; no watch
@@ -52,23 +48,6 @@ pub struct Watcher {
 struct Woken {
     ordered: bool,
     mounted: bool,
-}
-
-struct Target {
-    watched: Watched,
-    is_own: bool,
-    /// Looked at from time to time.
-    is_slow: bool,
-    /// The log knows that it cannot be read.
-    has_complained: bool,
-}
-
-/// A file that may still be written.
-struct Unsure {
-    key: Key,
-    file_name: OsString,
-    due: Instant,
-    wait: Duration,
 }
 
 impl Watcher {
@@ -93,37 +72,35 @@ impl Watcher {
             has_said_full: true,
             targets: BTreeMap::new(),
             next_key: 0,
-            unsure: Vec::new(),
             slow_at: None,
             mounts: File::open("/proc/thread-self/mountinfo").ok(),
             mounted_at: None,
         }
     }
 
-    /// Watches these and no others, and records what is in those that are new.
+    /// Watches these and no others, and records what is in them. All of them anew: nothing tells that a link was replaced
+    /// to which another one leads.
     pub fn watch(&mut self, watched: Vec<Watched>) {
         self.delivery.watch(watched.iter().map(|each| (each.user.clone(), each.maildir.clone())).collect());
         let keys = self.targets.iter().filter(|(_, target)| !watched.contains(&target.watched)).map(|(key, _)| *key);
         for key in keys.collect::<Vec<_>>() {
             self.forget(key);
         }
-        let mut added = Vec::new();
         for watched in watched {
             if self.targets.values().any(|target| target.watched == watched) {
                 continue;
             }
             let is_own = self.delivery.is_own(&watched.user, &watched.maildir);
-            self.targets.insert(self.next_key, Target { watched, is_own, is_slow: false, has_complained: false });
-            added.push(self.next_key);
+            self.targets.insert(self.next_key, Target::new(watched, is_own));
             self.next_key += 1;
         }
-        added.iter().for_each(|key| self.attach(*key));
-        self.scan(&added);
+        self.is_full = false;
+        self.attach_all();
     }
 
     /// Waits for files that were put there just before the first scan and may be unfinished; not for those that are.
     pub fn settle(&mut self) {
-        if let Some(last) = self.unsure.iter().map(|unsure| unsure.due).max() {
+        if let Some(last) = self.targets.values().flat_map(Target::due).max() {
             std::thread::sleep(last.saturating_duration_since(Instant::now()));
             self.look_again(last);
         }
@@ -131,9 +108,7 @@ impl Watcher {
 
     fn forget(&mut self, key: Key) {
         let (Some(target), Some(recorder)) = (self.targets.remove(&key), self.delivery.recorder()) else { return };
-        for unsure in self.unsure.extract_if(.., |unsure| unsure.key == key) {
-            recorder.known().remove(&target.watched.user, Name::parse(unsure.file_name.as_bytes()).id);
-        }
+        target.leave(recorder);
         if let Some(watches) = &mut self.watches {
             watches.detach(key);
         }
@@ -166,7 +141,7 @@ impl Watcher {
 
     /// Sleeps until there are orders or events, or something is due.
     fn wait(&self, orders: &Orders) -> Woken {
-        let due = self.unsure.iter().map(|unsure| unsure.due).chain(self.slow_at).chain(self.mounted_at).min();
+        let due = self.targets.values().flat_map(Target::due).chain(self.slow_at).chain(self.mounted_at).min();
         let timeout = due.map(|due| {
             let time = due.saturating_duration_since(Instant::now());
             // Rounded up, so that it is due when the sleep is over.
@@ -194,12 +169,14 @@ impl Watcher {
             Some(watches) if !self.is_full => watches.attach(key, &target.watched.maildir),
             _ => Attached::Full,
         };
+        let was_slow = target.is_slow;
         target.is_slow = matches!(attached, Attached::Full | Attached::Unwatched(_));
         if target.is_slow {
             self.slow_at.get_or_insert(Instant::now() + SLOW);
         }
         match attached {
-            Attached::Watched => target.has_complained = false,
+            // Whether it can be read is still to be seen where it could not be the last time.
+            Attached::Watched => target.has_complained &= was_slow,
             Attached::Awaited => {}
             Attached::Full => {
                 self.is_full = true;
@@ -225,12 +202,17 @@ impl Watcher {
         let events = self.watches.as_mut().map(Watches::events).unwrap_or_default();
         let happened = !events.is_empty();
         let mut names = Vec::new();
+        let mut gone = Vec::new();
         let mut moved = Vec::new();
         for event in events {
             match event {
-                Event::Name { key, file_name, whole } => names.push((key, file_name, whole)),
-                // Another message may come by this name.
-                Event::Deleted { key, file_name } => self.forget_name(key, &file_name),
+                Event::Name { key, file_name, way } => names.push((key, file_name, way)),
+                Event::Changed { key, file_name } => {
+                    self.targets.entry(key).and_modify(|target| target.hasten(&file_name));
+                }
+                // A message with a unique name is the same one when it comes back.
+                Event::Gone { file_name, moved: true, .. } if name::is_unique(file_name.as_bytes()) => {}
+                Event::Gone { key, file_name, .. } => gone.push((names.len(), key, file_name)),
                 Event::Moved(key) => moved.push(key),
                 Event::Overflow => {
                     log::warn!("inotify lost events; looking at every Maildir");
@@ -238,7 +220,14 @@ impl Watcher {
                 }
             }
         }
+        // What came and went is looked at before it is forgotten: it may be in cur/. What came by a name that had gone is
+        // another message.
+        let (replaced, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|(at, key, file_name)| {
+            names[*at..].iter().any(|(new_key, new_name, _)| new_key == key && new_name == file_name)
+        });
+        replaced.into_iter().for_each(|(_, key, file_name)| self.forget_name(key, &file_name));
         self.consider(names);
+        gone.into_iter().for_each(|(_, key, file_name)| self.forget_name(key, &file_name));
         moved.sort_unstable();
         moved.dedup();
         moved.iter().for_each(|key| self.attach(*key));
@@ -246,10 +235,15 @@ impl Watcher {
         happened
     }
 
+    /// Another message may come by a name that has left a Maildir, unless another one of the user's has this message.
     fn forget_name(&mut self, key: Key, file_name: &OsStr) {
         let (Some(target), Some(recorder)) = (self.targets.get(&key), self.delivery.recorder()) else { return };
-        recorder.known().forget(&target.watched.user, Name::parse(file_name.as_bytes()).id);
-        self.unsure.retain(|unsure| unsure.key != key || unsure.file_name != file_name);
+        let user = &target.watched.user;
+        let mut others = self.targets.iter().filter(|(other, target)| **other != key && target.watched.user == *user);
+        let is_elsewhere = others.any(|(_, target)| target.has(file_name));
+        if let Some(target) = self.targets.get_mut(&key) {
+            target.forget(file_name, is_elsewhere, recorder);
+        }
     }
 
     /// Looks at the Maildirs that cannot be watched, if it is time.
@@ -270,6 +264,10 @@ impl Watcher {
             return;
         }
         self.mounted_at = None;
+        self.attach_all();
+    }
+
+    fn attach_all(&mut self) {
         let all: Vec<Key> = self.targets.keys().copied().collect();
         all.iter().for_each(|key| self.attach(*key));
         self.scan(&all);
@@ -285,112 +283,50 @@ impl Watcher {
         let mut names = Vec::new();
         for key in keys {
             let Some(target) = self.targets.get_mut(key) else { continue };
-            let new = target.watched.maildir.join("new");
-            match file_names(&new) {
-                Ok(found) => names.extend(found.into_iter().map(|file_name| (*key, file_name, false))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    if !std::mem::replace(&mut target.has_complained, true) {
-                        log::error!("{}: {error}", new.display());
-                    }
-                }
+            names.extend(target.names().into_iter().map(|file_name| (*key, file_name, Way::Unknown)));
+            if target.is_slow {
+                self.slow_at.get_or_insert(Instant::now() + SLOW);
             }
         }
-        // By key where the names tell no time.
-        names.sort_by_cached_key(|(key, file_name, _)| (Arrival::of(file_name.as_bytes()), *key, file_name.clone()));
+        sort(&mut names);
         self.consider(names);
     }
 
     /// Looks at those names that are not known.
-    fn consider(&mut self, names: Vec<(Key, OsString, bool)>) {
-        let delivery = self.delivery.clone();
-        let Some(recorder) = delivery.recorder() else { return };
-        let mut records = Vec::new();
-        for (key, file_name, whole) in names {
-            let Some(target) = self.targets.get_mut(&key) else { continue };
-            if !name::is_message(file_name.as_bytes()) {
-                continue;
-            }
-            let before = self.unsure.iter().position(|unsure| unsure.key == key && unsure.file_name == file_name);
-            match before {
-                Some(_) if !whole => continue,
-                Some(at) => drop(self.unsure.swap_remove(at)),
-                None if !recorder.known().insert(&target.watched.user, Name::parse(file_name.as_bytes()).id) => {
-                    continue;
-                }
-                None => {}
-            }
-            match target.look(&file_name, whole, recorder) {
-                Some(Look::Message(record)) => add(&mut records, *record, recorder),
-                Some(Look::Unsure) => {
-                    self.unsure.push(Unsure { key, file_name, due: Instant::now() + QUIET, wait: QUIET });
-                }
-                Some(Look::Nothing) | None => {}
-            }
-        }
-        recorder.record(records);
+    fn consider(&mut self, names: Vec<(Key, OsString, Way)>) {
+        self.record(names, |target, file_name, way, recorder| target.consider(file_name, way, recorder));
     }
 
     /// Looks again at files that may be finished by `now`.
     fn look_again(&mut self, now: Instant) {
-        let delivery = self.delivery.clone();
-        let Some(recorder) = delivery.recorder() else { return };
+        let mut names = Vec::new();
+        for (key, target) in &self.targets {
+            names.extend(target.due_names(now).map(|file_name| (*key, file_name.to_owned(), Way::Unknown)));
+        }
+        sort(&mut names);
+        self.record(names, |target, file_name, _, recorder| target.look_again(file_name, now, recorder));
+    }
+
+    /// Appends what `look` makes of these names.
+    fn record(
+        &mut self,
+        names: Vec<(Key, OsString, Way)>,
+        look: impl Fn(&mut Target, OsString, Way, &Recorder) -> Option<Record>,
+    ) {
+        let Some(recorder) = self.delivery.recorder() else { return };
         let mut records = Vec::new();
-        for mut unsure in std::mem::take(&mut self.unsure) {
-            if unsure.due > now {
-                self.unsure.push(unsure);
-                continue;
-            }
-            let Some(target) = self.targets.get_mut(&unsure.key) else { continue };
-            match target.look(&unsure.file_name, false, recorder) {
-                Some(Look::Message(record)) => add(&mut records, *record, recorder),
-                Some(Look::Unsure) => {
-                    unsure.due = now + unsure.wait;
-                    unsure.wait = (unsure.wait * 2).min(LONGEST_WAIT);
-                    self.unsure.push(unsure);
-                }
-                Some(Look::Nothing) | None => {}
+        for (key, file_name, way) in names {
+            let Some(target) = self.targets.get_mut(&key) else { continue };
+            records.extend(look(target, file_name, way, recorder));
+            if records.len() >= BATCH {
+                recorder.record(std::mem::take(&mut records));
             }
         }
         recorder.record(records);
     }
 }
 
-impl Target {
-    /// Looks at a name that was made known. What comes to nothing is unknown again.
-    fn look(&mut self, file_name: &OsStr, whole: bool, recorder: &Recorder) -> Option<Look> {
-        let looked = look(&self.watched, self.is_own, file_name, whole);
-        if !matches!(looked, Ok(Look::Message(_) | Look::Unsure)) {
-            recorder.known().remove(&self.watched.user, Name::parse(file_name.as_bytes()).id);
-        }
-        match looked {
-            Ok(looked) => {
-                if matches!(looked, Look::Nothing) {
-                    log::debug!("{}: {file_name:?} was gone, or no message", self.watched.maildir.display());
-                }
-                Some(looked)
-            }
-            Err(error) => {
-                let path = self.watched.maildir.join("new").join(file_name);
-                if std::mem::replace(&mut self.has_complained, true) {
-                    log::debug!("{}: {error}", path.display());
-                } else {
-                    log::error!("{}: {error}; it makes no event (said once for this Maildir)", path.display());
-                }
-                None
-            }
-        }
-    }
-}
-
-/// Collects records, and appends them before they are too many.
-fn add(records: &mut Vec<Record>, record: Record, recorder: &Recorder) {
-    records.push(record);
-    if records.len() >= BATCH {
-        recorder.record(std::mem::take(records));
-    }
-}
-
-fn file_names(folder: &std::path::Path) -> io::Result<Vec<OsString>> {
-    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+/// In the order of arrival; by key where the names tell no time.
+fn sort(names: &mut [(Key, OsString, Way)]) {
+    names.sort_by_cached_key(|(key, file_name, _)| (Arrival::of(file_name.as_bytes()), *key, file_name.clone()));
 }

@@ -5,8 +5,10 @@
 //! /home/bob/Maildir/new    what arrives; that it goes away
 //! /home/bob/Maildir        that it goes away
 //! /home/bob, /home         the same; the deepest one that exists also tells when the next one comes to be
+//! /disk/bob, /disk         that they go away, if they are where a link among these leads to
 //! ```
 
+use super::look::Way;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -61,7 +63,8 @@ impl Folder {
     fn needed(&self) -> WatchFlags {
         let mut mask = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
         mask.set(WatchFlags::MOVED_TO | WatchFlags::CREATE, self.counts != [0, 0]);
-        mask.set(WatchFlags::CLOSE_WRITE | WatchFlags::DELETE, self.counts[0] > 0);
+        let of_new = WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB | WatchFlags::DELETE | WatchFlags::MOVED_FROM;
+        mask.set(of_new, self.counts[0] > 0);
         mask
     }
 }
@@ -93,21 +96,30 @@ pub enum Attached {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A name came to be in a Maildir's `new/`. `whole`: what it names was written before.
+    /// A name came to be in a Maildir's `new/`, or who wrote the file has closed it.
     Name {
         /// Which Maildir.
         key: Key,
         /// In `new/`.
         file_name: OsString,
-        /// By a rename, or because the one who wrote it has closed it.
-        whole: bool,
+        /// How.
+        way: Way,
     },
-    /// A name in a Maildir's `new/` was deleted, and not moved elsewhere.
-    Deleted {
+    /// The attributes of a file in a Maildir's `new/` have changed: our own deliveries never do that.
+    Changed {
         /// Which Maildir.
         key: Key,
         /// In `new/`.
         file_name: OsString,
+    },
+    /// A name has left a Maildir's `new/`.
+    Gone {
+        /// Which Maildir.
+        key: Key,
+        /// In `new/`.
+        file_name: OsString,
+        /// To elsewhere, and perhaps to come back; not deleted.
+        moved: bool,
     },
     /// The Maildir came, went, or was replaced: attach it again.
     Moved(Key),
@@ -134,6 +146,14 @@ impl Watches {
 
     /// Watches a Maildir, from `new/` up to the root. Whoever calls looks into `new/` afterwards.
     pub fn attach(&mut self, key: Key, maildir: &Path) -> Attached {
+        let before = self.of.remove(&key).unwrap_or_default();
+        let attached = self.attach_anew(key, maildir);
+        // Only now: what has happened where it is still watched would be lost.
+        self.release(key, before);
+        attached
+    }
+
+    fn attach_anew(&mut self, key: Key, maildir: &Path) -> Attached {
         loop {
             self.detach(key);
             let new = maildir.join("new");
@@ -171,6 +191,15 @@ impl Watches {
 
     /// Watches as far down as there is something, and gives what is missing.
     fn attach_existing(&mut self, key: Key, folders: &[&Path]) -> rustix::io::Result<Option<PathBuf>> {
+        // First: what they are by their own names, too, matters more.
+        let real = folders.iter().rev().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default();
+        for folder in real.ancestors().filter(|folder| folder.file_name().is_some() && !folders.contains(folder)) {
+            match self.add(folder, key, Role::Above) {
+                // As below; and what has gone just now, the next look finds out.
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
+                Err(error) => return Err(error),
+            }
+        }
         for (at, folder) in folders.iter().enumerate() {
             let is_new = at + 1 == folders.len();
             match self.add(folder, key, if is_new { Role::New } else { Role::Above }) {
@@ -191,7 +220,14 @@ impl Watches {
 
     /// Watches a Maildir no more.
     pub fn detach(&mut self, key: Key) {
-        for wd in self.of.remove(&key).unwrap_or_default() {
+        let wds = self.of.remove(&key).unwrap_or_default();
+        self.release(key, wds);
+    }
+
+    /// Lets go of those of these watches that a Maildir does not have any more.
+    fn release(&mut self, key: Key, wds: Vec<i32>) {
+        let kept = self.of.get(&key).cloned().unwrap_or_default();
+        for wd in wds.into_iter().filter(|wd| !kept.contains(wd)) {
             let Some(folder) = self.folders.get_mut(&wd) else { continue };
             folder.unset(key);
             if folder.roles.is_empty() {
@@ -230,13 +266,21 @@ impl Watches {
                 happened.push(Event::Overflow);
             } else if let Some(folder) = self.folders.get(&event.wd()) {
                 let file_name = OsStr::from_bytes(event.file_name().map(|name| name.to_bytes()).unwrap_or_default());
-                let whole = flags.intersects(ReadFlags::MOVED_TO | ReadFlags::CLOSE_WRITE);
+                let way = match flags {
+                    _ if flags.contains(ReadFlags::MOVED_TO) => Way::Renamed,
+                    _ if flags.contains(ReadFlags::CLOSE_WRITE) => Way::Closed,
+                    _ => Way::Unknown,
+                };
                 happened.extend(folder.roles.iter().filter_map(|(key, role)| match role {
                     _ if flags.intersects(gone) => Some(Event::Moved(*key)),
-                    Role::New if flags.contains(ReadFlags::DELETE) => {
-                        Some(Event::Deleted { key: *key, file_name: file_name.to_owned() })
+                    Role::New if flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) => {
+                        let moved = flags.contains(ReadFlags::MOVED_FROM);
+                        Some(Event::Gone { key: *key, file_name: file_name.to_owned(), moved })
                     }
-                    Role::New => Some(Event::Name { key: *key, file_name: file_name.to_owned(), whole }),
+                    Role::New if flags.contains(ReadFlags::ATTRIB) => {
+                        Some(Event::Changed { key: *key, file_name: file_name.to_owned() })
+                    }
+                    Role::New => Some(Event::Name { key: *key, file_name: file_name.to_owned(), way }),
                     Role::Last(next) => (next == file_name).then_some(Event::Moved(*key)),
                     Role::Above => None,
                 }));

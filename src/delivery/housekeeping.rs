@@ -4,14 +4,14 @@
 use super::{Delivery, Recorder, Stir};
 use crate::journal::{KnownIds, Present};
 use crate::maildir::litter;
-use crate::maildir::name::{self, Name};
-use std::collections::BTreeMap;
+use crate::maildir::name;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Delivery {
     /// `stir` is called after records were appended (from any thread, cheap); the loop then calls [`Delivery::tick`] soon.
@@ -29,6 +29,11 @@ impl Delivery {
 
     /// The Maildirs whose messages are recorded, each with its user.
     pub fn watch(&self, maildirs: Vec<(String, PathBuf)>) {
+        if let Some(recorder) = self.recorder()
+            && let Err(error) = recorder.known().watched(&maildirs, today())
+        {
+            log::error!("which Maildirs are watched cannot be saved: {error}");
+        }
         *self.maildirs.lock().unwrap_or_else(PoisonError::into_inner) = maildirs;
     }
 
@@ -77,23 +82,17 @@ impl Delivery {
         let seq = recorder.settle();
         // Before the files that rest on it: a message that is known without a record would never be recorded.
         recorder.journal().sync()?;
-        let mut maildirs: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-        for (user, maildir) in self.watched() {
-            // One of ours that is not there yet is empty; another's may be on a disk that is not mounted.
-            let is_empty = self.is_own(&user, &maildir) && !maildir.exists() && self.root.exists();
-            let all = maildirs.entry(user).or_default();
-            if !is_empty {
-                all.push(maildir);
-            }
-        }
-        for (user, maildirs) in &maildirs {
-            recorder.known().save(user, present(maildirs))?;
+        let (known, watched) = (recorder.known(), self.watched());
+        known.watched(&watched, today())?;
+        let users: BTreeSet<&str> = watched.iter().map(|(user, _)| user.as_str()).collect();
+        for user in &users {
+            known.save(user, present(&known.maildirs(user)))?;
         }
         // Whose Maildirs are not watched any more is not forgotten either.
-        for user in recorder.known().users().into_iter().filter(|user| !maildirs.contains_key(user)) {
-            recorder.known().save(&user, None)?;
+        for user in known.users().iter().filter(|user| !users.contains(user.as_str())) {
+            known.save(user, Present::default())?;
         }
-        recorder.known().cover(seq)
+        known.cover(seq)
     }
 
     fn watched(&self) -> Vec<(String, PathBuf)> {
@@ -101,33 +100,40 @@ impl Delivery {
     }
 }
 
-/// What a user's Maildirs hold; `None` when one of them cannot be read or is not there just now, as nobody must forget
-/// its messages then.
-fn present(maildirs: &[PathBuf]) -> Option<Present> {
-    let mut present = Present::default();
+/// What a user's Maildirs hold. One that cannot be read or is not there just now may be on a disk that is not mounted:
+/// nobody must forget its messages then.
+fn present(maildirs: &[PathBuf]) -> Present {
+    let mut present = Present { is_all: true, ..Present::default() };
     for maildir in maildirs {
         // Twice: a message may be moved to either side meanwhile.
         for place in ["new", "cur", "new"] {
             let folder = maildir.join(place);
-            let found = if place == "new" { &mut present.new } else { &mut present.cur };
-            match read(&folder, found) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && place == "cur" => {}
+            let is_new = place == "new";
+            let found = if is_new { &mut present.new } else { &mut present.cur };
+            match read(&folder, is_new, found) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !is_new => {}
                 Err(error) => {
-                    log::debug!("{}: {error}", folder.display());
-                    return None;
+                    log::debug!("{}: {error}; nothing is forgotten", folder.display());
+                    present.is_all = false;
                 }
                 Ok(()) => {}
             }
         }
     }
-    Some(present)
+    present
 }
 
-fn read(folder: &Path, found: &mut Vec<u64>) -> io::Result<()> {
+/// Days since 1970.
+fn today() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
+}
+
+fn read(folder: &Path, is_new: bool, found: &mut Vec<u64>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let file_name = entry?.file_name();
-        if name::is_message(file_name.as_bytes()) {
-            found.push(KnownIds::digest(Name::parse(file_name.as_bytes()).id));
+        // By a name that is not unique, another message may come when this one has gone to cur/.
+        if name::is_message(file_name.as_bytes()) && (is_new || name::is_unique(file_name.as_bytes())) {
+            found.push(KnownIds::digest(name::known_as(file_name.as_bytes())));
         }
     }
     Ok(())

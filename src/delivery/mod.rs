@@ -6,6 +6,8 @@
 mod ailing;
 mod head;
 mod housekeeping;
+#[cfg(test)]
+mod housekeeping_tests;
 mod incoming;
 mod recorder;
 #[cfg(test)]

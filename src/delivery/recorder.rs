@@ -95,7 +95,7 @@ impl Recorder {
     fn append(&self, state: &mut State, mut records: Vec<Record>) {
         match self.journal.append(&mut records) {
             Ok(()) => {
-                records.iter().for_each(|record| self.known.recorded(&record.user, record.id.as_bytes()));
+                records.iter().for_each(|record| self.known.recorded(&record.user, KnownIds::id_of(record)));
                 if std::mem::take(&mut state.failing) {
                     log::info!("journal: the records that waited are written");
                 }
@@ -113,7 +113,7 @@ impl Recorder {
         for record in records {
             let octets = memory(&record);
             if state.octets + octets > WAITING {
-                self.known.remove(&record.user, record.id.as_bytes());
+                self.known.remove(&record.user, KnownIds::id_of(&record));
                 state.overflowed = true;
                 continue;
             }

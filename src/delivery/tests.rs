@@ -68,7 +68,7 @@ pub(crate) fn envelope(users: &[&str]) -> Envelope {
     }
 }
 
-fn store(delivery: &Delivery, envelope: Envelope, message: &[u8]) -> Result<Stored, Failure> {
+pub(super) fn store(delivery: &Delivery, envelope: Envelope, message: &[u8]) -> Result<Stored, Failure> {
     let mut incoming = delivery.begin(envelope);
     message.chunks(1000).for_each(|block| incoming.write(block));
     incoming.commit()
@@ -363,38 +363,6 @@ fn many_threads_store_at_once_and_each_keeps_its_order() {
         }
     }
     assert_eq!(house.files("alice").len(), 200);
-}
-
-#[test]
-fn the_work_of_the_hour_forgets_what_is_gone_and_nothing_else() {
-    let house = House::new("hour");
-    let delivery = house.open();
-    let foreign = house.folder.join("home/bob/Maildir");
-    crate::maildir::store::make_maildir(&foreign, &Modes::of_files(0o600)).unwrap();
-    let own = |user: &str| (user.to_owned(), house.config.maildir(user));
-    delivery.watch(vec![own("alice"), own("bob"), ("bob".into(), foreign.clone())]);
-    let kept = store(&delivery, envelope(&["alice"]), b"1\n").unwrap().id;
-    let gone = store(&delivery, envelope(&["alice"]), b"2\n").unwrap().id;
-    fs::remove_file(&house.records()[1].path).unwrap();
-    let known = delivery.recorder().unwrap().known();
-    known.insert("bob", b"foreign");
-    known.recorded("bob", b"foreign");
-    fs::write(foreign.join("new/foreign"), "").unwrap();
-    fs::write(foreign.join("cur/seen:2,S"), "").unwrap();
-    delivery.housekeep();
-    // The next start, with nothing of the journal but the number that comes next.
-    fs::remove_dir_all(house.config.journal()).unwrap();
-    fs::create_dir(house.config.journal()).unwrap();
-    fs::write(house.config.journal().join("00000000000000000003.jsonl"), "").unwrap();
-    let next = house.open();
-    let known = next.recorder().unwrap().known();
-    assert!(!known.insert("alice", kept.as_bytes()) && known.insert("alice", gone.as_bytes()));
-    assert!(!known.insert("bob", b"foreign") && !known.insert("bob", b"seen"));
-    // A disk that is not mounted is no reason to forget.
-    next.watch(vec![("bob".into(), foreign.clone())]);
-    fs::remove_dir_all(house.folder.join("home")).unwrap();
-    next.save_known();
-    assert!(!house.open().recorder().unwrap().known().insert("bob", b"foreign"));
 }
 
 proptest! {

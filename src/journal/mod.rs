@@ -21,6 +21,7 @@
 mod cursor;
 mod duplicates;
 mod follow;
+mod homes;
 #[cfg(test)]
 mod keep_tests;
 mod lock;

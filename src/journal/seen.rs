@@ -1,14 +1,17 @@
 //! Which messages of a Maildir are recorded already, so that each becomes one event however often its folder is read.
 //!
 //! Known is what the journal holds and what a compact file per user holds, `STATE/seen/USER`, for what the journal has
-//! dropped. A message is kept as 64 bits of a digest of its id: 8 octets for each that is still there. The files are a
-//! cache with a promise: `STATE/seen/.seq` says up to which `seq` the journal is in them, and what comes after is read
-//! from the journal. Hence no file may hold what the journal does not: a message that was made known and is not
-//! recorded yet is *fresh*, and stays out of the files until it is.
+//! dropped. A message is kept as 64 bits of a digest of its id, or of its name where the id is not its alone
+//! ([`name::known_as`]): 8 octets for each that is still there. The files are a cache with a promise: `STATE/seen/.seq`
+//! says up to which `seq` the journal is in them, and what comes after is read from the journal. Hence no file may hold
+//! what the journal does not: a message that was made known and is not recorded yet is *fresh*, and stays out of the
+//! files until it is.
 
 use super::Journal;
+use super::homes::Homes;
 use super::record::Record;
 use super::segment;
+use crate::maildir::name::{self, Name};
 use md5::{Digest, Md5};
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -23,10 +26,14 @@ const MAGIC: &[u8; 8] = b"mbseen1\n";
 /// The file that says what the others cover. No user's name begins with a dot.
 const COVERED: &str = ".seq";
 
+/// The file with the [`Homes`].
+const HOMES: &str = ".maildirs";
+
 /// The known messages of every user.
 #[derive(Debug)]
 pub struct KnownIds {
     dir: PathBuf,
+    homes: Mutex<Homes>,
     users: Mutex<HashMap<String, Ids>>,
 }
 
@@ -57,6 +64,8 @@ pub struct Present {
     pub new: Vec<u64>,
     /// In `cur/`: they make no event any more, so they become known.
     pub cur: Vec<u64>,
+    /// Whether these are all of them: only then is what is missing gone.
+    pub is_all: bool,
 }
 
 impl KnownIds {
@@ -96,12 +105,19 @@ impl KnownIds {
             users.entry(user).or_default().settled.push(digest);
         }
         users.values_mut().for_each(Ids::sort);
-        Ok(KnownIds { dir, users: Mutex::new(users) })
+        let homes = fs::read(dir.join(HOMES)).map(|octets| Homes::parse(&octets)).unwrap_or_default();
+        Ok(KnownIds { dir, homes: Mutex::new(homes), users: Mutex::new(users) })
     }
 
     /// Nothing is known, and nothing will be saved: for one delivery, whose id is new.
     pub fn none() -> KnownIds {
-        KnownIds { dir: PathBuf::new(), users: Mutex::default() }
+        KnownIds { dir: PathBuf::new(), homes: Mutex::default(), users: Mutex::default() }
+    }
+
+    /// The id under which the message of a record is known.
+    pub fn id_of(record: &Record) -> &[u8] {
+        let file_name = record.path.rsplit('/').next().unwrap_or_default().as_bytes();
+        if Name::parse(file_name).id == record.id.as_bytes() { name::known_as(file_name) } else { record.id.as_bytes() }
     }
 
     /// What stands for an id.
@@ -169,27 +185,42 @@ impl KnownIds {
         }
     }
 
+    /// These Maildirs are watched on this day since 1970. To be told before anything in them becomes known.
+    ///
+    /// # Errors
+    ///
+    /// When the disk is full or fails; it is known only until the end of the process then.
+    pub fn watched(&self, maildirs: &[(String, PathBuf)], today: u64) -> io::Result<()> {
+        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        homes.watched(maildirs, today);
+        self.write(HOMES, &homes.octets())
+    }
+
+    /// The Maildirs that hold what is known of a user; some may be watched no more.
+    pub fn maildirs(&self, user: &str) -> Vec<PathBuf> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner).of(user).map(Path::to_owned).collect()
+    }
+
     /// Forgets the messages of a user that are not there any more, and writes his file. `present` was read after
-    /// [`KnownIds::settle`]; `None`: nobody knows what is there.
+    /// [`KnownIds::settle`], in all of [`KnownIds::maildirs`].
     ///
     /// # Errors
     ///
     /// When the disk is full or fails; the old file stays then.
-    pub fn save(&self, user: &str, present: Option<Present>) -> io::Result<()> {
+    pub fn save(&self, user: &str, mut present: Present) -> io::Result<()> {
         let mut octets = MAGIC.to_vec();
         {
             let mut users = self.lock();
             let ids = users.entry(user.to_owned()).or_default();
-            if let Some(mut present) = present {
-                present.new.sort_unstable();
-                let mut settled = present.cur;
-                settled.extend(ids.settled.iter().filter(|digest| present.new.binary_search(digest).is_ok()));
-                settled.sort_unstable();
-                settled.dedup();
-                if settled != ids.settled {
-                    ids.settled = settled;
-                    ids.sort();
-                }
+            present.new.sort_unstable();
+            let is_there = |digest: &u64| !present.is_all || present.new.binary_search(digest).is_ok();
+            let mut settled = present.cur;
+            settled.extend(ids.settled.iter().copied().filter(is_there));
+            settled.sort_unstable();
+            settled.dedup();
+            if settled != ids.settled {
+                ids.settled = settled;
+                ids.sort();
             }
             if !ids.changed {
                 return Ok(());
@@ -249,7 +280,8 @@ fn recorded_after(seq: u64, journal: &Journal) -> io::Result<Vec<(String, u64)>>
             if let Ok(record) = Record::parse(&line)
                 && record.seq > seq
             {
-                found.push((record.user, KnownIds::digest(record.id.as_bytes())));
+                let digest = KnownIds::digest(KnownIds::id_of(&record));
+                found.push((record.user, digest));
             }
         }
     }

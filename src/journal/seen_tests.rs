@@ -8,7 +8,7 @@ fn save(known: &KnownIds, journal: &Journal, user: &str, new: &[&str]) {
     known.settle();
     let seq = journal.last_seq();
     let digests = new.iter().map(|id| KnownIds::digest(id.as_bytes()));
-    known.save(user, Some(Present { new: digests.collect(), cur: Vec::new() })).unwrap();
+    known.save(user, Present { new: digests.collect(), is_all: true, ..Present::default() }).unwrap();
     known.cover(seq).unwrap();
 }
 
@@ -82,8 +82,8 @@ fn what_lies_in_cur_is_known_and_names_of_any_octets_are() {
     let journal = Journal::open(&scratch.journal()).unwrap();
     let known = KnownIds::load(&scratch.0, &journal).unwrap();
     let cur = vec![KnownIds::digest(b"\xff\xfe"), KnownIds::digest(b"x")];
-    known.save("bob", Some(Present { new: vec![KnownIds::digest(b"unrecorded")], cur })).unwrap();
-    known.save("carol", None).unwrap();
+    known.save("bob", Present { new: vec![KnownIds::digest(b"unrecorded")], cur, is_all: true }).unwrap();
+    known.save("carol", Present::default()).unwrap();
     let known = KnownIds::load(&scratch.0, &journal).unwrap();
     assert!(!known.insert("bob", b"\xff\xfe") && !known.insert("bob", b"x") && known.insert("bob", b"unrecorded"));
     add(&journal, "\u{fffd}\u{fffd}x");

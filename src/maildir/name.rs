@@ -13,7 +13,7 @@
 //! over an id that the client has seen, and would never be fetched.
 
 use md5::{Digest, Md5};
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memmem};
 
 use crate::limits;
 
@@ -66,6 +66,39 @@ impl<'a> Name<'a> {
         flags.dedup();
         [self.base, b":2,", &flags].concat()
     }
+}
+
+/// What tells a message from all others of its user, whatever flags and attributes its name is given. That is its id,
+/// if the rest of the name is what a Maildir's programs add to one: `,KEY=VALUE`, `:2,FLAGS` or `:1,...`. Else it is the
+/// whole name but for flags: who names messages by the time, `2026-11-24T12:30:01`, or by a number, `mail,1`, gives
+/// many the same id.
+pub fn known_as(file_name: &[u8]) -> &[u8] {
+    let is_flags = |flags: &[u8]| flags.iter().all(u8::is_ascii_alphabetic);
+    let name = Name::parse(file_name);
+    let mut attributes = name.base[name.id.len()..].split(|octet| *octet == b',').skip(1);
+    let is_attribute = |text: &[u8]| {
+        text.iter().position(|octet| !octet.is_ascii_alphanumeric()).is_some_and(|end| end > 0 && text[end] == b'=')
+    };
+    let is_info = match &file_name[name.base.len()..] {
+        [] | [b':', b'1', b',', ..] => true,
+        [b':', b'2', b',', ..] => is_flags(name.flags),
+        _ => false,
+    };
+    if is_info && attributes.all(is_attribute) {
+        return name.id;
+    }
+    match memmem::rfind(file_name, b":2,") {
+        Some(at) if is_flags(&file_name[at + 3..]) => &file_name[..at],
+        _ => file_name,
+    }
+}
+
+/// Whether a name is made as the Maildir rules want it, `SECONDS.UNIQUE.HOST`, so that no other message ever has it.
+pub fn is_unique(file_name: &[u8]) -> bool {
+    let id = Name::parse(file_name).id;
+    let mut parts = id.splitn(3, |octet| *octet == b'.');
+    let is_time = parts.next().and_then(decimal).is_some();
+    is_time && parts.filter(|part| !part.is_empty()).count() == 2 && known_as(file_name) == id
 }
 
 /// Exact: digits only, at least one, at most 2^64 - 1.

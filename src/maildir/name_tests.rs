@@ -42,6 +42,42 @@ fn names_of_the_programs_we_share_with() {
 }
 
 #[test]
+fn what_is_no_suffix_tells_messages_apart() {
+    for (name, known_as) in [
+        ("1.M2P3Q4.h,S=5,W=6:2,FS", "1.M2P3Q4.h"),
+        ("1_0.3.h,U=4,FMD5=7e33:2,S", "1_0.3.h"),
+        ("1.h:1,x", "1.h"),
+        ("1.h:2,", "1.h"),
+        ("1.h,S=,W=+1:2,Sab", "1.h"),
+        ("1.h:2,S,W=9", "1.h"),
+        ("report.eml", "report.eml"),
+        ("2026-11-24T12:30:01.77", "2026-11-24T12:30:01.77"),
+        ("2026-11-24T12:30:01.77:2,RS", "2026-11-24T12:30:01.77"),
+        ("2026-11-24T12:30:01.77:2,", "2026-11-24T12:30:01.77"),
+        ("2026-11-24T12:30:01.77:2,7", "2026-11-24T12:30:01.77:2,7"),
+        ("mail,1", "mail,1"),
+        ("mail,1:2,S", "mail,1"),
+        ("mail,S=5,2", "mail,S=5,2"),
+        ("mail,=5", "mail,=5"),
+        ("mail:2", "mail:2"),
+        ("mail:3,S", "mail:3,S"),
+        ("", ""),
+    ] {
+        assert_eq!(super::known_as(name.as_bytes()).escape_ascii().to_string(), known_as, "{name}");
+    }
+}
+
+#[test]
+fn names_of_one_message_only_begin_with_the_time() {
+    for name in ["1.M2P3Q4.h,S=5,W=6:2,FS", "1763888639.4242_0.host.example", "1700000000.1.h:1,x"] {
+        assert!(is_unique(name.as_bytes()), "{name}");
+    }
+    for name in ["report.eml", "20261124.eml", "1.h", "1..h", "1.2.", ".1.h", "x1.2.h", "2026.11.24T12:30:01", "1"] {
+        assert!(!is_unique(name.as_bytes()), "{name}");
+    }
+}
+
+#[test]
 fn flags_stay_sorted() {
     assert_eq!(Name::parse(b"1.h,S=1").with_flag(b'S'), b"1.h,S=1:2,S");
     assert_eq!(Name::parse(b"1.h:2,FT").with_flag(b'S'), b"1.h:2,FST");
@@ -77,6 +113,7 @@ proptest! {
     fn takes_any_octets(name in prop::collection::vec(any::<u8>(), 0..300)) {
         let parsed = Name::parse(&name);
         prop_assert!(name.starts_with(parsed.base) && parsed.base.starts_with(parsed.id));
+        prop_assert!(known_as(&name).starts_with(parsed.id));
         Arrival::of(parsed.id);
     }
 }

@@ -1,0 +1,152 @@
+//! One Maildir that is watched, and the names in its `new/`: each is looked at until it is known what it is.
+
+use super::Watched;
+use super::look::{Look, QUIET, Way, look};
+use crate::delivery::Recorder;
+use crate::journal::Record;
+use crate::maildir::name;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long at most between two looks at a file that is never finished.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A Maildir, and what is not decided yet in it.
+pub struct Target {
+    pub watched: Watched,
+    is_own: bool,
+    /// Looked at from time to time.
+    pub is_slow: bool,
+    /// The log knows that it cannot be read.
+    pub has_complained: bool,
+    /// The files that may still be written, or cannot be read yet. They are known, so that they are looked at when they
+    /// are due and not at each scan.
+    unsure: BTreeMap<OsString, Unsure>,
+}
+
+/// When a file is looked at again, and how much later if that is in vain.
+struct Unsure {
+    due: Instant,
+    wait: Duration,
+}
+
+impl Target {
+    /// Nothing of it is looked at yet.
+    pub fn new(watched: Watched, is_own: bool) -> Target {
+        Target { watched, is_own, is_slow: false, has_complained: false, unsure: BTreeMap::new() }
+    }
+
+    /// What is in `new/`. If that cannot be told, it is looked at again from time to time.
+    pub fn names(&mut self) -> Vec<OsString> {
+        let new = self.watched.maildir.join("new");
+        match file_names(&new) {
+            Ok(names) => return names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                self.is_slow = true;
+                if !std::mem::replace(&mut self.has_complained, true) {
+                    log::error!("{}: {error}", new.display());
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    /// When each unsure file is to be looked at.
+    pub fn due(&self) -> impl Iterator<Item = Instant> {
+        self.unsure.values().map(|unsure| unsure.due)
+    }
+
+    /// The unsure files that are to be looked at by `now`.
+    pub fn due_names(&self, now: Instant) -> impl Iterator<Item = &OsString> {
+        self.unsure.iter().filter(move |(_, unsure)| unsure.due <= now).map(|(file_name, _)| file_name)
+    }
+
+    /// Looks at a name that came, if it is not known.
+    pub fn consider(&mut self, file_name: OsString, way: Way, recorder: &Recorder) -> Option<Record> {
+        if !name::is_message(file_name.as_bytes()) {
+            return None;
+        }
+        if self.unsure.contains_key(&file_name) {
+            if way == Way::Unknown {
+                return None;
+            }
+        } else if !recorder.known().insert(&self.watched.user, name::known_as(file_name.as_bytes())) {
+            return None;
+        }
+        self.decide(file_name, way, Unsure { due: Instant::now() + QUIET, wait: QUIET }, recorder)
+    }
+
+    /// Looks again at an unsure file.
+    pub fn look_again(&mut self, file_name: OsString, now: Instant, recorder: &Recorder) -> Option<Record> {
+        let wait = self.unsure.get(&file_name)?.wait;
+        self.decide(file_name, Way::Unknown, Unsure { due: now + wait, wait: (wait * 2).min(LONGEST_WAIT) }, recorder)
+    }
+
+    /// Looks at a name that was made known. What comes to nothing is unknown again. `next`: when it is looked at again,
+    /// if it may still become something.
+    fn decide(&mut self, file_name: OsString, way: Way, next: Unsure, recorder: &Recorder) -> Option<Record> {
+        self.unsure.remove(&file_name);
+        match look(&self.watched, self.is_own, &file_name, way)
+            .unwrap_or_else(|error| self.complain(&file_name, &error))
+        {
+            Look::Message(record) => return Some(*record),
+            Look::Unsure => drop(self.unsure.insert(file_name, next)),
+            Look::Nothing => {
+                log::debug!("{}: {file_name:?} was gone, or no message", self.watched.maildir.display());
+                recorder.known().remove(&self.watched.user, name::known_as(file_name.as_bytes()));
+            }
+        }
+        None
+    }
+
+    /// What cannot be read now may be given to us by a chown(2) that follows, or wait for a descriptor that is left.
+    fn complain(&mut self, file_name: &OsStr, error: &io::Error) -> Look {
+        let path = self.watched.maildir.join("new").join(file_name);
+        if std::mem::replace(&mut self.has_complained, true) {
+            log::debug!("{}: {error}", path.display());
+        } else {
+            log::error!(
+                "{}: {error}; it makes no event until it can be read (said once for this Maildir)",
+                path.display()
+            );
+        }
+        Look::Unsure
+    }
+
+    /// The attributes of a file have changed, which may be what it waits for: no later than now it is looked at.
+    pub fn hasten(&mut self, file_name: &OsStr) {
+        if let Some(unsure) = self.unsure.get_mut(file_name) {
+            unsure.due = Instant::now();
+        }
+    }
+
+    /// Whether there is such a name in `new/`.
+    pub fn has(&self, file_name: &OsStr) -> bool {
+        self.watched.maildir.join("new").join(file_name).symlink_metadata().is_ok()
+    }
+
+    /// A name has left `new/`: another message may come by it, if it is not elsewhere.
+    pub fn forget(&mut self, file_name: &OsStr, is_elsewhere: bool, recorder: &Recorder) {
+        self.unsure.remove(file_name);
+        if !is_elsewhere {
+            recorder.known().forget(&self.watched.user, name::known_as(file_name.as_bytes()));
+        }
+    }
+
+    /// It is not watched any more: what is unsure will not be recorded.
+    pub fn leave(self, recorder: &Recorder) {
+        for file_name in self.unsure.keys() {
+            recorder.known().remove(&self.watched.user, name::known_as(file_name.as_bytes()));
+        }
+    }
+}
+
+fn file_names(folder: &Path) -> io::Result<Vec<OsString>> {
+    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+}
