@@ -10,6 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ pub struct Target {
     pub is_slow: bool,
     /// The log knows that it cannot be read.
     pub has_complained: bool,
+    /// Which folder `new/` was when it was watched: device and inode.
+    folder: Option<(u64, u64)>,
     /// The files that may still be written, or cannot be read yet. They are known, so that they are looked at when they
     /// are due and not at each scan.
     unsure: BTreeMap<OsString, Unsure>,
@@ -38,7 +41,21 @@ struct Unsure {
 impl Target {
     /// Nothing of it is looked at yet.
     pub fn new(watched: Watched, is_own: bool) -> Target {
-        Target { watched, is_own, is_slow: false, has_complained: false, unsure: BTreeMap::new() }
+        Target { watched, is_own, is_slow: false, has_complained: false, folder: None, unsure: BTreeMap::new() }
+    }
+
+    /// It is about to be watched: remembers which folder it is.
+    pub fn note_folder(&mut self) {
+        self.folder = self.folder_now();
+    }
+
+    /// Whether `new/` is another folder than the one that is watched.
+    pub fn is_another_folder(&self) -> bool {
+        self.folder != self.folder_now()
+    }
+
+    fn folder_now(&self) -> Option<(u64, u64)> {
+        fs::metadata(self.watched.maildir.join("new")).ok().map(|found| (found.dev(), found.ino()))
     }
 
     /// What is in `new/`. If that cannot be told, it is looked at again from time to time.

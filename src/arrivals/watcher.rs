@@ -165,6 +165,7 @@ impl Watcher {
     /// Watches a Maildir, anew if it was watched.
     fn attach(&mut self, key: Key) {
         let Some(target) = self.targets.get_mut(&key) else { return };
+        target.note_folder();
         let attached = match &mut self.watches {
             Some(watches) if !self.is_full => watches.attach(key, &target.watched.maildir),
             _ => Attached::Full,
@@ -258,13 +259,16 @@ impl Watcher {
         self.scan(&slow);
     }
 
-    /// Watches all of them anew, if something was mounted a while ago: it may lie over what was watched.
+    /// Watches those anew over which something was mounted a while ago.
     fn look_at_mounts(&mut self, now: Instant) {
         if self.mounted_at.is_none_or(|at| at > now) {
             return;
         }
         self.mounted_at = None;
-        self.attach_all();
+        let others = self.targets.iter().filter(|(_, target)| target.is_another_folder()).map(|(key, _)| *key);
+        let others: Vec<Key> = others.collect();
+        others.iter().for_each(|key| self.attach(*key));
+        self.scan(&others);
     }
 
     fn attach_all(&mut self) {

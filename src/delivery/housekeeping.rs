@@ -52,9 +52,6 @@ impl Delivery {
     pub fn housekeep(&self) {
         let Some(recorder) = self.recorder() else { return };
         let now = SystemTime::now();
-        if let Err(error) = recorder.journal().maintain(now, self.journal_keep) {
-            log::error!("journal: {error}");
-        }
         for (user, maildir) in self.watched() {
             // What lies in others' Maildirs is theirs to clean up.
             if self.is_own(&user, &maildir) {
@@ -65,7 +62,11 @@ impl Delivery {
                 }
             }
         }
+        // First: of what the journal drops, nothing else knows that it was recorded.
         self.save_known();
+        if let Err(error) = recorder.journal().maintain(now, self.journal_keep) {
+            log::error!("journal: {error}");
+        }
     }
 
     /// Writes down which messages are recorded, so that the next start need not read the whole journal, and forgets

@@ -103,6 +103,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         poll,
         signals: File::from(signals),
         _mounts: mounts,
+        reached: start::folders_in_reach(&started.service.config, &started.service.config.users),
         service: started.service,
         doors: started.doors,
         arrivals: started.arrivals,
@@ -121,6 +122,8 @@ struct Loop {
     signals: File,
     /// Tells when something is mounted (proc_pid_mountinfo(5)).
     _mounts: Option<File>,
+    /// Which folders the places are that the workers' sandbox lets them reach.
+    reached: Vec<Option<(u64, u64)>>,
     service: Arc<Service>,
     doors: Doors,
     arrivals: crate::arrivals::Arrivals,
@@ -220,7 +223,12 @@ impl Loop {
 
     /// A disk may have come to be where the mail is: threads that entered their sandbox before do not reach it.
     fn on_mount(&mut self) {
-        self.doors.replace_pool(start::pool(&self.service.config, &self.service.live().users));
+        let (config, live) = (&self.service.config, self.service.live());
+        let reached = start::folders_in_reach(config, &live.users);
+        if reached != self.reached {
+            self.reached = reached;
+            self.doors.replace_pool(start::pool(config, &live.users));
+        }
     }
 
     fn begin_stop(&mut self) {

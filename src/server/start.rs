@@ -19,7 +19,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat, fstat,
 use rustix::io::Errno;
 use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -223,6 +223,13 @@ fn bind_failed(door: Door, place: &Place, error: &io::Error) -> StartError {
         }
         _ => StartError::io(format!("{door} cannot listen on {place}"), error),
     }
+}
+
+/// Device and inode of the folders that [`pool`] lets workers reach; `None` for what is not there.
+pub fn folders_in_reach(config: &Config, users: &Users) -> Vec<Option<(u64, u64)>> {
+    let beside = [&users.file, &users.aliases].into_iter().filter_map(|file| file.parent());
+    let places = [config.state.as_path(), &config.mail.root].into_iter().chain(beside);
+    places.map(|place| std::fs::metadata(place).ok().map(|found| (found.dev(), found.ino()))).collect()
 }
 
 /// Workers, each in a sandbox where the kernel has one: they talk to strangers. A reload may bring other account files,
