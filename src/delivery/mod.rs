@@ -11,6 +11,8 @@ mod housekeeping_tests;
 mod incoming;
 mod recorder;
 #[cfg(test)]
+mod recorder_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 pub use incoming::Incoming;

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! An id that is no unique-id (RFC 1939 section 7: 1 to 70 characters in 0x21 to 0x7E) or that two messages share is
-//! replaced for clients by `mb-` and 32 hexadecimal digits, the MD5 of the id, or of the base where the id is shared, with the inode where the base is shared too.
+//! replaced for clients by `mb-` and 32 hexadecimal digits, the MD5 of the id, or of the base where the id is shared,
+//! with the inode where the base is shared too.
 //! All that share one are replaced, not all but the first: else, with the first removed, another message would take
 //! over an id that the client has seen, and would never be fetched.
 
