@@ -191,8 +191,13 @@ impl Watches {
 
     /// Watches as far down as there is something, and gives what is missing.
     fn attach_existing(&mut self, key: Key, folders: &[&Path]) -> rustix::io::Result<Option<PathBuf>> {
+        let links: Vec<bool> = folders.iter().map(|folder| folder.is_symlink()).collect();
+        let real = if links.contains(&true) {
+            folders.iter().rev().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default()
+        } else {
+            PathBuf::new()
+        };
         // First: what they are by their own names, too, matters more.
-        let real = folders.iter().rev().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default();
         for folder in real.ancestors().filter(|folder| folder.file_name().is_some() && !folders.contains(folder)) {
             match self.add(folder, key, Role::Above) {
                 // As below; and what has gone just now, the next look finds out.
@@ -204,7 +209,7 @@ impl Watches {
             let is_new = at + 1 == folders.len();
             match self.add(folder, key, if is_new { Role::New } else { Role::Above }) {
                 // Another link may come in the place of this one.
-                Ok(()) if at > 0 && folder.is_symlink() => {
+                Ok(()) if at > 0 && links[at] => {
                     let role = Role::Last(folder.file_name().unwrap_or_default().to_owned());
                     self.add(folders[at - 1], key, role)?;
                 }
