@@ -61,7 +61,8 @@ pub fn probe(maildir: &Path, id: &str, modes: &Modes) -> io::Result<()> {
 fn make_folder(folder: &Path, modes: &Modes) -> io::Result<()> {
     match DirBuilder::new().mode(modes.folder).create(folder) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        // A link that leads nowhere exists, too, and nothing can be made in it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).ok_or(error)?;
             make_folder(above, modes)?;

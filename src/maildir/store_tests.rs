@@ -16,6 +16,16 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
+fn nothing_is_made_behind_a_link_that_leads_nowhere() {
+    let folder = folder("dangling");
+    std::os::unix::fs::symlink("nowhere", folder.join("alice")).unwrap();
+    let error = make_maildir(&folder.join("alice"), &Modes::of_files(0o600)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    assert!(Draft::create(&folder.join("alice"), "1.x", &Modes::of_files(0o600)).is_err());
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn modes_never_open_to_the_world() {
     for (asked, file, folder) in
         [(0o640, 0o640, 0o750), (0o600, 0o600, 0o700), (0o660, 0o660, 0o770), (0o666, 0o660, 0o770), (0, 0o600, 0o700)]
