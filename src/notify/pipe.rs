@@ -144,7 +144,10 @@ impl Pipe {
     /// Takes what nobody began to read out of the pipe again.
     fn take_back(&mut self, keep_rest: bool) {
         let Some(fifo) = &mut self.fifo else { return };
+        // Only a reader who holds it has more of a line in the pipe than the next start, which counts what is lost.
         let first = if keep_rest { journal::first_seq(&self.journal).unwrap_or(0) } else { 0 };
+        let is_needed = self.unread.oldest().is_some_and(|line| line.seq < first);
+        let first = if is_needed && fifo.has_reader().unwrap_or(false) { first } else { 0 };
         let outcome = fifo.take_out().and_then(|octets| {
             let rest = self.unread.take_back(octets.len() as u64, first).min(octets.len());
             if keep_rest && rest > 0 {

@@ -72,7 +72,8 @@ impl Tally {
             given_up: number("given_up")?,
             lost: number("lost")?,
             lost_to: number("lost_to").unwrap_or(0),
-            offered: number("offered").unwrap_or(0),
+            // Early versions did not say.
+            offered: number("offered").unwrap_or(u64::MAX),
             begun: begun.collect::<Option<_>>()?,
         })
     }
