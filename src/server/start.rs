@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the loop goes on with.
@@ -228,8 +228,15 @@ fn bind_failed(door: Door, place: &Place, error: &io::Error) -> StartError {
 /// Device and inode of the folders that [`pool`] lets workers reach; `None` for what is not there.
 pub fn folders_in_reach(config: &Config, users: &Users) -> Vec<Option<(u64, u64)>> {
     let beside = [&users.file, &users.aliases].into_iter().filter_map(|file| file.parent());
-    let places = [config.state.as_path(), &config.mail.root].into_iter().chain(beside);
-    places.map(|place| std::fs::metadata(place).ok().map(|found| (found.dev(), found.ino()))).collect()
+    let places = [config.state.as_path(), &config.mail.root].into_iter().chain(beside).map(Path::to_owned);
+    let identity = |place: PathBuf| std::fs::metadata(place).ok().map(|found| (found.dev(), found.ino()));
+    places.chain(links(&config.mail.root)).map(identity).collect()
+}
+
+/// Links in place of users' Maildirs.
+fn links(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink())).map(|link| link.path())
 }
 
 /// Workers, each in a sandbox where the kernel has one: they talk to strangers. A reload may bring other account files,
@@ -238,9 +245,7 @@ pub fn pool(config: &Config, users: &Users) -> Pool {
     let mut places = Places::new();
     places.write(&config.state);
     places.write(&config.mail.root);
-    let links = std::fs::read_dir(&config.mail.root).into_iter().flatten().flatten();
-    let links = links.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
-    links.for_each(|link| places.write(&link.path()));
+    links(&config.mail.root).for_each(|link| places.write(&link));
     [&users.file, &users.aliases].into_iter().for_each(|file| places.read_beside(file));
     match places.enclose() {
         Ok(Some(sandbox)) => {
