@@ -80,6 +80,7 @@ impl Delivery {
     }
 
     fn save(&self, recorder: &Recorder) -> io::Result<()> {
+        let _alone = recorder.known().saving();
         let seq = recorder.settle();
         // Before the files that rest on it: a message that is known without a record would never be recorded.
         recorder.journal().sync()?;

@@ -132,7 +132,9 @@ impl Recorder {
             if !waiting.is_empty() {
                 self.append(&mut state, waiting);
             }
-            if state.unsettled >= UNSETTLED {
+            if state.unsettled >= UNSETTLED
+                && let Some(_alone) = self.known.try_saving()
+            {
                 self.settle_now(&mut state);
             }
             state.due = false;

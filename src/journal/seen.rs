@@ -35,6 +35,7 @@ pub struct KnownIds {
     dir: PathBuf,
     homes: Mutex<Homes>,
     users: Mutex<HashMap<String, Ids>>,
+    saving: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -106,12 +107,12 @@ impl KnownIds {
         }
         users.values_mut().for_each(Ids::sort);
         let homes = fs::read(dir.join(HOMES)).map(|octets| Homes::parse(&octets)).unwrap_or_default();
-        Ok(KnownIds { dir, homes: Mutex::new(homes), users: Mutex::new(users) })
+        Ok(KnownIds { dir, homes: Mutex::new(homes), users: Mutex::new(users), saving: Mutex::default() })
     }
 
     /// Nothing is known, and nothing will be saved: for one delivery, whose id is new.
     pub fn none() -> KnownIds {
-        KnownIds { dir: PathBuf::new(), homes: Mutex::default(), users: Mutex::default() }
+        KnownIds { dir: PathBuf::new(), homes: Mutex::default(), users: Mutex::default(), saving: Mutex::default() }
     }
 
     /// The id under which the message of a record is known.
@@ -183,6 +184,17 @@ impl KnownIds {
                 ids.sort();
             }
         }
+    }
+
+    /// For who calls [`KnownIds::settle`] and then [`KnownIds::save`]: nobody else must settle in between, or what came
+    /// meanwhile would be taken for gone.
+    pub fn saving(&self) -> MutexGuard<'_, ()> {
+        self.saving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for who need not; `None` while somebody saves.
+    pub fn try_saving(&self) -> Option<MutexGuard<'_, ()>> {
+        self.saving.try_lock().ok()
     }
 
     /// These Maildirs are watched on this day since 1970. To be told before anything in them becomes known.
