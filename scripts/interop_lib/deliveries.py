@@ -135,10 +135,20 @@ def mounted(server, folder):
         inside(server, "umount", folder)
         hand(folder, b"below-again")
         found += [record["subject"] for record in server.new_records(before + 2, 1)]
+        # A Maildir that is not there yet, and comes to be on a disk that is mounted meanwhile.
+        inside(server, "mount", "-t", "tmpfs", "none", later(folder).parent)
+        time.sleep(1)
+        inside(server, "sh", "-c", f"cd {later(folder).parent} && mkdir -p Maildir/new Maildir/cur Maildir/tmp && "
+               "printf 'Subject: on-the-new-disk\\n\\n' > Maildir/tmp/1 && mv Maildir/tmp/1 Maildir/new/")
+        found += [record["subject"] for record in server.new_records(before + 3, 1)]
     finally:
         server.stop()
         server.start()
-    return None if found == ["was-on-the-disk", "came-to-the-disk", "below-again"] else f"{found}"
+    return None if found == ["was-on-the-disk", "came-to-the-disk", "below-again", "on-the-new-disk"] else f"{found}"
+
+
+def later(folder):
+    return folder.parent / "later/Maildir"
 
 
 def mounted_root(server):
@@ -170,7 +180,9 @@ def run_all(scratch):
         # dovecot-lda is not root.
         (folder / part).chmod(0o777)
     folder.chmod(0o777)
-    server = Mailbell(scratch, more=f'[[watch]]\nuser = "bob"\nmaildir = "{folder}"\n')
+    later(folder).parent.mkdir()
+    server = Mailbell(scratch, more=f'[[watch]]\nuser = "bob"\nmaildir = "{folder}"\n'
+                      f'[[watch]]\nuser = "bob"\nmaildir = "{later(folder)}"\n')
     server.start()
     postfix = None
     try:

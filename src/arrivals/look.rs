@@ -11,18 +11,19 @@ use crate::dot::encode::WireSize;
 use crate::header::Summary;
 use crate::journal::Record;
 use crate::limits;
-use crate::maildir::name::{self, Name};
+use crate::maildir::moved::find_in;
+use crate::maildir::name::Name;
 use crate::maildir::reader::MessageReader;
 use crate::maildir::typed;
 use crate::sys;
 use crate::trace::{self, Origin, Via, Written};
 use rustix::fs::OFlags;
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A file to which nothing was written for this long is taken to be whole, where nobody knows better.
@@ -68,10 +69,12 @@ pub enum Look {
 pub fn look(watched: &Watched, is_own: bool, file_name: &OsStr, way: Way) -> io::Result<Look> {
     let path = watched.maildir.join("new").join(file_name);
     let looked = match read(&path, watched, is_own, way) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match find_in_cur(&watched.maildir, file_name)? {
-            Some(moved) => read(&moved, watched, is_own, Way::Renamed),
-            None => return Ok(Look::Nothing),
-        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            match find_in(&watched.maildir.join("cur"), file_name)? {
+                Some(moved) => read(&moved, watched, is_own, Way::Renamed),
+                None => return Ok(Look::Nothing),
+            }
+        }
         looked => looked,
     };
     let found = match looked {
@@ -188,21 +191,4 @@ fn measure(head: &[u8], on_disk: u64, reader: &mut MessageReader) -> io::Result<
         }
     }
     Ok(size.octets() + on_disk.saturating_sub(read))
-}
-
-/// The file in `cur/` that is the same message.
-fn find_in_cur(maildir: &Path, file_name: &OsStr) -> io::Result<Option<PathBuf>> {
-    let known_as = name::known_as(file_name.as_bytes());
-    let entries = match fs::read_dir(maildir.join("cur")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let file_name = entry.file_name();
-        if name::is_message(file_name.as_bytes()) && name::known_as(file_name.as_bytes()) == known_as {
-            return Ok(Some(entry.path()));
-        }
-    }
-    Ok(None)
 }

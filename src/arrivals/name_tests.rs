@@ -11,6 +11,29 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant, SystemTime};
 
 #[test]
+fn another_name_for_the_same_message_is_no_new_one() {
+    let house = House::new("renamed");
+    let watched = foreign(&house);
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![watched.clone()]).unwrap();
+    let new = watched.maildir.join("new");
+    let names = [
+        ("1763888639_0.4242.box,U=5,FMD5=0a:2,", "1763888639_0.4242.box,U=5,FMD5=0a:2,F"),
+        ("msg", "msg:2,S"),
+        ("note.eml", "note.eml,S=40"),
+    ];
+    names.iter().for_each(|(name, _)| deliver(&watched.maildir, name, "Subject: x\n\n"));
+    settled(&house, 3);
+    names.iter().for_each(|(name, other)| fs::rename(new.join(name), new.join(other)).unwrap());
+    settled(&house, 3);
+    arrivals.watch(vec![watched.clone()]);
+    settled(&house, 3);
+    arrivals.stop();
+    let arrivals = Arrivals::start(Arc::new(house.open()), vec![watched]).unwrap();
+    settled(&house, 3);
+    arrivals.stop();
+}
+
+#[test]
 fn an_empty_file_is_a_message_only_when_nobody_writes_it_for_long() {
     let house = House::new("empty");
     let watched = foreign(&house);

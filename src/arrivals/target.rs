@@ -5,7 +5,7 @@ use super::look::{Look, QUIET, Way, look};
 use crate::delivery::Recorder;
 use crate::journal::Record;
 use crate::maildir::name;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -49,9 +49,10 @@ impl Target {
         self.folder = self.folder_now();
     }
 
-    /// Whether `new/` is another folder than the one that is watched.
+    /// Whether `new/` may be another folder than the one that is watched. Where there was none, it may come to be below
+    /// another one.
     pub fn is_another_folder(&self) -> bool {
-        self.folder != self.folder_now()
+        self.folder.is_none() || self.folder != self.folder_now()
     }
 
     fn folder_now(&self) -> Option<(u64, u64)> {
@@ -143,9 +144,17 @@ impl Target {
         }
     }
 
-    /// Whether there is such a name in `new/`.
+    /// Whether there is this message in `new/`, by this name or, where names are not unique, by one that says the same.
     pub fn has(&self, file_name: &OsStr) -> bool {
         self.watched.maildir.join("new").join(file_name).symlink_metadata().is_ok()
+            || !name::is_unique(file_name.as_bytes())
+                && self.known_names().contains(name::known_as(file_name.as_bytes()))
+    }
+
+    /// As what the messages in `new/` are known.
+    pub fn known_names(&self) -> HashSet<Vec<u8>> {
+        let names = file_names(&self.watched.maildir.join("new")).unwrap_or_default();
+        names.iter().map(|file_name| name::known_as(file_name.as_bytes()).to_vec()).collect()
     }
 
     /// A name has left `new/`: another message may come by it, if it is not elsewhere.

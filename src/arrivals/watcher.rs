@@ -8,7 +8,7 @@ use crate::delivery::{Delivery, Recorder};
 use crate::journal::Record;
 use crate::maildir::name::{self, Arrival};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -226,9 +226,18 @@ impl Watcher {
         let (replaced, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|(at, key, file_name)| {
             names[*at..].iter().any(|(new_key, new_name, _)| new_key == key && new_name == file_name)
         });
-        replaced.into_iter().for_each(|(_, key, file_name)| self.forget_name(key, &file_name));
+        replaced.into_iter().for_each(|(_, key, file_name)| self.forget_name(key, &file_name, false));
         self.consider(names);
-        gone.into_iter().for_each(|(_, key, file_name)| self.forget_name(key, &file_name));
+        let mut there = HashMap::new();
+        for (_, key, file_name) in gone {
+            // It may only have another name now, and the same message.
+            let is_renamed = !name::is_unique(file_name.as_bytes())
+                && self.targets.get(&key).is_some_and(|target| {
+                    let known = there.entry(key).or_insert_with(|| target.known_names());
+                    known.contains(name::known_as(file_name.as_bytes()))
+                });
+            self.forget_name(key, &file_name, is_renamed);
+        }
         moved.sort_unstable();
         moved.dedup();
         moved.iter().for_each(|key| self.attach(*key));
@@ -236,12 +245,13 @@ impl Watcher {
         happened
     }
 
-    /// Another message may come by a name that has left a Maildir, unless another one of the user's has this message.
-    fn forget_name(&mut self, key: Key, file_name: &OsStr) {
+    /// Another message may come by a name that has left a Maildir, unless this message is still there, or in another one
+    /// of the user's.
+    fn forget_name(&mut self, key: Key, file_name: &OsStr, is_there: bool) {
         let (Some(target), Some(recorder)) = (self.targets.get(&key), self.delivery.recorder()) else { return };
         let user = &target.watched.user;
         let mut others = self.targets.iter().filter(|(other, target)| **other != key && target.watched.user == *user);
-        let is_elsewhere = others.any(|(_, target)| target.has(file_name));
+        let is_elsewhere = is_there || others.any(|(_, target)| target.has(file_name));
         if let Some(target) = self.targets.get_mut(&key) {
             target.forget(file_name, is_elsewhere, recorder);
         }

@@ -7,6 +7,7 @@ mod kept;
 pub mod listing;
 pub mod litter;
 pub mod maildrops;
+pub mod moved;
 pub mod name;
 pub mod quota;
 pub mod reader;

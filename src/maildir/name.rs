@@ -98,7 +98,9 @@ pub fn known_as(file_name: &[u8]) -> &[u8] {
 pub fn is_unique(file_name: &[u8]) -> bool {
     let id = Name::parse(file_name).id;
     let mut parts = id.splitn(3, |octet| *octet == b'.');
-    let is_time = parts.next().and_then(decimal).is_some();
+    // OfflineIMAP counts behind the seconds: `1763888639_0`.
+    let is_time =
+        parts.next().is_some_and(|time| time.split(|octet| *octet == b'_').all(|part| decimal(part).is_some()));
     is_time && parts.filter(|part| !part.is_empty()).count() == 2 && known_as(file_name) == id
 }
 

@@ -69,10 +69,27 @@ fn what_is_no_suffix_tells_messages_apart() {
 
 #[test]
 fn names_of_one_message_only_begin_with_the_time() {
-    for name in ["1.M2P3Q4.h,S=5,W=6:2,FS", "1763888639.4242_0.host.example", "1700000000.1.h:1,x"] {
+    for name in [
+        "1.M2P3Q4.h,S=5,W=6:2,FS",
+        "1763888639.4242_0.host.example",
+        "1763888639_0.4242.box,U=5,FMD5=0a:2,",
+        "1700000000.1.h:1,x",
+    ] {
         assert!(is_unique(name.as_bytes()), "{name}");
     }
-    for name in ["report.eml", "20261124.eml", "1.h", "1..h", "1.2.", ".1.h", "x1.2.h", "2026.11.24T12:30:01", "1"] {
+    for name in [
+        "report.eml",
+        "20261124.eml",
+        "1.h",
+        "1..h",
+        "1.2.",
+        ".1.h",
+        "x1.2.h",
+        "2026.11.24T12:30:01",
+        "1",
+        "_1.2.h",
+        "1_.2.h",
+    ] {
         assert!(!is_unique(name.as_bytes()), "{name}");
     }
 }

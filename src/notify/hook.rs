@@ -7,7 +7,7 @@
 //! not, so that a restart runs none again that was done. At most [`OPEN`] may be under way or wait to be tried again.
 //! Over `kill -9` a record may be run twice, never not at all.
 //!
-//! The message on standard input is uncompressed. One that was moved from `new/` to `cur/` meanwhile is found by its id.
+//! The message on standard input is uncompressed. One that was moved from `new/` to `cur/` meanwhile is found by its name.
 //! For one that is gone, because somebody read and deleted it before its turn came, standard input is empty: the event
 //! happened all the same.
 
@@ -17,7 +17,7 @@ use super::tally::{Begun, OPEN, Tally, TallyFile};
 use super::wake::Wake;
 use super::{HookInput, HookSettings};
 use crate::journal::{Place, Record};
-use crate::maildir::listing::Listing;
+use crate::maildir::moved::find_in;
 use crate::maildir::reader::MessageReader;
 use rustix::event::PollFlags;
 use std::collections::BTreeMap;
@@ -305,17 +305,17 @@ fn message(record: &Record) -> io::Result<Option<MessageReader>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other.map(Some),
     }
-    let Some(maildir) = path.parent().and_then(Path::parent) else { return Ok(None) };
+    let (Some(maildir), Some(file_name)) = (path.parent().and_then(Path::parent), path.file_name()) else {
+        return Ok(None);
+    };
     // It may be moved once more between the look and the opening, but not again and again.
     for _ in 0..3 {
-        let listing = match Listing::read(maildir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
-        let Some(index) = listing.position(record.id.as_bytes()) else { return Ok(None) };
-        match MessageReader::open(&listing.path(maildir, index)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => return other.map(Some),
+        for folder in ["cur", "new"] {
+            let Some(moved) = find_in(&maildir.join(folder), file_name)? else { continue };
+            match MessageReader::open(&moved) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other.map(Some),
+            }
         }
     }
     Ok(None)
