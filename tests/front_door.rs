@@ -353,5 +353,8 @@ fn a_maildir_that_cannot_be_written_holds_up_nobody_else_s_mail() {
     std::fs::remove_file(&bob).unwrap();
     server.send("bob@example.org", "Subject: well again\n");
     assert_eq!((server.new_files("alice").len(), server.new_files("bob").len()), (2, 1));
+    // The try left nothing behind.
+    assert_eq!(std::fs::read_dir(bob.join("new")).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(bob.join("tmp")).unwrap().count(), 0);
     server.stop();
 }

@@ -8,7 +8,6 @@
 //! | `new/NAME` for all | killed before the journal | the next start records it |
 
 use super::{failpoint, typed};
-use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -46,15 +45,20 @@ pub fn make_maildir(maildir: &Path, modes: &Modes) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether messages can be put into a Maildir, as far as can be told without one.
+/// Whether a message can be put into a Maildir: does with a small file all that is done with one, but for the fsync. Its
+/// name in `new/` is no message's.
 ///
 /// # Errors
 ///
 /// Why not.
 pub fn probe(maildir: &Path, id: &str, modes: &Modes) -> io::Result<()> {
-    drop(Draft::create(maildir, id, modes)?);
+    let mut draft = Draft::create(maildir, id, modes)?;
+    draft.write(&[b'\n'; 4096])?;
     let new = maildir.join("new");
-    accessat(CWD, &new, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(|error| at(&new)(error.into()))
+    let target = new.join(format!(".{id}"));
+    File::open(&new).and_then(|_| fs::rename(&draft.path, &target)).map_err(at(&new))?;
+    draft.made = Made(vec![target]);
+    Ok(())
 }
 
 /// Makes a folder and those above it.
