@@ -9,6 +9,7 @@ mod peer;
 pub use client::Client;
 pub use peer::Peer;
 
+use crate::limits;
 use crate::line::{Buffer, Line};
 use crate::tls;
 use rustix::net::{RecvFlags, Shutdown, sockopt};
@@ -123,7 +124,7 @@ impl Conn {
     ///
     /// # Errors
     ///
-    /// When the handshake fails or takes longer than a command may.
+    /// When the handshake fails, or takes longer than a command may or [`limits::TLS_HANDSHAKE`].
     pub fn start_tls(&mut self, config: &tls::Config) -> Result<(), Error> {
         self.flush()?;
         let injected = self.input.clear();
@@ -131,10 +132,12 @@ impl Conn {
             log::warn!("dropped {injected} octets sent in clear after STARTTLS and before the handshake");
         }
         let mut session = Box::new(tls::Session::new(config)?);
-        let deadline = self.deadline(Instant::now());
+        let now = Instant::now();
+        let deadline = self.deadline(now).min(now + limits::TLS_HANDSHAKE);
         while session.is_handshaking() {
             self.arm(deadline)?;
-            session.exchange(&mut self.peer.stream(RecvFlags::empty()))?;
+            let exchange = || session.exchange(&mut self.peer.stream(RecvFlags::empty()));
+            self.peer.waiting(exchange).ok_or(Error::Stopping)??;
         }
         self.tls = Some(session);
         Ok(())

@@ -20,6 +20,10 @@ pub const RECEIVED_FIELDS: usize = 100;
 /// Errors that one session may make before it is closed with 421.
 pub const SESSION_ERRORS: u32 = 20;
 
+/// How long a TLS handshake may take. No RFC says; the slowest radio link does it in less, and nothing else can happen on
+/// the connection meanwhile.
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(30);
+
 /// How long a POP3 client may be silent while places are few. RFC 1939 section 3 wants 10 minutes, which is what all have
 /// as long as nobody else is kept out by it.
 pub const CROWDED_COMMAND: Duration = Duration::from_secs(30);
