@@ -262,6 +262,13 @@ fn cat_prints_a_message_wherever_it_lies() {
     fs::create_dir_all(scratch.path("home/Maildir/new")).unwrap();
     fs::write(scratch.path("home/Maildir/new/foreign.host"), "Subject: foreign\n").unwrap();
     assert_eq!(cat("foreign.host").stdout, b"Subject: foreign\n");
+    // Names that are not unique up to a comma or colon are found as they are, with flags or without.
+    for (name, given) in
+        [("mail,1:2,S", "mail,1"), ("mail,2", "mail,2"), ("12:30:01", "12:30:01"), ("12:30:02", "12:30:02")]
+    {
+        fs::write(scratch.path(&format!("home/Maildir/new/{name}")), format!("Subject: {name}\n")).unwrap();
+        assert_eq!(String::from_utf8_lossy(&cat(given).stdout), format!("Subject: {name}\n"));
+    }
     for wrong in ["no-such-id", "", "../../mailbell.toml", &id[..id.len() - 1]] {
         assert!(code(&cat(wrong), 66).contains("no message"));
     }

@@ -3,10 +3,12 @@
 use super::{Failed, Outcome, exit};
 use crate::config::Config;
 use crate::maildir::listing::Listing;
-use crate::maildir::name::Name;
+use crate::maildir::moved::find_in;
+use crate::maildir::name::{self, Name};
 use crate::maildir::reader::MessageReader;
 use lexopt::prelude::*;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -43,11 +45,11 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     let id = id.ok_or_else(|| Failed::new(exit::USAGE, "no id; see --help"))?;
     let config = super::configuration(file)?;
     let given = Path::new(&id).file_name().unwrap_or(&id).as_bytes();
-    let mut path = find(&config, Name::parse(given).id)?;
+    let mut path = find(&config, given)?;
     // It may be moved or flagged while it is looked for.
     let mut message = MessageReader::open(&path);
     if matches!(&message, Err(error) if error.kind() == io::ErrorKind::NotFound) {
-        path = find(&config, Name::parse(given).id)?;
+        path = find(&config, given)?;
         message = MessageReader::open(&path);
     }
     let mut message = message.map_err(|error| unreadable(&path, &error))?;
@@ -65,10 +67,23 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     }
 }
 
-/// The first message with this id.
-fn find(config: &Config, id: &[u8]) -> Result<PathBuf, Failed> {
-    let mut denied = None;
-    for maildir in maildirs(config)? {
+/// The message with this name, whatever flags it has by now, or else the first one with this id.
+fn find(config: &Config, given: &[u8]) -> Result<PathBuf, Failed> {
+    let (mut denied, id) = (None, Name::parse(given).id);
+    let maildirs = maildirs(config)?;
+    for folder in maildirs.iter().flat_map(|maildir| [maildir.join("new"), maildir.join("cur")]) {
+        let path = folder.join(OsStr::from_bytes(given));
+        if path.symlink_metadata().is_ok_and(|found| found.is_file()) {
+            return Ok(path);
+        }
+        // Several messages may share an id that is cut out of such a name.
+        if name::known_as(given) != id
+            && let Ok(Some(path)) = find_in(&folder, OsStr::from_bytes(given))
+        {
+            return Ok(path);
+        }
+    }
+    for maildir in maildirs {
         match Listing::read(&maildir) {
             Ok(listing) => {
                 if let Some(index) = listing.position(id) {
