@@ -113,10 +113,15 @@ impl Passwd {
     /// A user that is not there, or the system's errors.
     pub fn remove(file: &Path, name: &str) -> Result<(), PasswdError> {
         change(file, None, |text| {
-            let number = line_of(&text, name)?;
-            let mut lines: Vec<&[u8]> = text.split_inclusive(|octet| *octet == b'\n').collect();
-            lines.remove(number - 1);
-            Ok(lines.concat())
+            line_of(&text, name)?;
+            // All of them: a second line, which made the file invalid, would be the account then.
+            let numbers: Vec<usize> = passwd::lines(&text)
+                .filter(|(_, found, _)| *found == name.as_bytes())
+                .map(|(number, ..)| number)
+                .collect();
+            let lines = text.split_inclusive(|octet| *octet == b'\n').enumerate();
+            let kept = lines.filter(|(index, _)| !numbers.contains(&(index + 1))).map(|(_, line)| line);
+            Ok(kept.collect::<Vec<_>>().concat())
         })
     }
 
@@ -307,6 +312,9 @@ mod tests {
         let lines: Vec<&str> = text.split('\n').collect();
         assert!(lines[2].starts_with("alice:{ARGON2ID}$") && lines[2].ends_with(":1:2:rest"), "{}", lines[2]);
         assert!(lines[3].starts_with("bob:{ARGON2ID}$") && lines[3].ends_with('\r'), "{}", lines[3]);
+        // A second line, which is an error, would else be the account.
+        let twice = "bob:{PLAIN}old\n".to_owned() + &fs::read_to_string(scratch.file()).unwrap();
+        fs::write(scratch.file(), twice).unwrap();
         Passwd::remove(&scratch.file(), "bob").unwrap();
         assert_eq!(scratch.lines(), ["# staff\n", "\n", "alice:", "not a user\n", "# last\n", "carol:"]);
         assert_eq!(fs::metadata(scratch.file()).unwrap().permissions().mode() & 0o777, 0o640);
