@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// How soon accepting is tried again when the system had no room.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Refusals are logged this often at the most, with their number.
+/// Refusals are logged this often at the most, with their number; failures to accept, too.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Who has been silent for this long gives his place to somebody else when all places are taken.
@@ -45,6 +45,8 @@ pub struct Doors {
     pool: Pool,
     status_clients: Admission,
     retry_at: Option<Instant>,
+    /// When it was logged that accepting fails.
+    troubled: Option<Instant>,
     refused: u64,
     logged: Option<Instant>,
 }
@@ -58,6 +60,7 @@ impl Doors {
             pool,
             status_clients: Admission::new(STATUS_CLIENTS, STATUS_CLIENTS),
             retry_at: None,
+            troubled: None,
             refused: 0,
             logged: None,
         }
@@ -103,10 +106,12 @@ impl Doors {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if listener::is_about_the_connection(&error) => {}
                 Err(error) => {
-                    if self.retry_at.is_none() {
+                    let now = Instant::now();
+                    if self.troubled.is_none_or(|troubled| troubled + LOG_INTERVAL <= now) {
                         log::error!("{}: accept: {error}; trying again", listener.place());
+                        self.troubled = Some(now);
                     }
-                    self.retry_at = Some(Instant::now() + BACK_OFF);
+                    self.retry_at = Some(now + BACK_OFF);
                     return;
                 }
             }
