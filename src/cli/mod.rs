@@ -85,7 +85,8 @@ type Outcome = Result<ExitCode, Failed>;
 pub fn main() -> ExitCode {
     run().unwrap_or_else(|failed| {
         if !failed.message.is_empty() {
-            eprintln!("mailbell: {}", failed.message);
+            // Whoever listened may be gone; the code tells all the same.
+            let _ = writeln!(std::io::stderr(), "mailbell: {}", failed.message);
         }
         ExitCode::from(failed.code)
     })

@@ -97,7 +97,8 @@ impl Server {
             let code = match line.first() {
                 Some(b'2' | b'3') if line.get(3) == Some(&b'-') => continue,
                 Some(b'2' | b'3') => return Ok(()),
-                Some(b'5') => refused,
+                // A full mailbox may have room again, as where this command delivers itself.
+                Some(b'5') if line.get(4..9) != Some(b"5.2.2") => refused,
                 _ => exit::TEMPORARY,
             };
             let said = if line.is_empty() { "it has closed the connection" } else { text.trim_end() };

@@ -40,7 +40,7 @@ With a server running it records the message; without one this command does. In 
 
   mailbell unix - n n - - pipe user=mailbell argv=/usr/bin/mailbell deliver -f ${sender} -- ${recipient}
 
-and with `mailbell_destination_recipient_limit = 50` in main.cf many recipients share one file.
+and `mailbell_destination_recipient_limit = 1` in main.cf, for one exit code answers all the recipients of a run.
 
 Exit codes: 0 stored, 64 usage, 65 too large or looping, 67 no such user, 75 try again later (also: mailbox full),
 77 permission, 78 configuration.
