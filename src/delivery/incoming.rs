@@ -10,6 +10,7 @@ use crate::journal::Record;
 use crate::maildir::failpoint;
 use crate::maildir::quota::Claim;
 use crate::maildir::store::Draft;
+use crate::maildir::typed;
 use crate::maildir::unique::Id;
 use crate::trace::{self, Trace};
 use crate::{date, limits};
@@ -106,7 +107,13 @@ impl<'a> Incoming<'a> {
     /// Nothing is stored then.
     pub fn commit(mut self) -> Result<Stored, Failure> {
         let outcome = self.store();
-        if matches!(outcome, Err(Failure::System(_))) {
+        // A disk that is full although there is room in `mail.root` is one user's own.
+        let is_ours = |failure: &Failure| match failure {
+            Failure::System(_) => true,
+            Failure::DiskFull => self.delivery.has_room(0),
+            _ => false,
+        };
+        if outcome.as_ref().is_err_and(is_ours) {
             self.delivery.examine(self.envelope.recipients.iter().map(|to| to.user.as_str()));
         }
         outcome
@@ -156,7 +163,10 @@ impl<'a> Incoming<'a> {
         if let Some(recorder) = recorder {
             let stored = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
             records.iter_mut().for_each(|record| record.timestamp = stored);
+            let first = (records.len() > 1).then(|| PathBuf::from(&records[0].path));
             recorder.record(records);
+            // The records say it now.
+            first.inspect(|path| typed::forget(path));
         }
         failpoint::reach("after-journal");
         Ok(Stored { id: id.text, size, over_quota })

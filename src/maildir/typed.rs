@@ -2,8 +2,9 @@
 //! all of them, so its header names none. It is for whoever must record the message from the file alone, because the
 //! process that stored it died or is not the one that records. Where the file system keeps no attributes, nobody knows.
 
-use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
+use rustix::fs::{XattrFlags, fgetxattr, fsetxattr, removexattr};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 /// The attribute: a line for each recipient, user and address.
 const NAME: &str = "user.mailbell.rcpt_to";
@@ -17,6 +18,12 @@ pub fn write<'a>(file: impl AsFd, recipients: impl Iterator<Item = (&'a str, &'a
     if let Err(error) = fsetxattr(file, NAME, lines.collect::<String>().as_bytes(), XattrFlags::empty()) {
         log::debug!("recipients are not kept beside the message: {error}");
     }
+}
+
+/// Takes it away again: who reads his own file is not to learn who else was sent it.
+pub fn forget(path: &Path) {
+    // A program may have moved the file already, and then it stays.
+    let _ = removexattr(path, NAME);
 }
 
 /// The address by which `user` got the file.
@@ -44,6 +51,8 @@ mod tests {
         for (user, typed) in [("alice", Some("\"al ice\"@x")), ("bob", Some("team")), ("carol", None), ("al", None)] {
             assert_eq!(read(&file, user).as_deref(), typed);
         }
+        forget(&path);
+        assert_eq!(read(&file, "alice"), None);
         std::fs::remove_file(path).unwrap();
     }
 }
