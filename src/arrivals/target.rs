@@ -5,7 +5,7 @@ use super::look::{Look, QUIET, Way, look};
 use crate::delivery::Recorder;
 use crate::journal::Record;
 use crate::maildir::name;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -148,13 +148,16 @@ impl Target {
     pub fn has(&self, file_name: &OsStr) -> bool {
         self.watched.maildir.join("new").join(file_name).symlink_metadata().is_ok()
             || !name::is_unique(file_name.as_bytes())
-                && self.known_names().contains(name::known_as(file_name.as_bytes()))
+                && self.known_names().contains_key(name::known_as(file_name.as_bytes()))
     }
 
-    /// As what the messages in `new/` are known.
-    pub fn known_names(&self) -> HashSet<Vec<u8>> {
-        let names = file_names(&self.watched.maildir.join("new")).unwrap_or_default();
-        names.iter().map(|file_name| name::known_as(file_name.as_bytes()).to_vec()).collect()
+    /// The names in `new/`, by what they are known as.
+    pub fn known_names(&self) -> HashMap<Vec<u8>, Vec<OsString>> {
+        let mut names: HashMap<_, Vec<_>> = HashMap::new();
+        for file_name in file_names(&self.watched.maildir.join("new")).unwrap_or_default() {
+            names.entry(name::known_as(file_name.as_bytes()).to_vec()).or_default().push(file_name);
+        }
+        names
     }
 
     /// A name has left `new/`: another message may come by it, if it is not elsewhere.

@@ -230,11 +230,12 @@ impl Watcher {
         self.consider(names);
         let mut there = HashMap::new();
         for (_, key, file_name) in gone {
-            // It may only have another name now, and the same message.
+            // The message may only have another name now. By this one, it would be another message.
             let is_renamed = !name::is_unique(file_name.as_bytes())
                 && self.targets.get(&key).is_some_and(|target| {
                     let known = there.entry(key).or_insert_with(|| target.known_names());
-                    known.contains(name::known_as(file_name.as_bytes()))
+                    let names = known.get(name::known_as(file_name.as_bytes()));
+                    names.is_some_and(|names| names.iter().any(|name| *name != file_name))
                 });
             self.forget_name(key, &file_name, is_renamed);
         }

@@ -87,7 +87,7 @@ impl Subscribers {
     /// Goes over to new settings: subscribers that are as they were go on undisturbed. Gives what could not be had.
     ///
     /// It waits for nothing that a reader or a hook's program does: one whose settings changed ends in its own time, and
-    /// its successor then begins at its cursor. What cannot be had now is tried again every [`AGAIN`].
+    /// its successor then begins at its cursor. What cannot be had now is tried again every 5 s.
     pub fn reload(&mut self, pipes: &[PipeSettings], hooks: &[HookSettings]) -> Vec<String> {
         let pipes = pipes.iter().cloned().map(Settings::Pipe);
         let wanted: Vec<_> = pipes.chain(hooks.iter().cloned().map(Settings::Hook)).collect();
