@@ -201,11 +201,15 @@ impl KnownIds {
     ///
     /// # Errors
     ///
-    /// When the disk is full or fails; it is known only until the end of the process then.
+    /// When the disk is full or fails; it is as if they were not told, and nothing may be forgotten.
     pub fn watched(&self, maildirs: &[(String, PathBuf)], today: u64) -> io::Result<()> {
         let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-        homes.watched(maildirs, today);
-        self.write(HOMES, &homes.octets())
+        let mut now = homes.clone();
+        now.watched(maildirs, today);
+        if now == *homes {
+            return Ok(());
+        }
+        self.write(HOMES, &now.octets()).inspect(|()| *homes = now)
     }
 
     /// The Maildirs that hold what is known of a user; some may be watched no more.
