@@ -263,6 +263,20 @@ mod tls {
     }
 
     #[test]
+    fn who_is_silent_in_the_handshake_does_not_hold_up_the_end() {
+        let (server, _) = server("tls-silent");
+        let mut silent = TcpStream::connect(server.address("smtps")).unwrap();
+        silent.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        // It is being served when somebody who came later is.
+        server.smtp().expect("220");
+        let begin = std::time::Instant::now();
+        server.stop();
+        // Patience with sessions ends after 20 s.
+        assert!(begin.elapsed() < std::time::Duration::from_secs(10));
+        assert!(matches!(std::io::Read::read(&mut silent, &mut [0; 100]), Ok(0) | Err(_)));
+    }
+
+    #[test]
     fn what_was_sent_in_clear_after_starttls_is_never_heard() {
         let (server, client) = server("injection");
         let mut talk = server.smtp();

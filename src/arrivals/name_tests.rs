@@ -39,7 +39,7 @@ fn an_empty_file_is_a_message_only_when_nobody_writes_it_for_long() {
     let watched = foreign(&house);
     let new = watched.maildir.join("new");
     let arrivals = Arrivals::start(Arc::new(house.open()), vec![watched.clone()]).unwrap();
-    // As a script does it: f=$(mktemp new/XXXXXX); cat > $f
+    // As a script does it that makes the file with mktemp(1) and fills it afterwards.
     drop(fs::File::create(new.join("1.h")).unwrap());
     std::thread::sleep(QUIET * 3 / 2);
     fs::write(new.join("1.h"), "Subject: late\n\n").unwrap();

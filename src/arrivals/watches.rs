@@ -105,7 +105,7 @@ pub enum Event {
         /// How.
         way: Way,
     },
-    /// The attributes of a file in a Maildir's `new/` have changed: our own deliveries never do that.
+    /// The attributes of a file in a Maildir's `new/` have changed. Of our own deliveries only those to several users do it.
     Changed {
         /// Which Maildir.
         key: Key,

@@ -78,3 +78,26 @@ fn after_a_kill_without_a_reader_what_was_not_read_comes_again() {
     assert_eq!(take(&mut reader, lines(5, 9).len()), lines(5, 9));
     assert!(is_empty(&mut reader));
 }
+
+#[test]
+fn lines_that_only_the_pipe_has_stay_for_who_holds_it_and_are_else_counted_as_lost() {
+    for (name, is_held) in [("held", true), ("left", false)] {
+        let mut bell = Bell::start(name, Backlog::All);
+        bell.add(5);
+        bell.wait_until_written(5);
+        let held = is_held.then(|| bell.reader());
+        // As if the first three had been in a segment that `keep` dropped.
+        let segment = |first: u64| bell.scratch.path(&format!("journal/{first:020}.jsonl"));
+        let text = fs::read_to_string(segment(1)).unwrap();
+        fs::remove_file(segment(1)).unwrap();
+        fs::write(segment(4), text.lines().skip(3).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        bell.end();
+        bell.begin();
+        let mut reader = held.unwrap_or_else(|| bell.reader());
+        let wanted = lines(if is_held { 1 } else { 4 }, 5);
+        assert_eq!(take(&mut reader, wanted.len()), wanted);
+        assert!(is_empty(&mut reader));
+        let lost = crate::notify::status_of_files(&bell.scratch.0).unwrap()[0].lost;
+        assert_eq!(lost, if is_held { 0 } else { 3 });
+    }
+}
