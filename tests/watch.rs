@@ -172,7 +172,8 @@ fn a_named_cursor_goes_on_where_it_was_and_serves_one_at_a_time() {
     let arguments = ["--cursor", "it", "--format", "{seq}"];
     // A new one begins at the end.
     let first = Watch::start(&state.scratch, &arguments);
-    wait_for("the cursor", || state.scratch.path("state/cursors/watch:it").exists().then_some(()));
+    // It is written when it is held.
+    wait_for("the cursor", || (!place(&state.scratch, "it").is_empty()).then_some(()));
     let second = watch(&state.scratch, &arguments);
     assert_eq!(second.status.code(), Some(75));
     assert!(text(&second.stderr).contains("cursor watch:it: another process is using it"), "{}", text(&second.stderr));
