@@ -5,63 +5,43 @@
 //! for the tests.
 //!
 //! ```text
-//! floor 4   main                                        a match on run()
-//! floor 3   cli  server                                 what a person types; what the event loop does
-//! floor 2   handshake  smtpd  pop3d  monitor  trust  service  delivery  arrivals  admission  sessions  listener  pool  conn  tls    sockets and threads
-//! floor 1   maildir  journal  notify  accounts  config  sandbox  sys      files and the operating system
-//! floor 0   smtp  pop3  sasl  dot  line  header  trace  address  base64  by_address  proxy  date  counters  maillog  limits  nearest  script    pure: no I/O, no clock
+//! floor 4   main                                                        a match on run()
+//! floor 3   cli  server                                                 what a person types; the event loop and what belongs to it
+//! floor 2   smtpd  pop3d  arrivals  service  delivery                   sockets and threads
+//! floor 1   maildir  journal  notify  accounts  config  net  sys        files, sockets and the operating system
+//! floor 0   smtp  pop3  sasl  message  nearest  limits  script          pure: no I/O, no clock
 //! ```
 //!
 //! A message flows one way: accept -> `conn` -> `smtp::Session` -> `dot` -> `maildir` (fsync) -> `journal` -> 250, and
 //! from the journal to each subscriber in `notify`. Nothing below knows who reads it.
 
-// Floor 0. Siblings: smtp -> address, dot, sasl, trace; pop3 -> dot, sasl; header -> trace -> date; sasl, header ->
-// base64; all -> limits; the dialogues' tests -> script.
-pub mod address;
-pub mod base64;
-pub mod by_address;
-pub mod counters;
-pub mod date;
-pub mod dot;
-pub mod header;
+// Floor 0. Siblings: smtp -> message, sasl; pop3 -> message, sasl; sasl -> message; all -> limits; the dialogues'
+// tests -> script.
 pub mod limits;
-pub mod line;
-pub mod maillog;
+pub mod message;
 pub mod nearest;
 pub mod pop3;
-pub mod proxy;
 pub mod sasl;
 #[cfg(test)]
 #[path = "../tests/common/script.rs"]
 mod script;
 pub mod smtp;
-pub mod trace;
 
-// Floor 1. Siblings: notify -> journal -> maildir; config -> notify; accounts -> config; all -> sys.
+// Floor 1. Siblings: notify -> journal -> maildir; config -> notify; accounts -> config, net; all -> sys.
 pub mod accounts;
 pub mod config;
 pub mod journal;
 pub mod maildir;
+pub mod net;
 pub mod notify;
-pub mod sandbox;
 pub mod sys;
 
-// Floor 2. Siblings: handshake -> smtpd, pop3d, monitor, trust; these and it -> service, conn; service -> delivery,
-// admission, sessions, tls; smtpd -> delivery; arrivals -> delivery; sessions, listener -> conn -> tls.
-pub mod admission;
+// Floor 2. Siblings: smtpd, pop3d -> service -> delivery; smtpd, arrivals -> delivery.
 pub mod arrivals;
-pub mod conn;
 pub mod delivery;
-pub mod handshake;
-pub mod listener;
-pub mod monitor;
-pub mod pool;
 pub mod pop3d;
 pub mod service;
-pub mod sessions;
 pub mod smtpd;
-pub mod tls;
-pub mod trust;
 
 // Floor 3. Siblings: cli -> server.
 pub mod cli;

@@ -1,7 +1,7 @@
 //! SASL as SMTP (RFC 4954) and POP3 (RFC 5034) share it: PLAIN, LOGIN, CRAM-MD5, without their transport. It believes
 //! nobody: what the client wants to be believed goes to `accounts`.
 
-use crate::base64;
+use crate::message::base64;
 use std::fmt;
 
 /// Longest name and longest password, octets. RFC 4616 section 2 wants 255 at least; sha-crypt takes the square of a

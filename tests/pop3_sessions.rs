@@ -188,7 +188,7 @@ fn hmac_md5(key: &[u8], text: &[u8]) -> String {
 
 #[test]
 fn apop_and_cram_md5_with_stamps_that_never_come_twice() {
-    use mailbell::base64;
+    use mailbell::message::base64;
     let server = Server::start("pop3-apop");
     let mut stamps = Vec::new();
     for _ in 0..5 {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailbell::address::{self, Mailbox, ReversePath};
+use mailbell::message::address::{self, Mailbox, ReversePath};
 
 fn sound(mailbox: &Mailbox, typed: &str) {
     assert!(typed.contains(&mailbox.text), "{mailbox:?} of {typed:?}");

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailbell::dot::decode::Decoder;
+use mailbell::message::dot::decode::Decoder;
 
 /// Where CRLF . CRLF ends the data, the start counting as after CRLF, and what is stored.
 fn naive(input: &[u8]) -> (usize, bool, Vec<u8>) {

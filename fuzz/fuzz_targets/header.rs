@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailbell::header::Summary;
+use mailbell::message::header::Summary;
 
 fuzz_target!(|head: &[u8]| {
     let summary = Summary::parse(head);

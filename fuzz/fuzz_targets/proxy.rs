@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailbell::proxy::{LONGEST, Parsed, parse};
+use mailbell::net::proxy::{LONGEST, Parsed, parse};
 
 fuzz_target!(|octets: &[u8]| {
     match parse(octets) {

@@ -21,8 +21,8 @@ pub use random::random_password;
 pub use rewrite::{Passwd, PasswdError};
 pub use verifier::Verifier;
 
-use crate::address::{ForwardPath, ReversePath};
 use crate::config::{Config, Domains, Problem};
+use crate::message::address::{ForwardPath, ReversePath};
 use expand::{Known, cut};
 use passwd::Account;
 use secret::Secret;

@@ -1,6 +1,6 @@
 //! The brute-force delay, as Dovecot's `auth-penalty` has it: who fails waits before his next try is looked at.
 
-use crate::by_address;
+use crate::net::by_address;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -84,7 +84,7 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::by_address::MOST;
+    use crate::net::by_address::MOST;
 
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())

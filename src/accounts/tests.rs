@@ -1,7 +1,7 @@
 //! The accounts as a whole: both files in, addresses and logins out.
 
 use super::*;
-use crate::address::Mailbox;
+use crate::message::address::Mailbox;
 use crate::sasl::Credentials;
 use proptest::prelude::*;
 use rustix::time::{ClockId, clock_gettime};

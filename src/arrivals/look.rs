@@ -7,16 +7,16 @@
 //! while.
 
 use super::Watched;
-use crate::dot::encode::WireSize;
-use crate::header::Summary;
 use crate::journal::Record;
 use crate::limits;
 use crate::maildir::moved::find_in;
 use crate::maildir::name::Name;
 use crate::maildir::reader::MessageReader;
 use crate::maildir::typed;
+use crate::message::dot::encode::WireSize;
+use crate::message::header::Summary;
+use crate::message::trace::{self, Origin, Via, Written};
 use crate::sys;
-use crate::trace::{self, Origin, Via, Written};
 use rustix::fs::OFlags;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};

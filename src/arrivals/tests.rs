@@ -3,7 +3,7 @@ use super::*;
 use crate::delivery::tests::{House, envelope};
 use crate::journal::Record;
 use crate::maildir::store::{Modes, make_maildir};
-use crate::trace::{Origin, Via};
+use crate::message::trace::{Origin, Via};
 use std::fs;
 use std::io::Write;
 use std::path::Path;

@@ -3,7 +3,7 @@
 //! Under journald (`JOURNAL_STREAM`, systemd.exec(5)) lines carry an sd-daemon(3) priority and no time; elsewhere they
 //! carry the time. `MAILBELL_LOG` filters as env_logger does: `debug`, `warn`, `mail=info,warn`; the default is `info`.
 
-use crate::date;
+use crate::message::date;
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 

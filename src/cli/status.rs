@@ -1,7 +1,7 @@
 //! `mailbell status`: how the server is, at one glance or for programs.
 
 use super::{Failed, Outcome, exit};
-use crate::monitor;
+use crate::server::monitor;
 use lexopt::prelude::*;
 use serde_json::Value;
 use std::fmt::Write;

@@ -84,7 +84,7 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::header::Fields;
+    use crate::message::header::Fields;
     use proptest::prelude::*;
 
     fn read(blocks: &[&[u8]]) -> Head {

@@ -5,15 +5,16 @@
 
 use super::head::Head;
 use super::{Delivery, Envelope, Failure, Recipient, Stored};
-use crate::header::Summary;
 use crate::journal::Record;
+use crate::limits;
 use crate::maildir::failpoint;
 use crate::maildir::quota::Claim;
 use crate::maildir::store::Draft;
 use crate::maildir::typed;
 use crate::maildir::unique::Id;
-use crate::trace::{self, Trace};
-use crate::{date, limits};
+use crate::message::date;
+use crate::message::header::Summary;
+use crate::message::trace::{self, Trace};
 use memchr::memchr_iter;
 use std::collections::HashSet;
 use std::io;

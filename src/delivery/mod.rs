@@ -23,7 +23,7 @@ use crate::journal::{Journal, KnownIds};
 use crate::maildir::quota::Quota;
 use crate::maildir::store::Modes;
 use crate::maildir::unique::Ids;
-use crate::trace::{Facts, Origin, Via};
+use crate::message::trace::{Facts, Origin, Via};
 use ailing::Ailing;
 use std::fmt;
 use std::io;

@@ -183,7 +183,7 @@ fn a_last_line_without_its_end_gets_one_and_nothing_is_nothing() {
             whole.push(b'\n');
         }
         assert!(file.ends_with(&[b" +0000\n", &whole[..]].concat()));
-        assert_eq!(stored.size, crate::dot::encode::wire_size(&file));
+        assert_eq!(stored.size, crate::message::dot::encode::wire_size(&file));
     }
 }
 
@@ -195,7 +195,7 @@ fn submission_completes_the_header_below_the_trace_fields() {
     let stored = store(&delivery, complete(), b"Subject: x\n\nDate: in the body\n").unwrap();
     let (unique, _) = stored.id.split_once(".mail.example.org").unwrap();
     let text = fs::read_to_string(&house.records()[0].path).unwrap();
-    let (trace, own) = text.split_at(crate::trace::length(text.as_bytes()));
+    let (trace, own) = text.split_at(crate::message::trace::length(text.as_bytes()));
     assert!(trace.starts_with("Return-Path: "));
     let (date, rest) = own.split_once('\n').unwrap();
     assert!(date.starts_with("Date: ") && trace.contains(date.strip_prefix("Date: ").unwrap()), "{own}");

@@ -1,9 +1,9 @@
 //! A record's JSON, read straight into the record: a subscriber that follows the journal does this for every message.
 
 use super::record::{FIELDS, Record};
-use crate::date;
-use crate::header::Summary;
-use crate::trace::{Origin, Via};
+use crate::message::date;
+use crate::message::header::Summary;
+use crate::message::trace::{Origin, Via};
 use serde_core::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 

@@ -1,8 +1,8 @@
 //! One record of the journal: the event of one stored message, and its JSON.
 
-use crate::date;
-use crate::header::Summary;
-use crate::trace::Origin;
+use crate::message::date;
+use crate::message::header::Summary;
+use crate::message::trace::Origin;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -177,7 +177,7 @@ impl Record {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::trace::Via;
+    use crate::message::trace::Via;
     use proptest::prelude::*;
 
     pub(crate) fn sample(seq: u64, user: &str, id: &str) -> Record {

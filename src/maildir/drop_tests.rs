@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use flate2::{Compression, write::GzEncoder};
 
 use super::*;
-use crate::dot::encode::Encoder;
 use crate::maildir::testing::{files, folder, maildir};
+use crate::message::dot::encode::Encoder;
 use crate::pop3::Maildrop as _;
 
 /// A Maildir and what the sessions in it share.

@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use rustix::fs::OFlags;
 
 use super::name::Name;
-use crate::dot::encode::WireSize;
+use crate::message::dot::encode::WireSize;
 
 /// How a gzip file with deflate begins (RFC 1952 section 2.3.1).
 pub const GZIP: [u8; 3] = [0x1F, 0x8B, 8];

@@ -1,7 +1,7 @@
 //! A maildrop in memory and a driver around the session, for the tests of this room.
 
 use super::*;
-use crate::dot::encode::WireSize;
+use crate::message::dot::encode::WireSize;
 use crate::sasl::{Credentials, Exchange, Fault, Progress};
 
 /// Messages as they would be stored, with LF line ends, and their unique-ids.

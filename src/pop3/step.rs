@@ -2,7 +2,7 @@
 //! came out.
 
 use super::Marks;
-use crate::dot::encode::Encoder;
+use crate::message::dot::encode::Encoder;
 use crate::sasl::Mechanism;
 
 /// What the driver knows of the connection when it begins.

@@ -3,12 +3,12 @@
 //! Accept errors are weather: a connection that died is passed over; when descriptors or memory run out, the loop tries
 //! again a little later (mio is edge-triggered, so the event would not come again).
 
-use crate::admission::{Admission, Refusal};
-use crate::conn::{Client, Peer};
-use crate::handshake::{self, Accepted, refusal_line};
-use crate::listener::{self, Listener};
-use crate::monitor;
-use crate::pool::Pool;
+use crate::net::conn::{Client, Peer};
+use crate::server::handshake::{self, Accepted, refusal_line};
+use crate::server::listener::{self, Listener};
+use crate::server::monitor;
+use crate::server::pool::Pool;
+use crate::service::admission::{Admission, Refusal};
 use crate::service::{Door, Service};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};

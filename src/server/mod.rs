@@ -10,8 +10,13 @@
 //! ```
 
 mod doors;
+mod handshake;
+pub mod listener;
+pub mod monitor;
 mod notice;
+mod pool;
 mod reload;
+mod sandbox;
 mod start;
 
 pub use start::store_folders;
@@ -249,7 +254,7 @@ impl Loop {
         if let Some(subscribers) = subscribers {
             subscribers.stop();
         }
-        let _ = std::fs::remove_file(crate::monitor::control_socket(&self.service.config.state));
+        let _ = std::fs::remove_file(crate::server::monitor::control_socket(&self.service.config.state));
         log::info!("stopped");
     }
 }

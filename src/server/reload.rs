@@ -6,8 +6,8 @@ use super::start;
 use crate::accounts::Accounts;
 use crate::arrivals::{Arrivals, Watched};
 use crate::config::{Config, Watch};
+use crate::net::tls;
 use crate::service::{Live, Service};
-use crate::tls;
 
 /// Reads everything again.
 pub fn reload(service: &Service, arrivals: &Arrivals, doors: &mut Doors) {

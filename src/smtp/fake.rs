@@ -1,8 +1,8 @@
 //! A driver around the session for the tests of this room: octets in, replies out, messages in memory.
 
 use super::*;
-use crate::address::{ForwardPath, ReversePath};
-use crate::dot::decode::{Decoder, LineEnds};
+use crate::message::address::{ForwardPath, ReversePath};
+use crate::message::dot::decode::{Decoder, LineEnds};
 use crate::sasl::Credentials;
 
 /// The settings of a connection from loopback to a server without a certificate.

@@ -4,7 +4,7 @@ use super::session::{Session, State};
 use super::step::{Auth, Failure, Protocol, RecipientRefusal, SenderRefusal, Step, Stored};
 use super::transaction::{Recipient, Transaction};
 use super::{parameter, reply};
-use crate::address::{self, ForwardPath, ReversePath};
+use crate::message::address::{self, ForwardPath, ReversePath};
 
 impl<M> Session<M> {
     pub(super) fn mail(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Step {

@@ -5,8 +5,8 @@ use super::reply;
 use super::step::{Auth, Farewell, Protocol, Settings, Step};
 use super::transaction::Transaction;
 use super::verb::{self, Verb};
-use crate::address::ForwardPath;
 use crate::limits;
+use crate::message::address::ForwardPath;
 use crate::sasl::{Exchange, Mechanism};
 use log::trace;
 

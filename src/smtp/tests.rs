@@ -2,7 +2,8 @@
 
 use super::fake::{Driver, settings};
 use super::*;
-use crate::{base64, limits};
+use crate::limits;
+use crate::message::base64;
 use proptest::prelude::*;
 
 /// Walks to a state where a command can come.

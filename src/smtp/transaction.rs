@@ -1,6 +1,6 @@
 //! One transaction: from MAIL to the message's end. It knows nothing of the session around it, and dropping it is RSET.
 
-use crate::address::{ForwardPath, ReversePath};
+use crate::message::address::{ForwardPath, ReversePath};
 use std::collections::HashSet;
 
 /// A recipient that was accepted.

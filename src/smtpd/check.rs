@@ -2,19 +2,19 @@
 
 use super::Driver;
 use crate::accounts::Unknown;
-use crate::conn::Error;
 use crate::limits;
+use crate::net::conn::Error;
 use crate::sasl::{Credentials, Mechanism};
 use crate::service::Door;
+use crate::service::login;
 use crate::smtp::{RecipientRefusal, SenderRefusal, Step};
-use crate::trust;
 use std::time::Duration;
 
 impl Driver<'_> {
     /// AUTH.
     pub(super) fn log_in(&mut self, mechanism: Mechanism, credentials: &Credentials) -> Result<Step, Error> {
         let verified =
-            trust::log_in(self.service, &mut self.conn, self.client, self.door, credentials, mechanism.name())?;
+            login::log_in(self.service, &mut self.conn, self.client, self.door, credentials, mechanism.name())?;
         Ok(self.session.logged_in(verified, self.conn.output()))
     }
 

@@ -6,12 +6,13 @@ mod check;
 mod receive;
 
 use crate::config::AuthPolicy;
-use crate::conn::{Client, Command, Conn, Error};
 use crate::limits;
-use crate::maillog::Line;
+use crate::net::conn::{Client, Command, Conn, Error};
+use crate::service::login;
+use crate::service::maillog::Line;
 use crate::service::{Door, Live, Service};
 use crate::smtp::{Auth, Farewell, Protocol, Session, Settings, Step};
-use crate::{sys, trust};
+use crate::sys;
 use receive::Message;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,7 @@ fn settings(service: &Service, live: &Live, client: &Client, door: Door) -> Sett
         max_recipients: config.smtp.max_recipients,
         auth,
         cleartext_allowed: client.is_local() || !config.tls.required_for_auth,
-        stamp: (auth != Auth::Off && live.accounts.all_plain()).then(|| trust::stamp(&config.hostname)),
+        stamp: (auth != Auth::Off && live.accounts.all_plain()).then(|| login::stamp(&config.hostname)),
         tls_available: live.tls.is_some(),
         tls_active: door.is_implicit_tls(),
     }
@@ -128,7 +129,7 @@ impl Driver<'_> {
     }
 
     fn start_tls(&mut self) -> Result<Step, Error> {
-        trust::start_tls(self.service, &mut self.conn, self.client, self.door)?;
+        login::start_tls(self.service, &mut self.conn, self.client, self.door)?;
         self.session.tls_started();
         Ok(Step::Continue)
     }

@@ -3,12 +3,12 @@
 
 use super::Driver;
 use crate::config::AuthPolicy;
-use crate::conn::Error;
 use crate::delivery::{self, Envelope, Incoming};
-use crate::dot::decode::{Decoder, LineEnds};
+use crate::message::dot::decode::{Decoder, LineEnds};
+use crate::message::trace::{Facts, Origin, Via};
+use crate::net::conn::Error;
 use crate::service::Door;
 use crate::smtp::{Failure, Step, Stored};
-use crate::trace::{Facts, Origin, Via};
 use std::time::Instant;
 
 /// A message that comes by BDAT, from one chunk to the next.

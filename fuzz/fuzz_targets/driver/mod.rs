@@ -1,7 +1,7 @@
 //! An SMTP driver in memory: octets in, replies out. What it answers the session depends on names alone, so that the same
 //! octets have the same end however they are split.
 
-use mailbell::dot::decode::{Decoder, LineEnds};
+use mailbell::message::dot::decode::{Decoder, LineEnds};
 use mailbell::smtp::{Auth, Failure, Protocol, RecipientRefusal, SenderRefusal, Session, Settings, Step, Stored};
 
 const LARGEST: u64 = 2_000;

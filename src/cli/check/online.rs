@@ -3,8 +3,8 @@
 use super::dns::{self, Answer};
 use super::{Findings, ports};
 use crate::config::{Domains, Place};
-use crate::listener::Listener;
-use crate::monitor::control_socket;
+use crate::server::listener::Listener;
+use crate::server::monitor::control_socket;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::Path;

@@ -3,7 +3,7 @@
 use super::{Outcome, own_domain};
 use crate::cli::{Failed, exit};
 use crate::config::{Config, Place};
-use crate::dot::encode::Encoder;
+use crate::message::dot::encode::Encoder;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;

@@ -12,11 +12,11 @@ pub use sendmail::run as sendmail;
 
 use super::{Failed, Outcome, exit};
 use crate::accounts::{Accounts, Unknown};
-use crate::address::{self, Mailbox};
 use crate::config::{Config, Domains};
 use crate::delivery::{Delivery, Envelope, Failure, Incoming, Recipient};
 use crate::journal::{Held, Journal, KnownIds, Lock};
-use crate::trace::{Facts, Origin, Via};
+use crate::message::address::{self, Mailbox};
+use crate::message::trace::{Facts, Origin, Via};
 use crate::{server, sys};
 use lexopt::prelude::*;
 use source::Source;

@@ -3,8 +3,8 @@
 //! Nothing that a header holds reaches the terminal as more than letters: control characters become U+FFFD, and those
 //! that turn the direction of text or have no width are left out.
 
-use crate::date::rfc3339_micros;
 use crate::journal::Record;
+use crate::message::date::rfc3339_micros;
 use std::io::{self, IsTerminal};
 
 /// Width of the columns; the subject takes what is left.

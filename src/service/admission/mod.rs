@@ -5,8 +5,8 @@
 
 mod rate;
 
-use crate::by_address;
 use crate::config::Limits;
+use crate::net::by_address;
 use rate::Buckets;
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -3,7 +3,8 @@
 //! A value is UTF-8 without control characters: encoded words are decoded (`word`), octets that are neither ASCII nor
 //! UTF-8 become U+FFFD, and white space is folded to single spaces where the header was folded or held tabs.
 
-use crate::{limits, trace};
+use crate::limits;
+use crate::message::trace;
 use md5::{Digest, Md5};
 
 pub mod word;
@@ -161,7 +162,7 @@ pub fn value(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Facts, Origin, Trace, Via};
+    use crate::message::trace::{Facts, Origin, Trace, Via};
 
     #[test]
     fn the_first_of_a_repeated_field_counts_and_folds_are_undone() {

@@ -1,11 +1,11 @@
 //! How a client becomes a user with an open maildrop: credentials, the delay for who guesses, the lock.
 use super::Driver;
-use crate::conn::{Client, Error};
 use crate::maildir::drop::{self, Maildrop};
+use crate::net::conn::{Client, Error};
 use crate::pop3::{Login, Refusal, Settings, Step};
 use crate::sasl::{Credentials, Exchange, Fault, Mechanism, Progress};
+use crate::service::login;
 use crate::service::{Door, Service};
-use crate::trust;
 
 /// What a session may offer on this connection.
 pub(super) fn settings(service: &Service, client: &Client, door: Door, stamp: Option<String>) -> Settings {
@@ -20,7 +20,7 @@ pub(super) fn settings(service: &Service, client: &Client, door: Door, stamp: Op
 
 /// The stamp of the greeting, or the challenge of CRAM-MD5.
 pub(super) fn stamp(hostname: &str) -> String {
-    format!("<{}>", trust::stamp(hostname))
+    format!("<{}>", login::stamp(hostname))
 }
 
 impl Driver<'_> {
@@ -61,7 +61,7 @@ impl Driver<'_> {
     /// Believes the credentials or not, then opens the maildrop.
     fn authenticate(&mut self, credentials: &Credentials, method: &str) -> Result<Step, Error> {
         let service = self.service;
-        let verified = trust::log_in(service, &mut self.conn, self.client, self.door, credentials, method)?;
+        let verified = login::log_in(service, &mut self.conn, self.client, self.door, credentials, method)?;
         let Some(user) = &verified else {
             return Ok(self.session.opened(Err(Refusal::Auth), self.conn.output()));
         };

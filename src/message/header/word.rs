@@ -3,7 +3,7 @@
 //! Real mail splits multibyte characters over adjacent words, forgets padding and puts words where they are not allowed;
 //! all that is understood. A word that is damaged, or in a charset that nobody knows, stays as it is written.
 
-use crate::base64;
+use crate::message::base64;
 use encoding_rs::{BIG5, EUC_KR, Encoding, GBK, ISO_2022_JP, SHIFT_JIS};
 use std::borrow::Cow;
 

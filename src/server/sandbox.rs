@@ -25,11 +25,6 @@ impl Places {
         Places::default()
     }
 
-    /// Everything below `path` may be read.
-    pub fn read(&mut self, path: &Path) {
-        self.read.push(path.to_owned());
-    }
-
     /// The file's folder may be read: editors and tools replace files by rename.
     pub fn read_beside(&mut self, file: &Path) {
         self.read.push(file.parent().unwrap_or(file).to_owned());
@@ -91,7 +86,7 @@ mod tests {
             move || {
                 let mut places = Places::new();
                 places.write(&mine);
-                places.read(Path::new("/nonexistent/mailbell"));
+                places.read_beside(Path::new("/nonexistent/mailbell"));
                 let Some(sandbox) = places.enclose().unwrap() else { return false };
                 sandbox.enter().unwrap();
                 fs::rename(mine.join("tmp/file"), mine.join("new/file")).unwrap();

@@ -2,10 +2,10 @@
 //! numbers for Prometheus over HTTP. Both only ever read.
 
 use crate::config::Config;
-use crate::conn::{Command, Conn};
-use crate::counters::{self, label};
+use crate::net::conn::{Command, Conn};
 use crate::notify::{PipeSettings, SubscriberStatus};
 use crate::service::Service;
+use crate::service::counters::{self, label};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ fn subscriber(status: &SubscriberStatus) -> Value {
         "name": status.name,
         "last_seq": status.last_seq,
         "backlog": status.backlog,
-        "oldest_unread": status.oldest_unread.map(crate::date::rfc3339_micros),
+        "oldest_unread": status.oldest_unread.map(crate::message::date::rfc3339_micros),
         "retries": status.retries,
         "given_up": status.given_up,
         "lost": status.lost,

@@ -70,6 +70,7 @@ impl Pool {
     }
 
     /// How many threads there are.
+    #[cfg(test)]
     pub fn threads(&self) -> usize {
         self.0.lock().threads
     }

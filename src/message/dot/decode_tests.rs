@@ -1,7 +1,7 @@
 //! The decoders beside obviously right twins, on every short input cut at every place.
 
 use super::*;
-use crate::dot::encode::{Encoder, wire_size};
+use crate::message::dot::encode::{Encoder, wire_size};
 use memchr::memmem;
 use proptest::prelude::*;
 

@@ -10,8 +10,8 @@ pub use client::Client;
 pub use peer::Peer;
 
 use crate::limits;
-use crate::line::{Buffer, Line};
-use crate::tls;
+use crate::net::line::{Buffer, Line};
+use crate::net::tls;
 use rustix::net::{RecvFlags, Shutdown, sockopt};
 use std::fmt;
 use std::io::{self, Read, Write};

@@ -1,11 +1,13 @@
 //! What comes before a session's first word: the PROXY header, the place at the door, implicit TLS. Then the session
 //! itself is called, and whatever becomes of it, the connection ends here.
 
-use crate::admission::{Refusal, Ticket};
-use crate::conn::{Client, Conn, Peer, Timeouts};
-use crate::proxy::{self, Parsed, Source};
+use crate::net::conn::{Client, Conn, Peer, Timeouts};
+use crate::net::proxy::{self, Parsed, Source};
+use crate::server::monitor;
+use crate::service::admission::{Refusal, Ticket};
+use crate::service::login;
 use crate::service::{Door, Service};
-use crate::{monitor, pop3d, smtpd, trust};
+use crate::{pop3d, smtpd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, recv};
 use std::os::fd::OwnedFd;
@@ -95,7 +97,7 @@ fn session(service: &Service, peer: Arc<Peer>, client: &Client, door: Door) {
         _ => limits.command_timeout,
     };
     let mut conn = Conn::new(peer, Timeouts { command, session: limits.session_timeout });
-    if door.is_implicit_tls() && trust::start_tls(service, &mut conn, client, door).is_err() {
+    if door.is_implicit_tls() && login::start_tls(service, &mut conn, client, door).is_err() {
         return;
     }
     match door {

@@ -1,9 +1,9 @@
 //! How a connection comes to be trusted: TLS, and the login behind it. Counted and logged alike for SMTP and POP3; which
 //! words are said about it is theirs.
 
-use crate::conn::{Client, Conn, Error};
-use crate::maillog::Line;
+use crate::net::conn::{Client, Conn, Error};
 use crate::sasl::Credentials;
+use crate::service::maillog::Line;
 use crate::service::{Door, Service};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};

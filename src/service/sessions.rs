@@ -1,6 +1,6 @@
 //! The sessions that are open, for those who must end them: a clean stop, and the lack of room.
 
-use crate::conn::Peer;
+use crate::net::conn::Peer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -3,20 +3,20 @@
 //!
 //! Every way in which a session ends but QUIT leaves the maildrop as it was (RFC 1939 section 6).
 
-mod login;
+mod authorization;
 
 use std::io::Read;
 
-use crate::conn::{Client, Command, Conn, Error};
 use crate::limits;
 use crate::maildir::drop::{self, Maildrop};
 use crate::maildir::reader::MessageReader;
-use crate::maillog::Line;
+use crate::net::conn::{Client, Command, Conn, Error};
 use crate::pop3::{Maildrop as _, Marks, Part, Session, Step, Unavailable, Updating};
 use crate::sasl::{Exchange, Mechanism};
+use crate::service::login;
+use crate::service::maillog::Line;
 use crate::service::{Door, Service};
 use crate::sys;
-use crate::trust;
 
 /// Most octets that are read of a message at once. The block and the output that it becomes stay in a core's cache.
 const BLOCK: usize = 64 * 1024;
@@ -65,8 +65,8 @@ impl<'a> Driver<'a> {
     /// On the heap, so that the stack of a session that waits stays small.
     #[inline(never)]
     fn new(service: &'a Service, conn: Conn, client: &'a Client, door: Door) -> Box<Driver<'a>> {
-        let stamp = service.live().accounts.all_plain().then(|| login::stamp(&service.config.hostname));
-        let session = Session::new(login::settings(service, client, door, stamp.clone()));
+        let stamp = service.live().accounts.all_plain().then(|| authorization::stamp(&service.config.hostname));
+        let session = Session::new(authorization::settings(service, client, door, stamp.clone()));
         Box::new(Driver {
             service,
             conn,
@@ -127,7 +127,7 @@ impl<'a> Driver<'a> {
     }
 
     fn start_tls(&mut self) -> Result<Step, Error> {
-        trust::start_tls(self.service, &mut self.conn, self.client, self.door)?;
+        login::start_tls(self.service, &mut self.conn, self.client, self.door)?;
         self.session.tls_started();
         Ok(Step::Continue)
     }

@@ -1,15 +1,21 @@
 //! What every session of the process shares: the settings, who may log in, the store, and the counts.
 
+pub mod admission;
+pub mod counters;
+pub mod login;
+pub mod maillog;
+pub mod sessions;
+
 use crate::accounts::{Accounts, Penalties, Verifier};
-use crate::admission::Admission;
 use crate::config::{Config, Users};
-use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::journal::Journal;
 use crate::maildir::maildrops::Maildrops;
+use crate::net::tls;
 use crate::notify::Subscribers;
-use crate::sessions::Sessions;
-use crate::tls;
+use crate::service::admission::Admission;
+use crate::service::counters::Counters;
+use crate::service::sessions::Sessions;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;

@@ -3,7 +3,7 @@
 //! What `prefix` writes, `read_back` reads: a message that was stored but not yet recorded when the process died gets
 //! its whole record from the file alone.
 
-use crate::date;
+use crate::message::date;
 
 /// The way a message entered a Maildir of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

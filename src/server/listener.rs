@@ -4,8 +4,8 @@
 //! timeouts. So accepting costs one system call and nothing more.
 
 use crate::config::Place;
-use crate::conn::Client;
 use crate::limits::LISTEN_BACKLOG;
+use crate::net::conn::Client;
 use rustix::fs::{FileType, Mode};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::io;

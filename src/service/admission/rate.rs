@@ -1,7 +1,7 @@
 //! How often one address may do something: a bucket that holds so many, and fills again in its period.
 
-use crate::by_address;
 use crate::config::Rate;
+use crate::net::by_address;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -40,7 +40,7 @@ impl Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::by_address::MOST;
+    use crate::net::by_address::MOST;
     use std::time::Duration;
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,7 @@
+//! Sockets: bounded lines, deadlines, TLS, and the PROXY protocol.
+
+pub mod by_address;
+pub mod conn;
+pub mod line;
+pub mod proxy;
+pub mod tls;
