@@ -510,7 +510,9 @@ impl Ledger {
                 state.rewritten = u64::MAX;
                 state.writer.take_unsynced()
             };
-            failpoint::reach("before-journal-sync");
+            if !unsynced.is_empty() {
+                failpoint::reach("before-journal-sync");
+            }
             let outcome = unsynced.sync(&self.dir);
             let mut state = self.lock();
             match &outcome {
