@@ -30,7 +30,9 @@ fn watch(scratch: &Scratch, count: usize, arguments: &[&str]) -> Vec<String> {
 }
 
 fn shell_hook(name: &str, script: &str, retry: &str) -> String {
-    format!("[[hook]]\nname = \"{name}\"\ncommand = [\"/bin/sh\", \"-c\", '''{script}''']\nstdin = \"none\"\nretry = \"{retry}\"\n")
+    format!(
+        "[[hook]]\nname = \"{name}\"\ncommand = [\"/bin/sh\", \"-c\", '''{script}''']\nstdin = \"none\"\nretry = \"{retry}\"\n"
+    )
 }
 
 #[test]
@@ -45,7 +47,8 @@ fn a_state_of_version_0_1_0_is_taken_over_and_nothing_is_told_twice() {
         fs::rename(old, scratch.path(folder).join(encode(scratch.path("notify").to_str().unwrap()))).unwrap();
     }
     fs::write(scratch.path("state/seen/.maildirs"), "").unwrap();
-    let hooks = shell_hook("good", "echo $MAILBELL_SEQ >> $D/good", "1s..1s").replace("$D", scratch.0.to_str().unwrap());
+    let hooks =
+        shell_hook("good", "echo $MAILBELL_SEQ >> $D/good", "1s..1s").replace("$D", scratch.0.to_str().unwrap());
     let configuration = BASIC.replace("path = \"notify\"\n", "path = \"notify\"\nformat = \"{seq} {id}\"\n") + &hooks;
     fs::write(scratch.path("mailbell.toml"), configuration).unwrap();
     fs::write(scratch.path("users"), "alice:{PLAIN}secret-a\nbob:{PLAIN}secret-b\n").unwrap();
@@ -96,7 +99,9 @@ fn a_damaged_journal_stops_neither_the_start_nor_mail_nor_readers() {
         fs::remove_dir_all(scratch.path("state/seen")).unwrap();
         fs::write(&plain, &whole).unwrap();
         fs::write(journal.join("safe"), format!("{0:020} {0:020}\n", 3)).unwrap();
-        fs::read_dir(scratch.path("mail/alice/new")).unwrap().for_each(|file| fs::remove_file(file.unwrap().path()).unwrap());
+        fs::read_dir(scratch.path("mail/alice/new"))
+            .unwrap()
+            .for_each(|file| fs::remove_file(file.unwrap().path()).unwrap());
     }
 }
 
