@@ -88,6 +88,12 @@ impl Mark {
         Ok(())
     }
 
+    /// Writes to another file, such as /dev/full, and gives the one before.
+    #[cfg(test)]
+    pub(crate) fn swap_file(&mut self, file: Arc<File>) -> Arc<File> {
+        std::mem::replace(&mut self.file, file)
+    }
+
     /// Whether it is still the file that readers find.
     pub fn is_in_place(&self) -> bool {
         let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());

@@ -55,7 +55,7 @@ impl Expected {
                 state.open.push(Unsafe { ticket, first, last, place, segment });
                 state.ticket += 1;
             }
-            ledger.wake(state);
+            ledger.wake(guard);
             ticket
         };
         Recorded { ledger, ticket, users, identity: self.identity, is_safe: false }

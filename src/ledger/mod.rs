@@ -15,21 +15,22 @@
 //! delays no mail: what the journal does not take waits here in order, and is tried again.
 //!
 //! The way of a message, in system calls, from the last octet of its data to the line in the pipe (a small message for one
-//! user; the disk's free space is asked for once a second):
+//! user; two of close(2), a futex(2) and, once a second, statfs(2) come to that):
 //!
 //! ```text
-//!  1  recvfrom   the data with its final dot                                worker
-//!  2  openat     tmp/ID                                                     worker
-//!  3  write      the whole message                                         worker
-//!  4  fsync      the file                                                   worker
-//!  5  openat     new/                                                       worker
-//!  6  rename     tmp/ID to new/NAME                                         worker
-//!  7  write      the record; wakes the ledger's thread                      worker
-//!  8  fsync      new/, then the 250                 worker    | fdatasync of the journal      ledger
-//!  9  pwrite     the mark                                     | by the one that ends last
-//! 10  poll       wakes, and reads the event and the mark                    subscriber
-//! 11  read       the record                                                 subscriber
-//! 12  write      the line                                                   subscriber
+//!  1  recvfrom   the data with its final dot                      worker
+//!  2  openat     tmp/ID                                           worker
+//!  3  write      the whole message                                worker
+//!  4  fsync      the file                                         worker
+//!  5  openat     new/                                             worker
+//!  6  rename     tmp/ID to new/NAME                               worker
+//!  7  write      the record                                       worker
+//!  8  fsync      new/, and then the 250   worker  |  fdatasync  the journal, for all that wait   ledger
+//!  9  pwrite     the mark                                         the one that is ready last
+//! 10  read       the event, behind ppoll                          subscriber
+//! 11  pread      the mark                                         subscriber
+//! 12  read       the record                                       subscriber
+//! 13  write      the line                                         subscriber
 //! ```
 
 mod duplicates;
@@ -143,6 +144,7 @@ struct State {
 struct Failing {
     write: bool,
     sync: bool,
+    mark: bool,
 }
 
 /// Records of one message, in the journal, whose folders are not synced yet.
@@ -295,7 +297,7 @@ impl Ledger {
             self.push(&mut state, &mut record, identity);
         }
         self.write(&mut state);
-        self.wake(&mut state);
+        self.wake(state);
     }
 
     /// A file left the Maildir: another message may come by its name.
@@ -322,7 +324,7 @@ impl Ledger {
         self.retry();
         self.sync();
         if let Err(error) = self.sync_mark() {
-            self.complain_of_sync(&error);
+            self.complain_of_mark(&error);
         }
     }
 
@@ -498,7 +500,7 @@ impl Ledger {
             }
         }
         users.iter().for_each(|user| self.known.remove(user, identity));
-        self.wake(&mut guard);
+        self.wake(guard);
     }
 
     /// Syncs the journal, without the lock that deliveries need, and tells what is safe then.
@@ -531,9 +533,17 @@ impl Ledger {
         true
     }
 
+    /// Said once, until it is well again.
     fn complain_of_sync(&self, error: &io::Error) {
         if !std::mem::replace(&mut self.lock().failing.sync, true) {
             log::error!("journal: {error}; nothing is told until it can be synced");
+        }
+    }
+
+    /// Said once, until it is well again.
+    fn complain_of_mark(&self, error: &io::Error) {
+        if !std::mem::replace(&mut self.lock().failing.mark, true) {
+            log::error!("{}: {error}", self.dir.join(journal::mark::NAME).display());
         }
     }
 
@@ -549,7 +559,7 @@ impl Ledger {
             Err(_) => {
                 let mut state = self.lock();
                 state.untold = true;
-                self.wake(&mut state);
+                self.wake(state);
             }
         }
     }
@@ -564,17 +574,20 @@ impl Ledger {
             return;
         }
         if let Err(error) = mark.as_mut().map_or(Ok(()), |mark| mark.set(told)) {
-            return self.complain_of_sync(&error);
+            return self.complain_of_mark(&error);
         }
         self.told.store(told, SeqCst);
+        self.lock().failing.mark = false;
         if !self.is_due.swap(true, SeqCst) {
             self.on_told.get().inspect(|callback| callback());
         }
     }
 
-    /// Wakes the thread where it sleeps and there is something to do.
-    fn wake(&self, state: &mut State) {
-        if std::mem::take(&mut state.is_idle) {
+    /// Gives the lock back, and wakes the thread where it sleeps.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let is_idle = std::mem::take(&mut state.is_idle);
+        drop(state);
+        if is_idle {
             self.work.notify_one();
         }
     }
@@ -582,7 +595,8 @@ impl Ledger {
     fn run(&self) {
         let mut state = self.lock();
         while !state.stop {
-            let is_failing = state.failing.write || state.failing.sync;
+            let Failing { write, sync, mark } = state.failing;
+            let is_failing = write || sync || mark;
             if is_failing {
                 // Deliveries need not wake it: it comes soon enough.
                 state = self.work.wait_timeout(state, AGAIN).unwrap_or_else(PoisonError::into_inner).0;

@@ -215,8 +215,17 @@ impl Writer {
         Unsynced { to: self.last(), ..std::mem::take(&mut self.unsynced) }
     }
 
-    /// It could not be synced.
+    /// It could not be synced. The system takes for written what it could not write (fsync(2)), so the active segment is
+    /// written again before the next try.
     pub(super) fn give_back(&mut self, unsynced: Unsynced) {
+        let path = Segment::plain(&self.dir, self.first).path;
+        let mut octets = vec![0; usize::try_from(self.end).unwrap_or(0)];
+        let again = File::open(&path).and_then(|file| file.read_exact_at(&mut octets, 0));
+        // Not by the file of the journal, which appends wherever it is told to write.
+        let file = again.and_then(|()| OpenOptions::new().write(true).open(path));
+        if let Err(error) = file.and_then(|file| file.write_all_at(&octets, 0)) {
+            log::debug!("journal: {error}");
+        }
         self.unsynced.files.extend(unsynced.files);
         self.unsynced.folder |= unsynced.folder;
     }
