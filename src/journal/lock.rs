@@ -1,4 +1,4 @@
-//! Who may write: one server, or one `mailbell deliver` at a time when there is no server.
+//! The right to write: for one server, or for one `mailbell deliver` at a time when there is no server.
 //!
 //! The lock is flock(2) on `STATE/lock`, so it dies with its holder. The file's text says what kind of holder it is,
 //! because a delivery waits for another delivery but not for a server, which records the delivery itself.

@@ -1,7 +1,7 @@
 //! The ledger: it alone says whether a message has been recorded, and under which `seq`. It is the journal's one writer.
 //!
 //! ```text
-//! expect(users, file name) -> Expected --- dropped: withdrawn, as if nobody had asked
+//! expect(users, file name) -> Expected --- dropped: withdrawn, the message is unknown again
 //!                                |
 //!                              record -> Recorded --- dropped: the record is taken out again
 //!                                           |

@@ -71,8 +71,8 @@ impl<'a> Name<'a> {
 
 /// What tells a message from all others of its user, whatever flags and attributes its name is given. That is its id,
 /// if the rest of the name is what a Maildir's programs add to one: `,KEY=VALUE`, `:2,FLAGS` or `:1,...`. Else it is the
-/// whole name but for flags: who names messages by the time, `2026-11-24T12:30:01`, or by a number, `mail,1`, gives
-/// many the same id.
+/// whole name but for flags: a program that names messages by the time, `2026-11-24T12:30:01`, or by a number, `mail,1`,
+/// gives many the same id.
 pub fn known_as(file_name: &[u8]) -> &[u8] {
     let is_flags = |flags: &[u8]| flags.iter().all(u8::is_ascii_alphabetic);
     let name = Name::parse(file_name);
