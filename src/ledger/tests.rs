@@ -257,6 +257,27 @@ fn a_mark_that_was_taken_away_or_replaced_is_put_back() {
 }
 
 #[test]
+fn an_active_segment_that_is_taken_away_is_not_written_any_more() {
+    let scratch = Scratch::new("taken-away");
+    let ledger = open(&scratch);
+    for (n, length) in [(1, None), (2, Some(10)), (3, None)] {
+        assert_eq!(add(&ledger, &n.to_string(), |_| {}).seq, n);
+        ledger.tick();
+        let path = Segment::plain(&scratch.journal(), n).path;
+        match length {
+            None => fs::remove_file(path).unwrap(),
+            Some(length) => File::options().write(true).open(path).unwrap().set_len(length).unwrap(),
+        }
+        ledger.tick();
+    }
+    assert_eq!(add(&ledger, "4", |_| {}).seq, 4);
+    ledger.tick();
+    assert!(Segment::plain(&scratch.journal(), 4).path.exists());
+    drop(ledger);
+    assert_eq!(add(&open(&scratch), "5", |_| {}).seq, 5);
+}
+
+#[test]
 fn a_part_of_a_line_that_cannot_be_cut_off_costs_no_later_record() {
     let scratch = Scratch::new("torn");
     let ledger = open(&scratch);

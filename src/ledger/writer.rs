@@ -9,9 +9,9 @@ use crate::journal::Record;
 use crate::journal::segment::Segment;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -207,6 +207,18 @@ impl Writer {
         if self.next > self.first {
             (self.file, self.first, self.end, self.reserved, self.began) = (None, self.next, 0, 0, None);
             self.is_torn = false;
+        }
+    }
+
+    /// Begins another segment where the active one was removed, replaced or cut short behind our back.
+    pub(super) fn check_place(&mut self) {
+        let Some(file) = &self.file else { return };
+        let path = Segment::plain(&self.dir, self.first).path;
+        let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino(), metadata.len() >= self.end);
+        let (there, own) = (path.symlink_metadata().map(of).ok(), file.metadata().map(of).ok());
+        if there.is_none_or(|there| Some(there) != own || !there.2) {
+            log::error!("{}: was removed, replaced or cut short; going on with another segment", path.display());
+            self.rotate();
         }
     }
 
