@@ -18,12 +18,14 @@ mod follow;
 mod lock;
 pub mod mark;
 mod parse;
+mod reader;
 pub mod record;
 pub mod segment;
 #[cfg(test)]
 mod tests;
 
 pub use cursor::{Cursor, CursorError, Place, clamp_all, cursors, encode, give_to_owner};
-pub use follow::{Follower, Item, Reader, first_seq, last_seq, oldest_after};
+pub use follow::Follower;
 pub use lock::{Held, Lock};
+pub use reader::{Item, Reader, first_seq, last_seq, oldest_after};
 pub use record::Record;

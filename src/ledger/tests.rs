@@ -5,6 +5,7 @@ use crate::journal::{Cursor, Item, Place, Reader, mark};
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 pub(super) struct Scratch(pub(super) PathBuf);
 
