@@ -4,7 +4,7 @@
 //! The number is there twice in one line of fixed width: a reader that comes while it is written sees two different ones
 //! and looks again. Without the file (a journal of version 0.1.0, a copy) the whole journal counts as safe.
 
-use super::segment::LARGEST_SEQ;
+use super::segment::{self, LARGEST_SEQ};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -22,7 +22,7 @@ const LOOKS: usize = 1_000;
 
 /// What a mark says. `None`: there is none, or a damaged one.
 pub fn read(dir: &Path) -> Option<u64> {
-    read_file(&File::open(dir.join(NAME)).ok()?)
+    read_file(&segment::open(&dir.join(NAME)).ok()?)
 }
 
 /// The same of an open file.
@@ -64,7 +64,13 @@ impl Mark {
         let path = dir.join(NAME);
         let new = dir.join("safe.new");
         // Readers find it whole, or not at all.
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&new)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+            .open(&new)?;
         file.write_all_at(&text(seq), 0)?;
         file.sync_data()?;
         fs::rename(new, &path)?;

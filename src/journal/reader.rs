@@ -112,7 +112,7 @@ impl Reader {
                 None => self.safe = Safe::All,
             },
             Safe::Unknown => {
-                let file = File::open(self.dir.join(mark::NAME)).ok();
+                let file = segment::open(&self.dir.join(mark::NAME)).ok();
                 let marked = file.and_then(|file| mark::read_file(&file).map(|seq| (file, seq)));
                 self.safe = marked.map_or(Safe::All, |(file, seq)| Safe::UpTo { file, seq, stale: false });
             }

@@ -359,9 +359,12 @@ fn a_compressed_segment_may_be_cut_empty_garbled_or_a_folder_and_what_follows_is
     let whole = fs::read(&path).unwrap();
     let garbled: Vec<u8> =
         whole.iter().enumerate().map(|(at, octet)| if at > whole.len() / 2 { !octet } else { *octet }).collect();
-    for damaged in [Some(&whole[..whole.len() / 2]), Some(&[][..]), Some(&garbled[..]), Some(&b"no gzip"[..]), None] {
+    let half = whole.len() / 2;
+    for damaged in [Some(&whole[..half]), Some(&[][..]), Some(&garbled[..]), Some(&b"no gzip"[..]), Some(b"link"), None]
+    {
         fs::remove_file(&path).unwrap();
         match damaged {
+            Some(b"link") => std::os::unix::fs::symlink("/nonexistent", &path).unwrap(),
             Some(octets) => fs::write(&path, octets).unwrap(),
             None => fs::create_dir(&path).unwrap(),
         }

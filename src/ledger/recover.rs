@@ -10,10 +10,11 @@ use super::writer::Writer;
 use crate::journal::segment::{self, LARGEST_SEQ, Segment};
 use crate::journal::{Record, mark};
 use crate::maildir::moved::find_in;
+use rustix::fs::OFlags;
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -42,7 +43,8 @@ pub(super) fn open(dir: &Path, told: u64) -> io::Result<Writer> {
         let unknown = if found.is_damaged && marked.is_none() { fs::metadata(&last.path)?.len() } else { 0 };
         return Ok(Writer::new(dir, given + unknown + 1, duplicates));
     }
-    let file = match OpenOptions::new().append(true).open(&last.path) {
+    let no_link = OFlags::NOFOLLOW.bits() as i32;
+    let file = match OpenOptions::new().append(true).custom_flags(no_link).open(&last.path) {
         Ok(file) => file,
         Err(error) => {
             log::error!("{}: {error}; records go to another segment when there is room", last.path.display());

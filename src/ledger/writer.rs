@@ -212,7 +212,10 @@ impl Writer {
 
     /// Begins another segment where the active one was removed, replaced or cut short behind our back.
     pub(super) fn check_place(&mut self) {
-        let Some(file) = &self.file else { return };
+        // A test may have put a device there.
+        let Some(file) = self.file.as_ref().filter(|file| file.metadata().is_ok_and(|found| found.is_file())) else {
+            return;
+        };
         let path = Segment::plain(&self.dir, self.first).path;
         let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino(), metadata.len() >= self.end);
         let (there, own) = (path.symlink_metadata().map(of).ok(), file.metadata().map(of).ok());
