@@ -126,6 +126,13 @@ struct State {
     stop: bool,
 }
 
+impl State {
+    /// Up to which `seq` records may be told.
+    fn safe(&self) -> u64 {
+        self.synced.min(self.open.first().map_or(u64::MAX, |entry| entry.first - 1))
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Failing {
     write: bool,

@@ -62,13 +62,16 @@ impl Ledger {
 
     /// Tells what is safe.
     pub(super) fn tell(&self) {
-        self.tell_with(&mut lock(&self.mark));
+        self.tell_with(lock(&self.mark).as_ref());
     }
 
-    /// The same for a delivery, which waits for nobody: the thread does it where another one is about it.
-    pub(super) fn tell_soon(&self) {
+    /// The same for a delivery that made `safe` safe. It waits for nothing: the thread does it where another one is about it.
+    pub(super) fn tell_soon(&self, safe: u64) {
+        if safe <= self.told.load(SeqCst) {
+            return;
+        }
         match self.mark.try_lock() {
-            Ok(mut mark) => self.tell_with(&mut mark),
+            Ok(mark) => self.tell_with(mark.as_ref()),
             Err(_) => {
                 let mut state = self.lock();
                 state.untold = true;
@@ -77,20 +80,21 @@ impl Ledger {
         }
     }
 
-    pub(super) fn tell_with(&self, mark: &mut Option<Mark>) {
-        let told = {
+    fn tell_with(&self, mark: Option<&Mark>) {
+        let (told, was_failing) = {
             let state = self.lock();
-            let before_open = state.open.first().map_or(u64::MAX, |entry| entry.first - 1);
-            state.synced.min(before_open)
+            (state.safe(), state.failing.mark)
         };
         if told <= self.told.load(SeqCst) {
             return;
         }
-        if let Err(error) = mark.as_mut().map_or(Ok(()), |mark| mark.set(told)) {
+        if let Err(error) = mark.map_or(Ok(()), |mark| mark.set(told)) {
             return self.complain_of_mark(&error);
         }
         self.told.store(told, SeqCst);
-        self.lock().failing.mark = false;
+        if was_failing {
+            self.lock().failing.mark = false;
+        }
         if !self.is_due.swap(true, SeqCst) {
             self.on_told.get().inspect(|callback| callback());
         }
