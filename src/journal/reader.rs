@@ -54,6 +54,8 @@ enum Safe {
 #[derive(Debug)]
 struct Open {
     segment: Segment,
+    /// `seq` in the name of the segment that follows: its records have no higher ones.
+    until: u64,
     lines: Lines,
     /// The first line whose `seq` is not safe, while those before it are missing.
     beyond: Option<u64>,
@@ -153,7 +155,8 @@ impl Reader {
                     Step::Return(item) => return Ok(item),
                 }
             };
-            if record.seq < self.next {
+            let until = self.open.as_ref().map_or(u64::MAX, |open| open.until);
+            if record.seq < self.next || record.seq >= until {
                 continue;
             }
             let safe = self.safe_seq();
@@ -259,7 +262,8 @@ impl Reader {
             let segment = &segments[at - 1];
             match segment.lines() {
                 Ok(lines) => {
-                    self.open = Some(Open { segment: segment.clone(), lines, beyond: None });
+                    let until = segments.get(at).map_or(u64::MAX, |later| later.first);
+                    self.open = Some(Open { segment: segment.clone(), until, lines, beyond: None });
                     return Ok(Step::GoOn);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

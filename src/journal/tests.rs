@@ -445,3 +445,17 @@ fn a_mark_that_comes_later_is_obeyed() {
     follower.drain_events();
     assert_eq!(rest(&mut follower), [2]);
 }
+
+#[test]
+fn a_number_beyond_the_next_segment_is_damage() {
+    let scratch = Scratch::new("beyond");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    add(&journal, "1");
+    journal.rotate();
+    add(&journal, "2");
+    drop(journal);
+    let path = Segment::plain(&scratch.journal(), 1).path;
+    let text = fs::read_to_string(&path).unwrap().replace("\"seq\":1", "\"seq\":7");
+    fs::write(&path, text).unwrap();
+    assert_eq!(items(&scratch.journal(), 0), [-1..=-1, 2..=2]);
+}

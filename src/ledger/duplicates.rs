@@ -25,7 +25,7 @@ impl Duplicates {
         for segment in segments {
             let entries = if segment.compressed { indexed(dir, segment) } else { scan(segment) };
             match entries {
-                Ok(entries) => all.0.extend(entries),
+                Ok(entries) => all.extend(entries),
                 Err(error) => {
                     log::error!("{}: {error}; its records are not found as duplicates", segment.path.display())
                 }
@@ -49,9 +49,16 @@ impl Duplicates {
         self.0.insert(digest(user, key), seq)
     }
 
-    /// Takes in later ones.
-    pub fn extend(&mut self, later: Duplicates) {
-        self.0.extend(later.0);
+    /// Takes in what another one holds.
+    pub fn merge(&mut self, other: Duplicates) {
+        self.extend(other.0);
+    }
+
+    fn extend(&mut self, entries: impl IntoIterator<Item = (u64, u64)>) {
+        for (digest, seq) in entries {
+            let latest = self.0.entry(digest).or_default();
+            *latest = seq.max(*latest);
+        }
     }
 
     /// These records are not in the journal any more.

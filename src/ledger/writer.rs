@@ -137,7 +137,7 @@ impl Writer {
         if outcome.is_ok() {
             self.next += self.pending;
             self.began = self.began.or_else(|| Some(SystemTime::now()));
-            self.duplicates.extend(std::mem::take(&mut self.batch));
+            self.duplicates.merge(std::mem::take(&mut self.batch));
         }
         (self.pending, self.batch) = (0, Duplicates::default());
         self.buffer.clear();
