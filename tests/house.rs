@@ -22,6 +22,8 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("accounts", "config"),
     ("accounts", "net"),
     ("accounts", "sys"),
+    ("journal", "sys"),
+    ("notify", "sys"),
     ("config", "notify"),
     ("smtpd", "delivery"),
     ("smtpd", "service"),

@@ -6,6 +6,7 @@ use crate::maildir::listing::Listing;
 use crate::maildir::moved::find_in;
 use crate::maildir::name::{self, Name};
 use crate::maildir::reader::MessageReader;
+use crate::server::owner;
 use lexopt::prelude::*;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -44,6 +45,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     }
     let id = id.ok_or_else(|| Failed::new(exit::USAGE, "no id; see --help"))?;
     let config = super::configuration(file)?;
+    owner::become_owner_of_state(&config)?;
     let given = Path::new(&id).file_name().unwrap_or(&id).as_bytes();
     let mut path = find(&config, given)?;
     // It may be moved or flagged while it is looked for.

@@ -10,6 +10,8 @@ mod user;
 mod watch;
 
 use crate::config::{Config, Users};
+use crate::server::StartError;
+use crate::sys;
 use lexopt::prelude::*;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -78,11 +80,25 @@ impl From<lexopt::Error> for Failed {
     }
 }
 
+impl From<StartError> for Failed {
+    fn from(error: StartError) -> Failed {
+        let code = match &error {
+            StartError::Configuration(_) => exit::CONFIG,
+            StartError::Temporary(_) => exit::TEMPORARY,
+            StartError::Permission(_) => exit::NO_PERMISSION,
+        };
+        Failed::new(code, error)
+    }
+}
+
 /// Every command has this form: it gets the arguments after its name.
 type Outcome = Result<ExitCode, Failed>;
 
 /// Runs the command line and gives its sysexits(3) code.
 pub fn main() -> ExitCode {
+    if let Err(error) = sys::survive_file_size_limit() {
+        eprintln!("mailbell: warning: SIGXFSZ: {error}");
+    }
     run().unwrap_or_else(|failed| {
         if !failed.message.is_empty() {
             // Whoever listened may be gone; the code tells all the same.

@@ -3,7 +3,7 @@
 use super::{Failed, Outcome, exit};
 use crate::accounts;
 use crate::config::Config;
-use crate::server::{self, StartError};
+use crate::server;
 use lexopt::prelude::*;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,18 +40,8 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         None => embedded()?,
     };
     super::log::start();
-    match server::run(config) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(Failed::new(code(&error), error)),
-    }
-}
-
-fn code(error: &StartError) -> u8 {
-    match error {
-        StartError::Configuration(_) => exit::CONFIG,
-        StartError::Temporary(_) => exit::TEMPORARY,
-        StartError::Permission(_) => exit::NO_PERMISSION,
-    }
+    server::run(config)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The embedded default, with its account made at the first start and the password shown this once.

@@ -1,7 +1,7 @@
 //! `mailbell status`: how the server is, at one glance or for programs.
 
 use super::{Failed, Outcome, exit};
-use crate::server::monitor;
+use crate::server::{monitor, owner};
 use lexopt::prelude::*;
 use serde_json::Value;
 use std::fmt::Write;
@@ -38,6 +38,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         }
     }
     let config = super::configuration(file)?;
+    owner::become_owner_of_state(&config)?;
     let status = match ask(&config.state) {
         Ok(status) => status,
         Err(error) => {

@@ -5,10 +5,9 @@ mod prompt;
 use super::{Failed, Outcome, exit};
 use crate::accounts::{Accounts, Passwd, PasswdError};
 use crate::config::{Config, user_name};
-use crate::sys::{self, Ids};
+use crate::server::owner;
 use lexopt::prelude::*;
 use std::io::{self, BufRead, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 const HELP: &str = "\
@@ -57,7 +56,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         }
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let configuration = || super::configuration(file);
+    let configuration = || configuration(file);
     let said = match words[..] {
         ["list"] => list(&configuration()?)?,
         ["add", name] => {
@@ -71,6 +70,13 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         _ => return Err(usage(format!("{:?} is not understood", words.join(" ")))),
     };
     super::print(&said)
+}
+
+/// The configuration. In another user's folder the users file is changed with the rights of that user.
+fn configuration(file: Option<PathBuf>) -> Result<Config, Failed> {
+    let config = super::configuration(file)?;
+    owner::become_owner_of_file(&config.users.file)?;
+    Ok(config)
 }
 
 fn usage(what: impl std::fmt::Display) -> Failed {
@@ -88,7 +94,7 @@ fn add(name: &str, config: &Config, from_stdin: bool) -> Result<String, Failed> 
         return Err(PasswdError::Exists(name.to_owned()).into());
     }
     let file = &config.users.file;
-    Passwd::add_for(file, name, &password(name, from_stdin)?, owner(config)?)?;
+    Passwd::add_for(file, name, &password(name, from_stdin)?, owner::of_state(config)?)?;
     Ok(done(config, &format!("{name} is in {} now", file.display())))
 }
 
@@ -135,21 +141,6 @@ fn password(name: &str, from_stdin: bool) -> Result<Vec<u8>, Failed> {
     read.map_err(|error| Failed::new(exit::IO, format!("standard input: {error}")))?;
     let line = line.strip_suffix(b"\n").unwrap_or(&line);
     Ok(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
-}
-
-/// Whose a new users file will be: the server's, so that it can read it, and nobody else's. That is `user` of the
-/// configuration, else (a service manager starts the server as somebody) who owns its state.
-fn owner(config: &Config) -> Result<Option<Ids>, Failed> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let Some(user) = &config.user else {
-        let state = std::fs::metadata(&config.state).ok();
-        return Ok(state.map(|state| Ids { uid: state.uid(), gid: state.gid() }));
-    };
-    let unknown = || config.problem("user", format!("`user`: the system knows no user {user:?} with such a group"));
-    let ids = sys::look_up(user, config.group.as_deref()).map_err(|error| Failed::new(exit::IO, error))?;
-    ids.map(Some).ok_or_else(|| Failed::new(exit::CONFIG, unknown()))
 }
 
 impl From<PasswdError> for Failed {

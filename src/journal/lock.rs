@@ -3,13 +3,14 @@
 //! The lock is flock(2) on `STATE/lock`, so it dies with its holder. The file's text says what kind of holder it is,
 //! because a delivery waits for another delivery but not for a server, which records the delivery itself.
 
-use rustix::fs::{FlockOperation, flock};
+use crate::sys::folder::{make_folder, open_file};
+use crate::sys::hold;
+use rustix::fs::OFlags;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a delivery may hold the lock while others wait. It holds it for milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const INHERITED: Duration = Duration::from_secs(2);
 
 const SERVER: &str = "serve";
+
+/// More than a holder writes, octets.
+const LONGEST: u64 = 64;
 
 /// The right to write, until it is dropped.
 #[derive(Debug)]
@@ -73,27 +77,23 @@ impl Lock {
     }
 
     fn take(state: &Path, holder: &str) -> Result<Lock, Held> {
-        fs::DirBuilder::new().recursive(true).mode(0o750).create(state)?;
-        let path = state.join("lock");
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(path)?;
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(rustix::io::Errno::WOULDBLOCK) => {}
-                Err(error) => return Err(Held::Io(error.into())),
-            }
+        make_folder(state, 0o750, None)?;
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        let mut file = open_file(&state.join("lock"), flags, 0o640)?;
+        let mut held = Held::TooLong;
+        let is_held = hold(&file, |waited| {
             let mut text = String::new();
-            file.rewind()?;
-            file.read_to_string(&mut text)?;
+            (&file).rewind()?;
+            (&file).take(LONGEST).read_to_string(&mut text)?;
             let server = text.strip_prefix(SERVER);
-            if server.is_some_and(|pid| is_alive(pid) || Instant::now() >= end - PATIENCE + INHERITED) {
-                return Err(Held::ByServer);
+            if server.is_some_and(|pid| waited >= INHERITED || is_alive(pid)) {
+                held = Held::ByServer;
+                return Ok(true);
             }
-            if Instant::now() >= end {
-                return Err(Held::TooLong);
-            }
-            std::thread::sleep(Duration::from_millis(5));
+            Ok(waited >= PATIENCE)
+        })?;
+        if !is_held {
+            return Err(held);
         }
         file.set_len(0)?;
         file.rewind()?;

@@ -14,12 +14,11 @@ mod handshake;
 pub mod listener;
 pub mod monitor;
 mod notice;
+pub mod owner;
 mod pool;
 mod reload;
 mod sandbox;
 mod start;
-
-pub use start::store_folders;
 
 use crate::config::Config;
 use crate::service::Service;
@@ -108,7 +107,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         poll,
         signals: File::from(signals),
         _mounts: mounts,
-        reached: start::folders_in_reach(&started.service.config, &started.service.config.users),
+        reached: sandbox::identities(&started.service.config),
         service: started.service,
         doors: started.doors,
         arrivals: started.arrivals,
@@ -228,11 +227,10 @@ impl Loop {
 
     /// A disk may have come to be where the mail is: threads that entered their sandbox before do not reach it.
     fn on_mount(&mut self) {
-        let (config, live) = (&self.service.config, self.service.live());
-        let reached = start::folders_in_reach(config, &live.users);
+        let reached = sandbox::identities(&self.service.config);
         if reached != self.reached {
             self.reached = reached;
-            self.doors.replace_pool(start::pool(config, &live.users));
+            self.doors.replace_pool(sandbox::pool(&self.service.config));
         }
     }
 

@@ -2,7 +2,7 @@
 //! reported, and the old settings stay.
 
 use super::doors::Doors;
-use super::start;
+use super::sandbox;
 use crate::accounts::Accounts;
 use crate::arrivals::{Arrivals, Watched};
 use crate::config::{Config, Watch};
@@ -21,7 +21,7 @@ pub fn reload(service: &Service, arrivals: &Arrivals, doors: &mut Doors) {
     match live(&config) {
         Ok(live) => {
             arrivals.watch(watched(&service.config, &config.watches, &live.accounts));
-            doors.replace_pool(start::pool(&service.config, &config.users));
+            doors.replace_pool(sandbox::pool(&service.config));
             service.replace(live);
         }
         Err(problems) => return report("reload: the old settings stay", &problems),

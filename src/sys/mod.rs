@@ -3,7 +3,13 @@
 //! The only room with `unsafe` in it. Everything here is small, says why it is sound, and offers a safe face.
 #![allow(unsafe_code)]
 
+pub mod folder;
 pub mod landlock;
+mod limits;
+mod lock;
+
+pub use limits::{drop_capabilities, original_nofile, raise_nofile, survive_file_size_limit};
+pub use lock::hold;
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
@@ -65,9 +71,10 @@ pub struct Ids {
 ///
 /// When the user database cannot be read.
 pub fn look_up(user: &str, group: Option<&str>) -> io::Result<Option<Ids>> {
-    let (Some((mut ids, _)), Ok(group)) = (user_entry(user)?, group.map(CString::new).transpose()) else {
+    let (Some(user), Ok(group)) = (user_entry(&Key::Name(user))?, group.map(CString::new).transpose()) else {
         return Ok(None);
     };
+    let mut ids = user.ids;
     let Some(group) = group else { return Ok(Some(ids)) };
     let mut buffer = vec![0_u8; ENTRY];
     // SAFETY: as in `user_entry`.
@@ -86,34 +93,56 @@ pub fn look_up(user: &str, group: Option<&str>) -> io::Result<Option<Ids>> {
 /// Octets that an entry of the user database may take.
 const ENTRY: usize = 16 * 1024;
 
-/// A user's ids and home.
-fn user_entry(user: &str) -> io::Result<Option<(Ids, OsString)>> {
-    let Ok(user) = CString::new(user) else { return Ok(None) };
+/// An entry of the user database.
+struct User {
+    ids: Ids,
+    name: OsString,
+    home: OsString,
+}
+
+/// Which entry is looked for.
+enum Key<'a> {
+    Name(&'a str),
+    Uid(u32),
+}
+
+fn user_entry(key: &Key<'_>) -> io::Result<Option<User>> {
+    let name = match key {
+        Key::Name(name) => CString::new(*name),
+        Key::Uid(_) => Ok(CString::default()),
+    };
+    let Ok(name) = name else { return Ok(None) };
     let mut buffer = vec![0_u8; ENTRY];
+    let (space, length) = (buffer.as_mut_ptr().cast(), buffer.len());
     // SAFETY: the call writes only into the structure and the buffer that it is given with its true length, and the
     // results are read only when it says that it found something.
     unsafe {
         let mut entry: libc::passwd = std::mem::zeroed();
         let mut found = std::ptr::null_mut();
-        match libc::getpwnam_r(user.as_ptr(), &mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &mut found) {
+        let errno = match key {
+            Key::Name(_) => libc::getpwnam_r(name.as_ptr(), &mut entry, space, length, &mut found),
+            Key::Uid(uid) => libc::getpwuid_r(*uid, &mut entry, space, length, &mut found),
+        };
+        match errno {
             0 if found.is_null() => return Ok(None),
             0 => {}
             errno => return Err(io::Error::from_raw_os_error(errno)),
         }
-        let home = OsStr::from_bytes(CStr::from_ptr(entry.pw_dir).to_bytes()).to_owned();
-        Ok(Some((Ids { uid: entry.pw_uid, gid: entry.pw_gid }, home)))
+        let text = |text: *const libc::c_char| OsStr::from_bytes(CStr::from_ptr(text).to_bytes()).to_owned();
+        let ids = Ids { uid: entry.pw_uid, gid: entry.pw_gid };
+        Ok(Some(User { ids, name: text(entry.pw_name), home: text(entry.pw_dir) }))
     }
 }
 
 /// Sets HOME, USER and LOGNAME to a user's, for the programs that this process will run. To be called before it has
-/// threads.
+/// threads. A user without an entry in the user database changes nothing.
 ///
 /// # Errors
 ///
 /// When the user database cannot be read.
-pub fn take_environment_of(user: &str) -> io::Result<()> {
-    let Some((_, home)) = user_entry(user)? else { return Ok(()) };
-    for (name, value) in [("HOME", home.as_os_str()), ("USER", user.as_ref()), ("LOGNAME", user.as_ref())] {
+pub fn take_environment_of(ids: Ids) -> io::Result<()> {
+    let Some(user) = user_entry(&Key::Uid(ids.uid))? else { return Ok(()) };
+    for (name, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name)] {
         // SAFETY: this is the only thread, so that no other one reads the environment meanwhile.
         unsafe { std::env::set_var(name, value) };
     }
@@ -139,6 +168,24 @@ pub fn become_user(ids: Ids) -> io::Result<()> {
     }
     // A process that changed its user is no longer dumpable, and then its own /proc entries belong to root.
     Ok(())
+}
+
+/// Does the work with the rights of another user: in a thread of its own, because on Linux each thread has its own.
+///
+/// # Errors
+///
+/// When the system refuses the change; the work is not done then.
+pub fn as_user<T: Send>(ids: Ids, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    use rustix::fs::{Gid, Uid};
+    use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+    let with_their_rights = || {
+        set_thread_groups(&[])?;
+        set_thread_gid(Gid::from_raw(ids.gid))?;
+        set_thread_uid(Uid::from_raw(ids.uid))?;
+        Ok(work())
+    };
+    std::thread::scope(|scope| scope.spawn(with_their_rights).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Whether anybody has a file open for writing that is open here for reading only. `None` where that cannot be known: the

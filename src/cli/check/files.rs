@@ -6,7 +6,7 @@ use crate::config::{Config, Place};
 use crate::nearest::nearest;
 use crate::net::tls;
 use crate::sys::{self, Ids};
-use rustix::fs::{Access, Gid, Uid, access};
+use rustix::fs::{Access, access};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -35,8 +35,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     for (key, path) in readable(config) {
         shown_to_everybody(findings, key, path);
     }
-    let found = as_server(server, || rights(config, &who, server.is_some()));
-    for (key, message) in found {
+    let found = as_server(server, findings, || rights(config, &who, server.is_some()));
+    for (key, message) in found.into_iter().flatten() {
         findings.wrong(&key, message);
     }
     for (key, folder) in folders(config) {
@@ -85,19 +85,11 @@ fn server(findings: &mut Findings<'_>) -> Option<Ids> {
     }
 }
 
-/// Does the work with the rights of that user: in a thread of its own, because on Linux each thread has its own.
-fn as_server<T: Send>(server: Option<Ids>, work: impl FnOnce() -> T + Send) -> T {
-    let Some(ids) = server else { return work() };
-    let as_them = || {
-        let dropped = rustix::thread::set_thread_groups(&[])
-            .and_then(|()| rustix::thread::set_thread_gid(Gid::from_raw(ids.gid)))
-            .and_then(|()| rustix::thread::set_thread_uid(Uid::from_raw(ids.uid)));
-        if let Err(error) = dropped {
-            eprintln!("mailbell: warning: root's rights could not be dropped, so they were used: {error}");
-        }
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(as_them).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// Does the work with the rights that the server will have.
+fn as_server<T: Send>(server: Option<Ids>, findings: &mut Findings<'_>, work: impl FnOnce() -> T + Send) -> Option<T> {
+    let Some(ids) = server else { return Some(work()) };
+    let done = sys::as_user(ids, work);
+    done.map_err(|error| findings.wrong("user", format!("root cannot become this user: {error}"))).ok()
 }
 
 /// Files that a server reads, at its start and at each reload.
@@ -211,8 +203,8 @@ fn hooks(findings: &mut Findings<'_>) {
 
 fn watches(findings: &mut Findings<'_>, server: Option<Ids>) {
     for (index, watch) in findings.config.watches.iter().enumerate() {
-        let read = as_server(server, || fs::read_dir(watch.maildir.join("new")).err());
-        if let Some(error) = read {
+        let read = as_server(server, findings, || fs::read_dir(watch.maildir.join("new")).err());
+        if let Some(error) = read.flatten() {
             let message = match error.kind() {
                 io::ErrorKind::NotFound => format!("{} is no Maildir yet", watch.maildir.display()),
                 _ => format!("{}/new: {error}", watch.maildir.display()),

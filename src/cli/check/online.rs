@@ -26,7 +26,7 @@ fn listeners(findings: &mut Findings<'_>, is_running: bool) {
     for (key, place) in config.listeners() {
         // A socket's path is made anew by the server; trying it would take it from one that runs.
         let Place::Tcp(address) = place else { continue };
-        match Listener::bind(place) {
+        match Listener::bind_tcp(*address) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::AddrInUse => match ports::holder(address.port()) {
                 Some(holder) if holder.name == "mailbell" => {
