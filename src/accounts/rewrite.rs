@@ -189,8 +189,11 @@ fn target(file: &Path) -> PathBuf {
     fs::canonicalize(file).unwrap_or_else(|_| file.to_owned())
 }
 
+/// Owner and mode of the file before the change.
+type Old = (Ids, u32);
+
 /// The text of the file, with its owner and mode; nothing where there is no file.
-fn read_in(folder: &Folder, name: &OsStr) -> io::Result<(Vec<u8>, Option<(Ids, u32)>)> {
+fn read_in(folder: &Folder, name: &OsStr) -> io::Result<(Vec<u8>, Option<Old>)> {
     let mut file = match folder.file(name, OFlags::RDONLY, 0) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), None)),
         opened => opened?,

@@ -11,7 +11,7 @@ static ORIGINAL_NOFILE: OnceLock<Rlimit> = OnceLock::new();
 /// old ones use select(2) and fail with descriptors above 1,023.
 pub fn raise_nofile() {
     let limit = getrlimit(Resource::Nofile);
-    let original = ORIGINAL_NOFILE.get_or_init(|| limit.clone());
+    let original = ORIGINAL_NOFILE.get_or_init(|| limit);
     if original.current != original.maximum {
         let raised = Rlimit { current: original.maximum, maximum: original.maximum };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
@@ -23,7 +23,7 @@ pub fn raise_nofile() {
 /// The limit of open files before [`raise_nofile`], for the programs that this process starts; `None` when it was not
 /// raised.
 pub fn original_nofile() -> Option<Rlimit> {
-    ORIGINAL_NOFILE.get().cloned()
+    ORIGINAL_NOFILE.get().copied()
 }
 
 extern "C" fn ignore(_: libc::c_int) {}
