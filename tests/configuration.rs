@@ -203,7 +203,7 @@ fn what_is_in_the_way_of_pipes_and_folders_is_told_at_their_keys() {
 #[test]
 fn what_the_server_s_user_cannot_read_is_told() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("not run: needs root to have another user at hand");
+        return eprintln!("skipped: needs root");
     }
     let (scratch, file) = good("check-drop");
     fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();

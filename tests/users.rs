@@ -183,7 +183,7 @@ fn without_a_terminal_a_sentence_says_what_to_do() {
 #[test]
 fn a_new_file_is_the_server_s_and_others_are_kept_out() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("not run: needs root to have another user at hand");
+        return eprintln!("skipped: needs root");
     }
     const NOBODY: u32 = 65_534;
     let (scratch, file) = empty("user-owner");

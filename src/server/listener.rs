@@ -9,6 +9,7 @@ use crate::net::conn::Client;
 use crate::sys::Ids;
 use crate::sys::folder::Folder;
 use rustix::fs::{AtFlags, FileType, Mode, statat, unlinkat};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::ffi::OsStr;
 use std::io;
@@ -159,10 +160,24 @@ fn remove_stale(folder: &Folder, name: &OsStr, way: &Path) -> io::Result<()> {
     Ok(unlinkat(folder, name, AtFlags::empty())?)
 }
 
+/// Said of such an address.
+pub const NO_FAMILY: &str = "this kernel has no such addresses (IPv6 is turned off)";
+
+/// Whether the kernel has no address family for this address: IPv6 that was left out or turned off. It is tried with a
+/// free port.
+pub fn has_no_family(address: SocketAddr) -> bool {
+    let tried = Listener::bind_tcp(SocketAddr::new(address.ip(), 0));
+    tried.is_err_and(|error| match Errno::from_io_error(&error) {
+        Some(Errno::AFNOSUPPORT) => true,
+        // An address of its own may come up later; the unspecified one is always there where its family is.
+        Some(Errno::ADDRNOTAVAIL) => address.ip().is_unspecified(),
+        _ => false,
+    })
+}
+
 /// True for what is wrong with one connection and not with the listener: try the next one (accept(2), "Error
 /// handling").
 pub fn is_about_the_connection(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     let Some(errno) = Errno::from_io_error(error) else { return false };
     matches!(
         errno,

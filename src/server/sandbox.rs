@@ -15,6 +15,10 @@ use std::path::{Path, PathBuf};
 
 /// A pool of workers that are held to [`places`]. What fails here makes nothing worse than it is without a sandbox.
 pub fn pool(config: &Config) -> Pool {
+    for link in links(config, false) {
+        let link = link.display();
+        log::warn!("{link}: sessions do not follow this link, because root has not made it; make it anew as root");
+    }
     match enclose(&places(config)) {
         Ok(Some(rules)) => {
             return Pool::beginning_with(move || {
@@ -42,7 +46,7 @@ pub fn identities(config: &Config) -> Vec<Option<(u64, u64)>> {
 fn places(config: &Config) -> Vec<PathBuf> {
     let mut places = state(config);
     places.push(config.mail.root.clone());
-    places.extend(links(config));
+    places.extend(links(config, true));
     places
 }
 
@@ -58,25 +62,18 @@ fn state(config: &Config) -> Vec<PathBuf> {
     entries(&config.state).filter(is_open).map(|folder| folder.path()).collect()
 }
 
-/// Links in place of users' Maildirs that root or the owner of the configuration has made. A link that the server's own
-/// user has made is not followed: a session that was taken over could make one, and a reload would open the way for it.
-fn links(config: &Config) -> Vec<PathBuf> {
+/// Links in place of users' Maildirs: those that root or the owner of the configuration has made, or the others. A link
+/// that the server's own user has made is not followed: a session that was taken over could make one, and a reload would
+/// open the way for it.
+fn links(config: &Config, trusted: bool) -> Vec<PathBuf> {
     let own = rustix::process::geteuid().as_raw();
     let administrator = config.file.as_ref().map_or(Ok(own), |file| fs::metadata(file).map(|found| found.uid()));
     let is_trusted = |entry: &DirEntry| {
         let owner = entry.metadata().map(|found| found.uid());
-        let trusted = owner.is_ok_and(|owner| owner == 0 || administrator.as_ref().is_ok_and(|uid| *uid == owner));
-        if !trusted {
-            let link = entry.path();
-            log::warn!(
-                "{}: sessions do not follow this link; only root's are followed: make it anew as root",
-                link.display()
-            );
-        }
-        trusted
+        owner.is_ok_and(|owner| owner == 0 || administrator.as_ref().is_ok_and(|uid| *uid == owner))
     };
     let links = entries(&config.mail.root).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
-    links.filter(is_trusted).map(|link| link.path()).collect()
+    links.filter(|link| is_trusted(link) == trusted).map(|link| link.path()).collect()
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
@@ -100,6 +97,38 @@ fn enclose(places: &[PathBuf]) -> io::Result<Option<Ruleset>> {
 mod tests {
     use super::*;
     use crate::sys::landlock;
+
+    #[test]
+    fn accounts_and_keys_are_no_place_for_workers() {
+        let folder = std::env::temp_dir().join(format!("mailbell-places-{}", std::process::id()));
+        for name in ["journal", "keys", "mail"] {
+            fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        fs::write(folder.join("users"), "").unwrap();
+        let mut config = Config::embedded(&folder, "me");
+        config.tls.pair = Some((folder.join("keys/chain.pem"), folder.join("keys/key.pem")));
+        let reached = |config: &Config| {
+            let mut places = places(config);
+            places.sort();
+            places.dedup();
+            places
+        };
+        assert_eq!(reached(&config), [folder.join("journal"), folder.join("mail")]);
+        let elsewhere = Path::new("/etc/mailbell");
+        (config.users.file, config.users.aliases) = (elsewhere.join("users"), elsewhere.join("aliases"));
+        config.tls.pair = None;
+        assert_eq!(reached(&config), [folder.clone(), folder.join("mail")]);
+        std::os::unix::fs::symlink("/etc", folder.join("mail/alice")).unwrap();
+        assert_eq!(reached(&config), [folder.clone(), folder.join("mail"), folder.join("mail/alice")]);
+        if rustix::process::geteuid().is_root() {
+            // A link of another user's, neither root nor the owner of the configuration.
+            std::os::unix::fs::lchown(folder.join("mail/alice"), Some(65_534), None).unwrap();
+            assert_eq!(reached(&config), [folder.clone(), folder.join("mail")]);
+        } else {
+            eprintln!("skipped: the part that needs root");
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn what_is_not_named_is_out_of_reach() {

@@ -8,7 +8,7 @@ use crate::config::{Config, Place};
 use crate::delivery::Delivery;
 use crate::journal::{self, Held, Journal, KnownIds, Lock};
 use crate::notify::{PipeSettings, Subscribers};
-use crate::server::listener::Listener;
+use crate::server::listener::{self, Listener};
 use crate::server::monitor;
 use crate::service::{Door, Service};
 use crate::sys::folder::{Folder, make_folder};
@@ -60,6 +60,10 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     listeners.push((Kind::Control, control));
     pipes_are_fifos(&config)?;
 
+    for name in ["cursors", "sizes"] {
+        let folder = config.state.join(name);
+        make_folder(&folder, 0o750, None).map_err(|error| StartError::io(folder.display(), &error))?;
+    }
     let live = reload::live(&config).map_err(|problems| StartError::Configuration(problems.join("\n")))?;
     let watched = reload::watched(&config, &config.watches, &live.accounts);
     let state = |error: io::Error| StartError::io(config.state.display(), &error);
@@ -186,7 +190,13 @@ fn listeners(
                 // Postfix's client keeps no supplementary group; the folder keeps others out, as with Dovecot's socket.
                 Place::Unix(path) => Listener::bind_unix(path, if door == Door::Lmtp { 0o666 } else { 0o660 }, owner),
             };
-            let listener = listener.map_err(|error| bind_failed(door, place, &error))?;
+            let listener = match listener {
+                Err(_) if may_be_left_out(config, door, place) => {
+                    log::warn!("{door}: not listening on {place}: {}", listener::NO_FAMILY);
+                    continue;
+                }
+                listener => listener.map_err(|error| bind_failed(door, place, &error))?,
+            };
             listeners.push((Kind::Door(door), listener));
         }
     }
@@ -200,8 +210,19 @@ fn listeners(
     Ok(listeners)
 }
 
+/// A default address for which the kernel has no address family.
+fn may_be_left_out(config: &Config, door: Door, place: &Place) -> bool {
+    let Place::Tcp(address) = place else { return false };
+    let has_default = matches!(door, Door::Smtp | Door::Pop3);
+    has_default && config.is_default(&format!("{}.listen", door.name())) && listener::has_no_family(*address)
+}
+
 fn bind_failed(door: Door, place: &Place, error: &io::Error) -> StartError {
     match (error.kind(), place) {
+        (_, Place::Tcp(address)) if listener::has_no_family(*address) => StartError::Configuration(format!(
+            "{door} cannot listen on {place}: {}; take it out of the configuration",
+            listener::NO_FAMILY
+        )),
         (io::ErrorKind::PermissionDenied, Place::Tcp(address)) if address.port() < 1024 => {
             StartError::Permission(format!(
                 "{door} cannot listen on {place}: {error}. Ports below 1024 need root, or `setcap \

@@ -5,6 +5,7 @@ use crate::accounts::Accounts;
 use crate::config::{Config, Place};
 use crate::nearest::nearest;
 use crate::net::tls;
+use crate::server::listener;
 use crate::sys::{self, Ids};
 use rustix::fs::{Access, access};
 use std::fs;
@@ -44,6 +45,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
             to_be_made(findings, &key, &folder);
         }
     }
+    families(findings);
     hooks(findings);
     watches(findings, server);
     if let Some(accounts) = accounts {
@@ -182,6 +184,21 @@ fn shown_to_everybody(findings: &mut Findings<'_>, key: &str, path: &Path) {
     }
     if metadata.mode() & 0o002 != 0 {
         findings.doubtful(key, format!("everybody can write {}: chmod o= it", path.display()));
+    }
+}
+
+/// Addresses for which this kernel has no address family. A default one is left out at the start.
+fn families(findings: &mut Findings<'_>) {
+    for (key, place) in findings.config.listeners() {
+        let Place::Tcp(address) = place else { continue };
+        let is_default = findings.config.is_default(key.split('[').next().unwrap_or(&key));
+        match listener::has_no_family(*address) {
+            false => {}
+            true if is_default => {
+                findings.doubtful(&key, format!("not listening on {place}: {}", listener::NO_FAMILY));
+            }
+            true => findings.wrong(&key, format!("{place}: {}; take it out here", listener::NO_FAMILY)),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::dns::{self, Answer};
 use super::{Findings, ports};
 use crate::config::{Domains, Place};
-use crate::server::listener::Listener;
+use crate::server::listener::{self, Listener};
 use crate::server::monitor::control_socket;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
@@ -26,6 +26,9 @@ fn listeners(findings: &mut Findings<'_>, is_running: bool) {
     for (key, place) in config.listeners() {
         // A socket's path is made anew by the server; trying it would take it from one that runs.
         let Place::Tcp(address) = place else { continue };
+        if listener::has_no_family(*address) {
+            continue; // Said without --online too.
+        }
         match Listener::bind_tcp(*address) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::AddrInUse => match ports::holder(address.port()) {
