@@ -224,22 +224,128 @@ fn what_the_server_s_user_cannot_read_is_told() {
     assert_eq!((code, said.as_str()), (78, "mailbell.toml:4: `user`: the system knows no user \"no-such-user\"\n"));
 }
 
+/// A folder in which a certificate and a key, from these texts, are the only thing that may be wrong.
 #[cfg(feature = "tls")]
-#[test]
-fn certificates_are_read() {
-    let (scratch, file) = good("check-tls");
-    let made = rcgen::generate_simple_self_signed(["mail.example.org".to_owned()]).unwrap();
-    fs::write(scratch.path("chain.pem"), made.cert.pem()).unwrap();
-    fs::write(scratch.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+fn with_certificate(name: &str, certificate: &str, key: &str) -> Scratch {
+    let (scratch, file) = good(name);
+    fs::write(scratch.path("chain.pem"), certificate).unwrap();
+    fs::write(scratch.path("key.pem"), key).unwrap();
     fs::set_permissions(scratch.path("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replacen("[smtp]", "[tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\n[smtp]", 1))
-        .unwrap();
-    assert_eq!(check(&scratch, &[]), (0, String::new()));
-    fs::write(scratch.path("key.pem"), "").unwrap();
+    let section = "[tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\n[smtp]";
+    fs::write(&file, text.replacen("[smtp]", section, 1)).unwrap();
+    scratch
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn certificates_that_cannot_be_used_are_refused_in_words() {
+    let read = |name: &str| fs::read_to_string(root().join("tests/certificates").join(name)).unwrap();
+    let (good, key) = (read("p256.pem"), read("p256.key"));
+    let other = rcgen::generate_simple_self_signed(["mail.example.org".to_owned()]).unwrap();
+    let damaged = |text: &str| text.replacen("\nM", "\n*", 1);
+    let cases: &[(&str, String, String, &str, &str)] = &[
+        (
+            "version-1",
+            read("version-1.pem"),
+            key.clone(),
+            "certificate",
+            "chain.pem: the certificate has X.509 version 1",
+        ),
+        (
+            "p521",
+            read("p521.pem"),
+            key.clone(),
+            "certificate",
+            "chain.pem: the certificate is for a key on the curve P-521",
+        ),
+        (
+            "rsa",
+            read("rsa8192.pem"),
+            key.clone(),
+            "certificate",
+            "chain.pem: the certificate is for an RSA key with 8192 bits",
+        ),
+        ("encrypted", good.clone(), read("encrypted.key"), "key", "key.pem: the private key is encrypted"),
+        (
+            "traditional",
+            good.clone(),
+            read("encrypted-traditional.key"),
+            "key",
+            "key.pem: the private key is encrypted",
+        ),
+        (
+            "other",
+            good.clone(),
+            other.signing_key.serialize_pem(),
+            "key",
+            "key.pem: this private key does not belong to",
+        ),
+        ("empty", good.clone(), String::new(), "key", "key.pem: holds no private key in PEM form"),
+        ("swapped", key.clone(), good.clone(), "certificate", "chain.pem: holds no certificate in PEM form"),
+        ("damaged", damaged(&good), key.clone(), "certificate", "chain.pem: damaged PEM: a line is not base64"),
+        ("damaged-key", good.clone(), damaged(&key), "key", "key.pem: damaged PEM: a line is not base64"),
+        ("no-end", good.replace("-----END", ""), key.clone(), "certificate", "chain.pem: damaged PEM: "),
+    ];
+    for (name, certificate, key, blamed, why) in cases {
+        let scratch = with_certificate(&format!("check-tls-{name}"), certificate, key);
+        let (code, said) = check(&scratch, &[]);
+        assert_eq!(code, 78, "{name}: {said}");
+        let line = if *blamed == "key" { 13 } else { 12 };
+        assert!(said.starts_with(&format!("mailbell.toml:{line}: `tls.{blamed}`: {why}")), "{name}: {said}");
+        // Not how Rust prints a value.
+        assert!(!said.contains("Error(") && !said.contains("Invalid") && !said.contains(" { "), "{name}: {said}");
+        let output = run(&scratch.path("mailbell.toml"), &["serve"], "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(78) && said.contains(why), "{name}: {said}");
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_certificate_that_clients_refuse_is_a_warning() {
+    let made = |from: (i32, u8, u8), to: (i32, u8, u8)| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut wanted = rcgen::CertificateParams::new(["mail.example.org".to_owned()]).unwrap();
+        wanted.not_before = rcgen::date_time_ymd(from.0, from.1, from.2);
+        wanted.not_after = rcgen::date_time_ymd(to.0, to.1, to.2);
+        (wanted.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
+    for (name, (certificate, key), why) in [
+        ("valid", made((2020, 1, 1), (2999, 1, 1)), ""),
+        ("expired", made((2020, 1, 1), (2021, 2, 3)), "the certificate expired on 2021-02-03"),
+        ("future", made((2998, 4, 5), (2999, 1, 1)), "the certificate is not valid before 2998-04-05"),
+    ] {
+        let scratch = with_certificate(&format!("check-tls-{name}"), &certificate, &key);
+        let file = scratch.path("mailbell.toml");
+        let output = run(&file, &["check"], "");
+        let (said, told) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        if why.is_empty() {
+            assert_eq!((said.as_str(), told), ("", format!("{}: ok\n", file.display())));
+            continue;
+        }
+        assert!(said.contains(":12: warning: `tls.certificate`: ") && said.contains(why), "{said}");
+        assert_eq!(told, format!("{}: ok, with warnings\n", file.display()));
+        // Mail goes on: most servers that send do not look at the date.
+        let server = common::Server::start_in(scratch, &[]);
+        assert!(server.log().contains(why), "{}", server.log());
+        server.stop();
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_safe_is_told() {
+    let (scratch, file) = good("check-fsync");
+    // The file system of /proc answers fsync(2) of a folder with EINVAL, as some network file systems do.
+    let text = fs::read_to_string(&file).unwrap().replacen("root = \"mail\"", "root = \"/proc/fs\"", 1);
+    fs::write(&file, text).unwrap();
     let (code, said) = check(&scratch, &[]);
-    assert_eq!(code, 78);
-    assert_eq!(said, "mailbell.toml:13: `tls.key`: key.pem: holds no private key in PEM form\n");
+    assert_eq!(code, 78, "{said}");
+    assert!(
+        said.contains("mailbell.toml:6: `mail.root`: fsync(2) of the folder /proc/fs fails: Invalid argument"),
+        "{said}"
+    );
 }
 
 #[test]

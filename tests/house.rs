@@ -23,6 +23,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("accounts", "net"),
     ("accounts", "sys"),
     ("journal", "sys"),
+    ("net", "sys"),
     ("notify", "sys"),
     ("config", "notify"),
     ("smtpd", "delivery"),

@@ -67,7 +67,7 @@ impl Findings<'_> {
     }
 
     fn tell(mut self) -> Outcome {
-        let wrong = self.problems.len();
+        let (wrong, doubtful) = (self.problems.len(), self.warnings.len());
         self.problems.append(&mut self.warnings);
         // By file in the order in which files were looked at, and by line in each.
         let mut files: Vec<PathBuf> = Vec::new();
@@ -83,7 +83,7 @@ impl Findings<'_> {
         if wrong == 0 {
             let file =
                 self.config.file.as_ref().map_or("the built-in defaults".into(), |file| file.display().to_string());
-            said += &format!("{file}: ok\n");
+            said += &format!("{file}: ok{}\n", if doubtful == 0 { "" } else { ", with warnings" });
         }
         print(&said)?;
         Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })

@@ -44,7 +44,14 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
     let accounts = Accounts::load(config);
     let tls = config.tls.pair.as_ref().map(|(certificate, key)| tls::Config::load(certificate, key)).transpose();
     match (accounts, tls) {
-        (Ok(accounts), Ok(tls)) => Ok(Live { users: config.users.clone(), accounts, tls }),
+        (Ok(accounts), Ok(tls)) => {
+            if let (Some(warning), Some((certificate, _))) =
+                (tls.as_ref().and_then(tls::Config::warning), &config.tls.pair)
+            {
+                log::warn!("{}: {warning}", certificate.display());
+            }
+            Ok(Live { users: config.users.clone(), accounts, tls })
+        }
         (accounts, tls) => {
             let problems = accounts.err().unwrap_or_default();
             Err(problems.iter().map(ToString::to_string).chain(tls.err().map(|error| error.to_string())).collect())

@@ -8,7 +8,7 @@ use crate::net::tls;
 use crate::server::listener;
 use crate::sys::{self, Ids};
 use rustix::fs::{Access, access};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -17,16 +17,17 @@ use std::path::{Path, PathBuf};
 pub(super) fn check(findings: &mut Findings<'_>) {
     let config = findings.config;
     let accounts = Accounts::load(config).map_err(|problems| findings.problems.extend(problems)).ok();
-    if let Some((certificate, key)) = &config.tls.pair
-        && let Err(error) = tls::Config::load(certificate, key)
-    {
-        let blamed = match &error {
-            tls::Error::Read(path, _) | tls::Error::Empty(path, _) | tls::Error::Pem(path, _) if path == key => {
-                "tls.key"
+    if let Some((certificate, key)) = &config.tls.pair {
+        match tls::Config::load(certificate, key) {
+            Ok(loaded) => {
+                let warning = loaded.warning().map(|warning| format!("{}: {warning}", certificate.display()));
+                warning.into_iter().for_each(|warning| findings.doubtful("tls.certificate", warning));
             }
-            _ => "tls.certificate",
-        };
-        findings.wrong(blamed, error);
+            Err(error) => {
+                let of_key = matches!(&error, tls::Error::File(path, _) if path == key);
+                findings.wrong(if of_key { "tls.key" } else { "tls.certificate" }, error);
+            }
+        }
     }
     let server = server(findings);
     let who = match (&config.user, server) {
@@ -149,6 +150,9 @@ fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, Stri
             }
         }
     }
+    for (key, folder) in [("state", &config.state), ("mail.root", &config.mail.root)] {
+        found.extend(unsafe_folder(folder).map(|message| (key.to_owned(), message)));
+    }
     for (index, pipe) in config.pipes.iter().enumerate() {
         let key = format!("pipe[{index}].path");
         match fs::metadata(&pipe.path) {
@@ -164,6 +168,20 @@ fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, Stri
         }
     }
     found
+}
+
+/// A folder whose entries cannot be made safe. A message there is never safe, so the server would not take it.
+fn unsafe_folder(folder: &Path) -> Option<String> {
+    let error = File::open(folder).ok()?.sync_all().err()?;
+    let what = format!("fsync(2) of the folder {} fails: {error}", folder.display());
+    Some(match error.kind() {
+        io::ErrorKind::InvalidInput => {
+            format!(
+                "{what}; its file system cannot make folders safe, and all mail would get 451: use another file system"
+            )
+        }
+        _ => format!("{what}; all mail would get 451 until that is mended"),
+    })
 }
 
 /// A folder that the start will make, with the rights that the start has.
