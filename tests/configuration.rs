@@ -155,7 +155,7 @@ fn check_accepts_the_example() {
     let (code, said) = check(&scratch, &[]);
     assert_eq!(code, 0, "{said}");
     if !Path::new("/etc/mailbell/users").exists() {
-        assert_eq!(said, "mailbell.toml: warning: `users.file`: nobody has mail here yet; see `mailbell user add`\n");
+        assert_eq!(said, "mailbell.toml: warning: `users.file`: there is no account yet; add one with `mailbell user add NAME`\n");
     }
 }
 
@@ -174,8 +174,8 @@ fn a_misspelt_user_of_a_pipe_or_a_hook_is_a_warning() {
     let more =
         "users = [\"alise\", \"bob\"]\n[[hook]]\nname = \"x\"\ncommand = [\"/bin/true\"]\nusers = [\"mallory\"]\n";
     fs::write(&file, text + more).unwrap();
-    let said = "mailbell.toml:17: warning: `pipe.users`: there is no user \"alise\", so no mail of his; did you mean \"alice\"?\n\
-                mailbell.toml:21: warning: `hook.users`: there is no user \"mallory\", so no mail of his\n";
+    let said = "mailbell.toml:17: warning: `pipe.users`: there is no user \"alise\", so no mail matches; did you mean \"alice\"?\n\
+                mailbell.toml:21: warning: `hook.users`: there is no user \"mallory\", so no mail matches\n";
     assert_eq!(check(&scratch, &[]), (0, said.into()));
 }
 
@@ -192,7 +192,7 @@ fn what_is_in_the_way_of_pipes_and_folders_is_told_at_their_keys() {
     assert_eq!(said.len(), 4, "{said:?}");
     for (said, part) in said.iter().zip([
         "mailbell.toml:6: `mail.root`: mail ",
-        "mailbell.toml:16: `pipe.path`: notify is there and is no pipe",
+        "mailbell.toml:16: `pipe.path`: notify exists and is not a FIFO",
         "mailbell.toml:19: warning: `hook.command`: there is no program no-such-program that can be run",
         "mailbell.toml:22: warning: `watch.maildir`: Maildir is no Maildir yet",
     ]) {

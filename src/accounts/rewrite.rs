@@ -1,5 +1,5 @@
-//! The passwd-file as it is changed: read, one line changed, written beside it and renamed over it, so that a server that
-//! reads it at any moment sees the old file or the new one. Comments, order, owner and mode stay.
+//! Changes of the passwd-file: the file is read, one line is changed, and a new file is written beside it and renamed over
+//! it. So a server that reads it at any moment sees the old file or the new one. Comments, order, owner and mode stay.
 
 use super::passwd;
 use super::secret::{LONGEST_PASSWORD, Secret};
@@ -16,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long others may hold the lock; each needs it for milliseconds.
+/// How long one process waits for the lock of another; each holds it for milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The passwd-file as it is changed: by `mailbell user`, and at the first start of the embedded default. Any number of
@@ -33,7 +33,7 @@ pub enum PasswdError {
     Password(&'static str),
     /// The name is taken.
     Exists(String),
-    /// Nobody has that name.
+    /// No user has that name.
     Unknown(String),
     /// Others held the lock all the time.
     Locked(PathBuf),
@@ -46,7 +46,9 @@ impl fmt::Display for PasswdError {
         match self {
             PasswdError::Name(why) => f.write_str(why),
             PasswdError::Password(why) => write!(f, "this password cannot be used: {why}"),
-            PasswdError::Exists(name) => write!(f, "{name} is there already; `mailbell user passwd {name}` changes it"),
+            PasswdError::Exists(name) => {
+                write!(f, "{name} is there already; `mailbell user passwd {name}` changes the password")
+            }
             PasswdError::Unknown(name) => write!(f, "there is no user {name:?}"),
             PasswdError::Locked(path) => {
                 write!(f, "{}: locked by another process for {} seconds", path.display(), PATIENCE.as_secs())
@@ -109,7 +111,7 @@ impl Passwd {
         })
     }
 
-    /// Takes a user out. His mail is not touched.
+    /// Takes a user out. The user's mail stays.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
-//! TLS for the server's side, by rustls: certificate and key in, octets through.
+//! TLS on the server's side, by rustls: certificate, key, handshake, and the octets inside.
 //!
-//! Without the cargo feature `tls` the same names exist and nothing of theirs can be made, so no caller needs a `cfg`.
+//! Without the cargo feature `tls` the same types exist, and no value of them can be made; so no caller needs a `cfg`.
 
 use std::fmt;
 use std::io;
@@ -14,7 +14,7 @@ pub use present::{Config, Session};
 /// Why a certificate and key do not make a TLS configuration.
 #[derive(Debug)]
 pub enum Error {
-    /// A file cannot be used, or the two do not belong together: the file, what is wrong, and what to do.
+    /// A file cannot be used, or the two files do not belong together: the file, what is wrong, and what to do.
     File(PathBuf, String),
     /// Built without the feature.
     Absent,
@@ -44,7 +44,7 @@ mod present {
     use std::sync::Arc;
     use std::time::{SystemTime, UNIX_EPOCH};
 
-    /// More than any chain or key has, octets.
+    /// Longest file that is read, in octets; no chain and no key is as long.
     const LONGEST: u64 = 1 << 20;
 
     /// A certificate chain and its key, ready for handshakes.
@@ -96,7 +96,7 @@ mod present {
             Ok(Config { server: Arc::new(server), warning })
         }
 
-        /// What clients will not like about the certificate.
+        /// Why clients will refuse the certificate, which can be used all the same: its dates.
         pub fn warning(&self) -> Option<&str> {
             self.warning.as_deref()
         }
@@ -117,7 +117,7 @@ mod present {
     fn secret(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
         let octets = read_file(path, LONGEST).map_err(|error| error.to_string())?;
         let has = |text: &str| memchr::memmem::find(&octets, text.as_bytes()).is_some();
-        // PKCS #8, and what OpenSSL wrote before it.
+        // The two forms of encrypted keys: PKCS #8, and the older one of OpenSSL.
         if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
             let decrypt =
                 "`openssl pkey -in OLD -out NEW` takes the passphrase off; keep the file readable for the server alone";
@@ -149,7 +149,7 @@ mod present {
     }
 
     impl Session {
-        /// Before the handshake.
+        /// A session before its handshake.
         ///
         /// # Errors
         ///
@@ -163,7 +163,7 @@ mod present {
             self.0.is_handshaking() || self.0.wants_write()
         }
 
-        /// One step of the handshake: sends what is due, then waits for the peer's answer where one is due.
+        /// Does one step of the handshake: sends what is due, then waits for the peer's answer where one is due.
         ///
         /// # Errors
         ///
@@ -177,8 +177,8 @@ mod present {
             Ok(())
         }
 
-        /// Clear octets, at least one; 0 at the end. It reads the socket once: `Interrupted` says that what came made no
-        /// whole record yet, so that the caller can look at its deadline before it goes on.
+        /// Reads clear octets, at least one; 0 at the end. The socket is read once: `Interrupted` says that no record was
+        /// whole yet, so that the caller can look at its deadline before it tries again.
         ///
         /// # Errors
         ///
@@ -240,7 +240,7 @@ mod present {
         }
 
         fn receive<S: Read + Write>(&mut self, socket: &mut S) -> io::Result<()> {
-            // An end of file is told to rustls too: it knows whether close_notify came before it.
+            // rustls is told of the end too: it knows whether close_notify came before it.
             let count = self.0.read_tls(socket)?;
             if let Err(error) = self.0.process_new_packets() {
                 let _ = self.send(socket);

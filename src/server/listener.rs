@@ -1,7 +1,7 @@
-//! Listening sockets, and how a connection comes out of one. Who is let in is decided elsewhere.
+//! Listening sockets, and how a connection is accepted from one. `admission` decides which connections are served.
 //!
-//! What every accepted socket needs is set once on the listener, because Linux hands it down: TCP_NODELAY and both
-//! timeouts. So accepting costs one system call and nothing more.
+//! TCP_NODELAY and both timeouts are set once on the listener, because on Linux accepted TCP sockets inherit them. So to
+//! accept costs one system call.
 
 use crate::config::Place;
 use crate::limits::LISTEN_BACKLOG;
@@ -25,7 +25,7 @@ const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 pub struct Listener {
     socket: OwnedFd,
     place: Place,
-    /// Made by us, so it goes with us.
+    /// The path of a socket that we made; it is removed with the listener.
     own_path: Option<PathBuf>,
 }
 
@@ -101,7 +101,7 @@ impl Listener {
         Ok(Listener { socket, place, own_path })
     }
 
-    /// Makes every connection accepted from now on time out so in recv(2) and send(2).
+    /// Sets how long recv(2) and send(2) wait on each TCP connection that is accepted from now on.
     ///
     /// # Errors
     ///
@@ -111,12 +111,12 @@ impl Listener {
         Ok(sockopt::set_socket_timeout(&self.socket, sockopt::Timeout::Send, Some(timeout))?)
     }
 
-    /// Where it really listens: the port is the true one.
+    /// Where it listens, with the port that the system chose.
     pub fn place(&self) -> &Place {
         &self.place
     }
 
-    /// For the event loop.
+    /// The descriptor, for the event loop.
     pub fn raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
@@ -125,7 +125,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when there is none; otherwise what accept4(2) says: about the connection or about the system.
+    /// `WouldBlock` when no connection waits; else as accept4(2) says, about the connection or about the system.
     pub fn accept(&self) -> io::Result<(OwnedFd, Client)> {
         let (socket, address) = rustix::net::acceptfrom_with(&self.socket, SocketFlags::CLOEXEC)?;
         let client = address
@@ -148,7 +148,7 @@ fn unix_path(address: &rustix::net::SocketAddrAny) -> Option<PathBuf> {
     Some(PathBuf::from(address.path()?.to_string_lossy().into_owned()))
 }
 
-/// Removes a socket that a dead process left; one that answers belongs to a process.
+/// Removes a socket that a process left behind when it died. A socket that answers stays.
 fn remove_stale(folder: &Folder, name: &OsStr, way: &Path) -> io::Result<()> {
     let Ok(stat) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
@@ -160,23 +160,22 @@ fn remove_stale(folder: &Folder, name: &OsStr, way: &Path) -> io::Result<()> {
     Ok(unlinkat(folder, name, AtFlags::empty())?)
 }
 
-/// Said of such an address.
+/// What is said of an address for which [`has_no_family`] is true.
 pub const NO_FAMILY: &str = "this kernel has no such addresses (IPv6 is turned off)";
 
-/// Whether the kernel has no address family for this address: IPv6 that was left out or turned off. It is tried with a
-/// free port.
+/// Whether the kernel has no address family for this address: IPv6 is not in the kernel, or turned off. A socket with any
+/// port is tried.
 pub fn has_no_family(address: SocketAddr) -> bool {
     let tried = Listener::bind_tcp(SocketAddr::new(address.ip(), 0));
     tried.is_err_and(|error| match Errno::from_io_error(&error) {
         Some(Errno::AFNOSUPPORT) => true,
-        // An address of its own may come up later; the unspecified one is always there where its family is.
+        // One address may be missing for another reason; the unspecified one is there wherever its family is.
         Some(Errno::ADDRNOTAVAIL) => address.ip().is_unspecified(),
         _ => false,
     })
 }
 
-/// True for what is wrong with one connection and not with the listener: try the next one (accept(2), "Error
-/// handling").
+/// True for an error of one connection and not of the listener: try the next connection (accept(2), "Error handling").
 pub fn is_about_the_connection(error: &io::Error) -> bool {
     let Some(errno) = Errno::from_io_error(error) else { return false };
     matches!(
@@ -193,7 +192,6 @@ pub fn is_about_the_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The socket as the event loop wants it.
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

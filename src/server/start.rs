@@ -1,5 +1,5 @@
-//! The start, in an order that matters: what only root may do (folders in root's own folders, pipes, sockets), then the
-//! change of user, then everything else, then threads.
+//! The start. The order matters: first what only root may do (folders in folders of root's, pipes, sockets), then the
+//! change of user, then everything else, and threads at the end.
 
 use super::doors::{Doors, Kind};
 use super::{StartError, owner, reload, sandbox};
@@ -22,10 +22,10 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What is made is never for everybody, unless its mode says so.
+/// New files are closed to everybody else, unless their own mode says otherwise.
 const UMASK: u32 = 0o027;
 
-/// What the loop goes on with.
+/// What the event loop needs.
 pub struct Started {
     pub service: Arc<Service>,
     pub doors: Doors,
@@ -37,7 +37,7 @@ pub struct Started {
 ///
 /// # Errors
 ///
-/// Says what is in the way.
+/// Says why the server cannot start.
 pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     umask(Mode::from_raw_mode(UMASK));
     sys::raise_nofile();
@@ -52,7 +52,9 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     })?;
     let mut listeners = without_umask(|| listeners(&config, inherited, become_user))?;
     become_user.map_or(Ok(()), owner::become_user)?;
-    if !rustix::process::geteuid().is_root() {
+    if rustix::process::geteuid().is_root() {
+        warn_of_other_owner(&config);
+    } else {
         // A service manager may have given the right to bind ports below 1024; neither the server nor a hook needs it now.
         sys::drop_capabilities().map_err(|error| StartError::io("giving up capabilities", &error))?;
     }
@@ -73,7 +75,7 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     let mut delivery = Delivery::new(&config, Some((journal.clone(), known)));
     delivery.on_record(Box::new(move || drop(waker.wake())));
     let delivery = Arc::new(delivery);
-    // Subscribers before arrivals: a new pipe or hook begins at the journal's end as it was at the last stop.
+    // Subscribers start before arrivals, so that a new pipe or hook begins at the end of the journal at the last stop.
     let subscribers = Subscribers::start(&config.state, &config.pipes, &config.hooks).map_err(StartError::Temporary)?;
     let arrivals =
         Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;
@@ -82,6 +84,14 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     let service = Arc::new(Service::new(config, live, delivery, journal, subscribers));
     let doors = Doors::new(listeners, service.clone(), pool);
     Ok(Started { service, doors, arrivals, lock })
+}
+
+/// A server that root starts without `user` stays root, and what it makes is root's.
+fn warn_of_other_owner(config: &Config) {
+    if let Ok(Some(owner)) = owner::of_state(config) {
+        let (state, uid) = (config.state.display(), owner.uid);
+        log::warn!("{state} belongs to user {uid}, and this server runs as root; set `user`, or start it as that user");
+    }
 }
 
 /// Does the work so that what is made has its whole mode from the beginning. To be called before there are threads.
@@ -130,7 +140,7 @@ fn make_pipe(pipe: &PipeSettings, owner: Ids) -> io::Result<()> {
     }
 }
 
-/// Only another path helps against a file in a pipe's place, or the user that has put it there.
+/// A file in the place of a pipe: it has to be removed, or the pipe needs another path.
 fn pipes_are_fifos(config: &Config) -> Result<(), StartError> {
     for pipe in &config.pipes {
         if std::fs::metadata(&pipe.path).is_ok_and(|found| !found.file_type().is_fifo()) {
@@ -156,7 +166,8 @@ fn control(state: &Path) -> Result<Listener, StartError> {
     control.map_err(|error| StartError::io(path.display(), &error))
 }
 
-/// Binds what the configuration names, and takes over what systemd bound. A door that systemd opened is not bound again.
+/// Binds the addresses of the configuration, and takes over the sockets that systemd has bound. Where systemd has bound one
+/// for a protocol, the addresses of that protocol are not bound.
 fn listeners(
     config: &Config,
     inherited: Vec<(std::os::fd::OwnedFd, String)>,
@@ -175,8 +186,9 @@ fn listeners(
     let mut listeners = Vec::new();
     for (socket, name) in inherited {
         let Some((door, _)) = doors.iter().find(|(door, _)| door.name() == name) else {
-            let message =
-                format!("systemd handed over a socket named {name:?}; FileDescriptorName= must be a protocol");
+            let message = format!(
+                "systemd handed over a socket named {name:?}; write a protocol, such as smtp, into FileDescriptorName="
+            );
             return Err(StartError::Configuration(message));
         };
         let listener = Listener::inherit(socket).map_err(|error| StartError::io(format!("socket {name}"), &error))?;
@@ -229,9 +241,9 @@ fn bind_failed(door: Door, place: &Place, error: &io::Error) -> StartError {
                  cap_net_bind_service=+ep` on the binary, or systemd's sockets"
             ))
         }
-        (io::ErrorKind::AddrInUse, _) => {
-            StartError::Temporary(format!("{door} cannot listen on {place}: another program does already"))
-        }
+        (io::ErrorKind::AddrInUse, _) => StartError::Temporary(format!(
+            "{door} cannot listen on {place}: another program listens there; stop it, or choose another port"
+        )),
         _ => StartError::io(format!("{door} cannot listen on {place}"), error),
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// ABI 2 allows renames and links between folders, without which no mail could be delivered.
+/// ABI 2 allows renames and links between folders; a delivery needs them.
 const OLDEST: i64 = 2;
 /// ABI 3 knows truncation.
 const TRUNCATE: i64 = 3;
@@ -35,7 +35,7 @@ struct PathBeneathAttr {
     parent_fd: i32,
 }
 
-/// Rules that are being collected.
+/// A set of rules, before and after a thread is held to them.
 #[derive(Debug)]
 pub struct Ruleset {
     fd: OwnedFd,
@@ -48,7 +48,7 @@ fn abi() -> i64 {
     unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, VERSION) as i64 }
 }
 
-/// Whether TCP sockets are held too.
+/// Whether the rules forbid TCP sockets too.
 pub fn holds_tcp() -> bool {
     abi() >= TCP
 }
@@ -58,7 +58,7 @@ fn checked(result: libc::c_long) -> io::Result<i32> {
 }
 
 impl Ruleset {
-    /// An empty one; `None` where the kernel has no Landlock or one that is too old.
+    /// Rules that allow nothing; `None` where the kernel has no Landlock, or one that is too old.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl Ruleset {
         .map(drop)
     }
 
-    /// Holds the calling thread and its children to the rules, for good.
+    /// Holds the calling thread, and every thread and process that it starts from now on, to the rules. It cannot be undone.
     ///
     /// # Errors
     ///

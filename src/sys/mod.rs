@@ -1,6 +1,7 @@
-//! The operating system where std and rustix have no safe call: signals, privileges, inherited sockets, leases, C heap.
+//! The operating system, where std and rustix have no safe call: signals, users and rights, inherited sockets, leases,
+//! the C heap; and the two things that need care everywhere: folders of other users, and locks.
 //!
-//! The only room with `unsafe` in it. Everything here is small, says why it is sound, and offers a safe face.
+//! This is the only room with `unsafe` code. Each such block says why it is sound, and its function is safe to call.
 #![allow(unsafe_code)]
 
 pub mod folder;
@@ -61,11 +62,11 @@ pub fn signals() -> io::Result<OwnedFd> {
 pub struct Ids {
     /// User id.
     pub uid: u32,
-    /// The user's own group, or the group asked for.
+    /// The user's own group, or the group that was asked for.
     pub gid: u32,
 }
 
-/// Looks `user` up, and `group` where given; `Ok(None)` when the system knows no such user or group.
+/// Looks up `user`, and `group` where one is given; `Ok(None)` when the system knows no such user or group.
 ///
 /// # Errors
 ///
@@ -153,7 +154,7 @@ pub fn take_environment_of(ids: Ids) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// When the system refuses, or when the old rights could be taken back, which must end the start.
+/// When the system refuses, or when the process could take the old rights back; the caller must end then.
 pub fn become_user(ids: Ids) -> io::Result<()> {
     // SAFETY: the three calls take plain numbers and an empty list.
     let dropped = unsafe {
@@ -162,15 +163,14 @@ pub fn become_user(ids: Ids) -> io::Result<()> {
     if !dropped {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: as above. Succeeding here would mean that the drop above was not final.
+    // SAFETY: as above. If this succeeds, the change above was not for good.
     if ids.uid != 0 && unsafe { libc::setuid(0) } == 0 {
         return Err(io::Error::other("root's rights could be taken back after the drop"));
     }
-    // A process that changed its user is no longer dumpable, and then its own /proc entries belong to root.
     Ok(())
 }
 
-/// Does the work with the rights of another user: in a thread of its own, because on Linux each thread has its own.
+/// Does the work with the rights of another user, in a thread of its own: on Linux each thread has its own rights.
 ///
 /// # Errors
 ///
@@ -188,11 +188,11 @@ pub fn as_user<T: Send>(ids: Ids, work: impl FnOnce() -> T + Send) -> io::Result
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Whether anybody has a file open for writing that is open here for reading only. `None` where that cannot be known: the
-/// file is another user's, or its file system knows no leases.
+/// Whether another process has a file open for writing that is open here for reading only. `None` when the system does not
+/// tell: the file is another user's, or its file system has no leases.
 ///
-/// A read lease (fcntl(2)) is given on a file only while nobody writes it. It is given back at once; who opens the file
-/// meanwhile waits for that long.
+/// The kernel gives a read lease (fcntl(2)) only on a file that no process writes. It is given back at once; a process that
+/// opens the file meanwhile waits for that long.
 pub fn has_writer(file: &impl AsRawFd) -> Option<bool> {
     // From linux/fcntl.h; libc has them for some targets only.
     const F_SETSIG: libc::c_int = 10;
@@ -200,8 +200,8 @@ pub fn has_writer(file: &impl AsRawFd) -> Option<bool> {
     let fd = file.as_raw_fd();
     // SAFETY: plain numbers, and a descriptor that its owner keeps open during the calls.
     unsafe {
-        // Who opens the file in that moment has a signal sent to us: not SIGIO, which would end the process, but one that
-        // nobody notices.
+        // When a process opens the file in that moment, the kernel sends us a signal: SIGURG, which is ignored, and not
+        // SIGIO, which would end the process.
         if libc::fcntl(fd, F_SETSIG, libc::SIGURG) != 0 {
             return None;
         }
@@ -215,7 +215,7 @@ pub fn has_writer(file: &impl AsRawFd) -> Option<bool> {
 
 /// The sockets that systemd handed over (sd_listen_fds(3)), each with its name, `""` where it has none.
 ///
-/// Call it once, before any thread starts: it takes the descriptors over.
+/// To be called once, before there are threads: the descriptors belong to the result.
 pub fn inherited_sockets() -> Vec<(OwnedFd, String)> {
     const FIRST: RawFd = 3;
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
@@ -227,8 +227,8 @@ pub fn inherited_sockets() -> Vec<(OwnedFd, String)> {
     (FIRST..FIRST.saturating_add(number("LISTEN_FDS").unwrap_or(0).clamp(0, 64)))
         .filter_map(|fd| {
             let name = names.next().unwrap_or_default().to_owned();
-            // SAFETY: fcntl on any number is harmless; the descriptor is ours by the protocol that LISTEN_PID confirms,
-            // and nothing in this process has opened files before this is called.
+            // SAFETY: fcntl on any number is harmless. The descriptor is ours, for LISTEN_PID names this process, and
+            // systemd has opened it before anything in this process opened a file.
             unsafe { (libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) == 0).then(|| (OwnedFd::from_raw_fd(fd), name)) }
         })
         .collect()
@@ -236,7 +236,8 @@ pub fn inherited_sockets() -> Vec<(OwnedFd, String)> {
 
 /// Tells the C heap that this process has many small threads: two arenas instead of eight a core.
 ///
-/// Without it, glibc gives each thread that allocates an arena of its own, and idle sessions cost several times more.
+/// Without this, glibc gives each thread that allocates an arena of its own, and idle sessions take several times the
+/// memory.
 pub fn tune_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt takes two numbers, and no other thread runs yet.
@@ -305,7 +306,7 @@ mod tests {
         assert_eq!(has_writer(&reader), Some(true));
         drop(writer);
         assert_eq!(has_writer(&reader), Some(false));
-        // Whoever opens it in the moment of the lease gets it, and nobody is killed.
+        // A process that opens the file in the moment of the lease gets it, and no signal ends this one.
         std::thread::scope(|scope| {
             let opener =
                 scope.spawn(|| (0..2_000).for_each(|_| drop(File::options().write(true).open(&path).unwrap())));
