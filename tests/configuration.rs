@@ -155,7 +155,10 @@ fn check_accepts_the_example() {
     let (code, said) = check(&scratch, &[]);
     assert_eq!(code, 0, "{said}");
     if !Path::new("/etc/mailbell/users").exists() {
-        assert_eq!(said, "mailbell.toml: warning: `users.file`: there is no account yet; add one with `mailbell user add NAME`\n");
+        assert_eq!(
+            said,
+            "mailbell.toml: warning: `users.file`: there is no account yet; add one with `mailbell user add NAME`\n"
+        );
     }
 }
 

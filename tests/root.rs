@@ -227,6 +227,46 @@ fn root_is_led_nowhere_by_what_is_below_the_servers_folders() {
     }
 }
 
+#[test]
+fn sockets_and_pipes_may_lie_in_the_folder_of_a_third_user() {
+    if !is_root() {
+        return;
+    }
+    // Such as Postfix's private/, which neither the server's user nor anybody else may write to.
+    let configuration = CONFIGURATION.replace("own/run/", "third/");
+    let scratch = prepared("root-third", &format!("user = \"{USER}\"\n{configuration}"));
+    fs::create_dir(scratch.path("third")).unwrap();
+    fs::set_permissions(scratch.path("third"), fs::Permissions::from_mode(0o711)).unwrap();
+    const THIRD: u32 = 8;
+    chown(scratch.path("third"), Some(THIRD), Some(THIRD)).unwrap();
+    let server = Server::start_in(scratch, &[]);
+    for (name, mode) in [("lmtp.sock", 0o666), ("metrics.sock", 0o660), ("notify", 0o640)] {
+        let found = fs::metadata(server.path("third").join(name)).unwrap();
+        assert_eq!((found.uid(), found.mode() & 0o777), (UID, mode), "{name}");
+    }
+    assert!(std::os::unix::net::UnixStream::connect(server.path("third/lmtp.sock")).is_ok());
+    // After a kill the sockets are still there, and are replaced.
+    let scratch = server.kill();
+    let server = Server::start_in(scratch, &[]);
+    assert!(std::os::unix::net::UnixStream::connect(server.path("third/lmtp.sock")).is_ok());
+    let scratch = server.kill();
+
+    // Not by way of a link of the third user's.
+    let traps = Traps::set(&scratch);
+    remove(&scratch.path("third/notify"));
+    fs::create_dir(scratch.path("third/real")).unwrap();
+    symlink(&traps.folder, scratch.path("third/link")).unwrap();
+    lchown(scratch.path("third/link"), Some(THIRD), Some(THIRD)).unwrap();
+    let text = fs::read_to_string(scratch.path("mailbell.toml")).unwrap();
+    for name in ["lmtp.sock", "metrics.sock", "notify"] {
+        let linked = text.replace(&format!("third/{name}"), &format!("third/link/{name}"));
+        assert_ne!(linked, text);
+        fs::write(scratch.path("mailbell.toml"), linked).unwrap();
+        serve(&scratch);
+        traps.assert_untouched(name);
+    }
+}
+
 /// Starts the server, and looks whether it knows and can read what root delivered before and delivers now.
 fn assert_readable(scratch: Scratch, command: impl FnOnce(&Scratch) -> Command) {
     let command = command(&scratch);

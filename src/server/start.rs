@@ -56,7 +56,8 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
         warn_of_other_owner(&config);
     } else {
         // A service manager may have given the right to bind ports below 1024; neither the server nor a hook needs it now.
-        sys::drop_capabilities().map_err(|error| StartError::io("giving up capabilities", &error))?;
+        sys::drop_capabilities()
+            .unwrap_or_else(|error| log::warn!("capset(2): the right to bind low ports cannot be given up: {error}"));
     }
     let control = control(&config.state)?;
     listeners.push((Kind::Control, control));

@@ -5,7 +5,7 @@ use crate::accounts::Accounts;
 use crate::config::{Config, Place};
 use crate::nearest::nearest;
 use crate::net::tls;
-use crate::server::listener;
+use crate::server::{listener, owner};
 use crate::sys::{self, Ids};
 use rustix::fs::{Access, access};
 use std::fs::{self, File};
@@ -61,7 +61,15 @@ pub(super) fn check(findings: &mut Findings<'_>) {
 
 /// The user that the server will become, where that is another one than ours.
 fn server(findings: &mut Findings<'_>) -> Option<Ids> {
-    let user = findings.config.user.as_ref()?;
+    let Some(user) = &findings.config.user else {
+        if let Ok(Some(owner)) = owner::of_state(findings.config) {
+            let hint = format!("setpriv --reuid={} --regid={} --clear-groups", owner.uid, owner.gid);
+            findings.notes.push(format!(
+                "the rights of root were tried; for those of the state's owner run: {hint} mailbell check"
+            ));
+        }
+        return None;
+    };
     let group = findings.config.group.as_deref();
     match sys::look_up(user, group) {
         Ok(Some(ids)) if rustix::process::geteuid().is_root() => Some(ids),
