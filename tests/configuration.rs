@@ -1,5 +1,5 @@
-//! Configurations on the real binary: files that must be refused, each with the sentence that it must get, and the
-//! example that must never rot.
+//! Configurations on the real binary: files that must be refused, each with its message; and the example, which must
+//! have every key with its default.
 
 mod common;
 
@@ -13,7 +13,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What a bad configuration must be told: the lines at its head that begin with `#!` say `LINE: part of the message`.
+/// The messages that a bad configuration must get: lines `#! LINE: part of the message` at its head.
 fn expected(text: &str) -> Vec<(usize, String)> {
     let wanted = text.lines().map_while(|line| line.strip_prefix("#! "));
     wanted.map(|line| line.split_once(": ").unwrap()).map(|(line, why)| (line.parse().unwrap(), why.into())).collect()
@@ -22,7 +22,7 @@ fn expected(text: &str) -> Vec<(usize, String)> {
 #[test]
 fn bad_configurations_are_refused_with_place_and_hint() {
     let mut files: Vec<PathBuf> = common::files(&root().join("tests/bad-configs"));
-    // Without TLS every key of [tls] has one and the same answer, which has its own test.
+    // Without the feature, every key of [tls] gets the same message; another test checks it.
     files.retain(|file| cfg!(feature = "tls") || !file.file_name().unwrap().to_str().unwrap().starts_with("tls-"));
     assert!(files.len() >= 30);
     for file in files {
@@ -89,7 +89,7 @@ fn the_example_has_every_key_with_its_default() {
     default.watches = example.watches.clone();
     (default.user, default.group) = (example.user.clone(), example.group.clone());
     (default.hostname, default.domains) = (example.hostname.clone(), example.domains.clone());
-    // Written down, the default path of the aliases must exist.
+    // A path of the aliases that is written in the file must exist, even the default one.
     example.users.aliases_given = false;
     assert_eq!(format!("{example:#?}"), format!("{default:#?}"));
 }
@@ -147,7 +147,7 @@ fn check_reads_users_and_aliases_too() {
 #[test]
 fn check_accepts_the_example() {
     let scratch = Scratch::new("check-example");
-    // In a folder of the test's own; where the system's are, this machine may have others' files.
+    // In a folder of the test: this machine may have files at the default paths.
     let text = EXAMPLE.replace("#state = \"/var/lib/mailbell\"", "state = \"state\"");
     let text = text.replace("#root = \"/var/lib/mailbell/mail\"", "root = \"mail\"");
     let text = text.replace("#[[pipe]]\n#path = \"/run/mail/notify\"", "[[pipe]]\npath = \"notify\"");
@@ -163,7 +163,7 @@ fn check_accepts_the_example() {
 }
 
 #[test]
-fn what_everybody_can_read_is_a_warning_and_no_failure() {
+fn a_file_that_everybody_can_read_is_a_warning() {
     let (scratch, _) = good("check-warning");
     fs::set_permissions(scratch.path("users"), fs::Permissions::from_mode(0o644)).unwrap();
     let said = "mailbell.toml:9: warning: `users.file`: everybody can read users: chmod o= it\n";
@@ -183,7 +183,7 @@ fn a_misspelt_user_of_a_pipe_or_a_hook_is_a_warning() {
 }
 
 #[test]
-fn what_is_in_the_way_of_pipes_and_folders_is_told_at_their_keys() {
+fn faults_of_pipes_and_folders_are_reported_at_their_keys() {
     let (scratch, file) = good("check-files");
     fs::write(scratch.path("notify"), "no pipe").unwrap();
     fs::write(scratch.path("mail"), "no folder").unwrap();
@@ -204,7 +204,7 @@ fn what_is_in_the_way_of_pipes_and_folders_is_told_at_their_keys() {
 }
 
 #[test]
-fn what_the_server_s_user_cannot_read_is_told() {
+fn files_that_the_servers_user_cannot_read_are_reported() {
     if !rustix::process::geteuid().is_root() {
         return eprintln!("skipped: needs root");
     }
@@ -352,18 +352,18 @@ fn a_folder_that_cannot_be_made_safe_is_told() {
 }
 
 #[test]
-fn online_says_who_has_a_port_and_how_much_is_free() {
+fn online_names_the_program_that_has_a_port_and_the_free_space() {
     let (scratch, file) = good("check-online");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let text = fs::read_to_string(&file).unwrap().replacen("127.0.0.1:0", &taken.local_addr().unwrap().to_string(), 1);
-    // No domain that the DNS would be asked for.
+    // A domain for which the DNS is not asked.
     fs::write(&file, text.replacen("[\"example.org\"]", "[\"localhost\"]", 1)).unwrap();
     let (code, said) = check(&scratch, &["--online"]);
     assert_eq!(code, 78);
     assert!(said.starts_with("mailbell.toml:12: `smtp.listen`: 127.0.0.1:"), "{said}");
     assert!(said.contains("is taken by configuration-") && said.contains(&std::process::id().to_string()), "{said}");
     drop(taken);
-    // A program that another test is starting at this moment has a copy of the socket until its exec(2).
+    // A program that another test is starting at this moment has a copy of the socket until exec(2).
     let output = common::wait_for("the port to be free", || {
         Some(run(&file, &["check", "--online"], "")).filter(|output| output.status.success())
     });
