@@ -35,7 +35,7 @@ impl std::error::Error for Error {}
 mod present {
     use super::*;
     use crate::net::x509::{Certificate, SUPPORTED};
-    use crate::sys::folder::read_file;
+    use crate::sys::read_regular;
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
     use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -103,7 +103,7 @@ mod present {
     }
 
     fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-        let octets = read_file(path, LONGEST).map_err(|error| error.to_string())?;
+        let octets = read_regular(path, LONGEST).map_err(|error| error.to_string())?;
         let chain =
             CertificateDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>().map_err(|error| why(&error))?;
         if chain.is_empty() {
@@ -115,7 +115,7 @@ mod present {
     }
 
     fn secret(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-        let octets = read_file(path, LONGEST).map_err(|error| error.to_string())?;
+        let octets = read_regular(path, LONGEST).map_err(|error| error.to_string())?;
         let has = |text: &str| memchr::memmem::find(&octets, text.as_bytes()).is_some();
         // The two forms of encrypted keys: PKCS #8, and the older one of OpenSSL.
         if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {

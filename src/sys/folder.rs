@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -197,25 +197,6 @@ impl AsFd for Folder {
 pub fn open_file(path: &Path, flags: OFlags, mode: u32) -> io::Result<File> {
     let (folder, name) = Folder::of(path)?;
     folder.file(name, flags, mode)
-}
-
-/// The content of a regular file, links followed. A FIFO or a device does not hold up the caller.
-///
-/// # Errors
-///
-/// As open(2) and read(2) say; `InvalidInput` for what is no regular file, and for more than `longest` octets.
-pub fn read_file(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
-    }
-    let mut octets = Vec::new();
-    file.take(longest + 1).read_to_end(&mut octets)?;
-    if octets.len() as u64 > longest {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("is longer than {longest} octets")));
-    }
-    Ok(octets)
 }
 
 /// Makes a folder with this mode, and those above it with 0755, where they do not exist. With `owner` this process is

@@ -8,9 +8,11 @@ pub mod folder;
 pub mod landlock;
 mod limits;
 mod lock;
+mod regular;
 
 pub use limits::{drop_capabilities, original_nofile, raise_nofile, survive_file_size_limit};
 pub use lock::hold;
+pub use regular::read_regular;
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
