@@ -8,6 +8,7 @@ use crate::config::{Config, Place, Users};
 use crate::delivery::Delivery;
 use crate::journal::{self, Held, Journal, KnownIds, Lock};
 use crate::notify::{PipeSettings, Subscribers};
+use crate::server::handshake::Work;
 use crate::server::listener::Listener;
 use crate::server::monitor;
 use crate::server::pool::Pool;
@@ -241,7 +242,7 @@ fn links(root: &Path) -> impl Iterator<Item = PathBuf> {
 
 /// Workers, each in a sandbox where the kernel has one: they talk to strangers. A reload may bring other account files,
 /// and links in place of users' Maildirs, but no other mail. What fails here makes nothing worse.
-pub fn pool(config: &Config, users: &Users) -> Pool {
+pub fn pool(config: &Config, users: &Users) -> Pool<Work> {
     let mut places = Places::new();
     places.write(&config.state);
     places.write(&config.mail.root);
@@ -249,14 +250,14 @@ pub fn pool(config: &Config, users: &Users) -> Pool {
     [&users.file, &users.aliases].into_iter().for_each(|file| places.read_beside(file));
     match places.enclose() {
         Ok(Some(sandbox)) => {
-            return Pool::beginning_with(move || {
+            return Pool::new(Some(Box::new(move || {
                 if let Err(error) = sandbox.enter() {
                     log::warn!("landlock: {error}");
                 }
-            });
+            })));
         }
         Ok(None) => log::info!("landlock: this kernel has none that is new enough"),
         Err(error) => log::warn!("landlock: {error}"),
     }
-    Pool::default()
+    Pool::new(None)
 }

@@ -73,7 +73,7 @@ impl Service {
             subscribers: Mutex::new(Some(subscribers)),
             maildrops: Arc::new(Maildrops::new(config.state.join("sizes"))),
             verifier: Verifier::default(),
-            penalties: Penalties::default(),
+            penalties: Penalties::new(config.limits.penalty_exempt.clone()),
             counters: Counters::default(),
             admission: Admission::by(&config.limits),
             sessions: Sessions::default(),
@@ -129,6 +129,11 @@ impl Door {
             Door::Pop3s => "pop3s",
             Door::Metrics => "metrics",
         }
+    }
+
+    /// Clients log in here: POP3 and submission.
+    pub fn is_for_users(self) -> bool {
+        matches!(self, Door::Submission | Door::Smtps | Door::Pop3 | Door::Pop3s)
     }
 
     /// TLS begins with the connection.

@@ -2,7 +2,6 @@
 //! its end all the same, and answered once.
 
 use super::Driver;
-use crate::config::AuthPolicy;
 use crate::delivery::{self, Envelope, Incoming};
 use crate::message::dot::decode::{Decoder, LineEnds};
 use crate::message::trace::{Facts, Origin, Via};
@@ -83,11 +82,6 @@ impl<'a> Driver<'a> {
             .mailboxes()
             .into_iter()
             .map(|(user, path)| delivery::Recipient { user: user.to_owned(), typed: path.text.clone() });
-        let submission = match self.door {
-            Door::Submission | Door::Smtps => true,
-            Door::Smtp => self.service.config.smtp.auth == AuthPolicy::Required,
-            _ => false,
-        };
         Some(self.service.delivery.begin(Envelope {
             origin: Origin {
                 via: if self.door == Door::Lmtp { Via::Lmtp } else { Via::Smtp },
@@ -100,7 +94,7 @@ impl<'a> Driver<'a> {
             facts: Facts { extended: helo.extended, smtputf8: transaction.smtputf8 },
             recipients: recipients.collect(),
             max_size: self.service.config.smtp.max_message_size,
-            complete_header: submission,
+            complete_header: self.is_submission(),
         }))
     }
 
@@ -108,6 +102,7 @@ impl<'a> Driver<'a> {
     fn store(&mut self, incoming: Incoming<'a>) -> Step {
         let counters = &self.service.counters;
         let outcome = incoming.commit();
+        self.conn.mark_progress();
         let told = match &outcome {
             Ok(stored) => {
                 self.log_stored(stored);
