@@ -1,5 +1,5 @@
-//! Message data: from the socket through a decoder into the store, and what becomes of it. Data that is refused is read to
-//! its end all the same, and answered once.
+//! Message data: from the socket through a decoder into the store, and the outcome. Data that is refused is read to its end
+//! all the same, and answered once.
 
 use super::Driver;
 use crate::delivery::{self, Envelope, Incoming};
@@ -9,6 +9,9 @@ use crate::net::conn::Error;
 use crate::service::Door;
 use crate::smtp::{Failure, Step, Stored};
 use std::time::Instant;
+
+/// So much is decoded at once, octets: a small message whole.
+const SLICE: usize = 8 * 1024;
 
 /// A message that comes by BDAT, from one chunk to the next.
 pub(super) struct Message<'a> {
@@ -24,6 +27,7 @@ impl<'a> Driver<'a> {
         let (began, mut received, mut ended) = (Instant::now(), 0, false);
         while !ended {
             let data = self.conn.data(began, received)?;
+            let data = &data[..data.len().min(SLICE)];
             let taken;
             self.decoded.clear();
             (taken, ended) = decoder.decode(data, &mut self.decoded);
@@ -46,7 +50,7 @@ impl<'a> Driver<'a> {
         let (began, mut left) = (Instant::now(), octets);
         while left > 0 {
             let data = self.conn.data(began, octets - left)?;
-            let data = &data[..data.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+            let data = &data[..data.len().min(usize::try_from(left).unwrap_or(SLICE)).min(SLICE)];
             self.decoded.clear();
             message.ends.decode(data, &mut self.decoded);
             message.incoming.write(&self.decoded);
