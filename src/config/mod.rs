@@ -44,6 +44,8 @@ pub struct Config {
     pub smtp: Smtp,
     /// Submission listeners (`submission.listen`).
     pub submission: Vec<Place>,
+    /// Users who may send from any address (`submission.any_sender`); `*` stands for all.
+    pub any_sender: Vec<String>,
     /// LMTP listeners (`lmtp.listen`).
     pub lmtp: Vec<Place>,
     /// Networks that must send a PROXY header.
@@ -142,6 +144,8 @@ pub struct Smtp {
     pub max_recipients: usize,
     /// Authentication on `listen`.
     pub auth: AuthPolicy,
+    /// `early_talkers = "allow"`: a client may send before the greeting.
+    pub allows_early_talkers: bool,
 }
 
 /// `[pop3]`.
@@ -183,6 +187,8 @@ pub struct Limits {
     pub command_timeout: Duration,
     /// For a whole session.
     pub session_timeout: Duration,
+    /// Networks from which failed logins are not delayed.
+    pub penalty_exempt: Vec<Network>,
 }
 
 /// So many in a period: a bucket that holds `count` and takes `period` to fill.

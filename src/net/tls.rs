@@ -183,7 +183,6 @@ mod present {
         /// # Errors
         ///
         /// A damaged record, a connection cut without close_notify, or the socket's error.
-        #[inline(never)] // A session in clear is not to pay for its stack.
         pub fn read<S: Read + Write>(&mut self, socket: &mut S, into: &mut [u8]) -> io::Result<usize> {
             match self.0.reader().read(into) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -202,7 +201,6 @@ mod present {
         /// # Errors
         ///
         /// The socket's error.
-        #[inline(never)] // As `read`.
         pub fn write_all<S: Write>(&mut self, socket: &mut S, mut octets: &[u8]) -> io::Result<()> {
             while !octets.is_empty() {
                 let count = self.0.writer().write(octets)?;

@@ -6,6 +6,7 @@
 //! a reload may name another pipe, a hook runs any program, and a Maildir may be removed and made again.
 
 use crate::config::Config;
+use crate::server::handshake::Work;
 use crate::server::pool::Pool;
 use crate::sys::landlock::Ruleset;
 use std::fs::{self, DirEntry};
@@ -14,25 +15,25 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A pool of workers that are held to [`places`]. What fails here makes nothing worse than it is without a sandbox.
-pub fn pool(config: &Config) -> Pool {
+pub fn pool(config: &Config) -> Pool<Work> {
     for link in links(config, false) {
         let link = link.display();
         log::warn!("{link}: sessions do not follow this link, because root has not made it; make it anew as root");
     }
     match enclose(&places(config)) {
         Ok(Some(rules)) => {
-            return Pool::beginning_with(move || {
+            return Pool::new(Some(Box::new(move || {
                 if let Err(error) = rules.restrict_self() {
                     log::warn!("landlock: {error}");
                 }
-            });
+            })));
         }
         Ok(None) => {
             log::info!("landlock: this kernel has none, or one that is too old; sessions run without a sandbox")
         }
         Err(error) => log::warn!("landlock: {error}; sessions run without a sandbox"),
     }
-    Pool::default()
+    Pool::new(None)
 }
 
 /// Device and inode of the places that a pool made now would reach; `None` for what does not exist. When they change, as

@@ -250,24 +250,6 @@ pub fn tune_heap() {
     }
 }
 
-/// Gives the pages back that deeper calls of this thread have used, below what it uses now. A session that waits for its
-/// client keeps what its log-in took of the stack otherwise, one or two pages for each of a thousand.
-///
-/// Only for threads with [`WORKER_STACK`](crate::limits::WORKER_STACK) or more that are not deep in it.
-pub fn release_stack() {
-    /// Below this frame: its red zone and the frame of madvise(2)'s wrapper, with room to spare.
-    const SLACK: usize = 512;
-    /// Deeper than this no call has gone that matters.
-    const DEPTH: usize = 64 * 1024;
-    let here = 0_u8;
-    // SAFETY: sysconf takes a number. Linux always knows its page size.
-    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(DEPTH);
-    let end = ((&raw const here).addr() - SLACK) / page * page;
-    // SAFETY: nothing lives below the stack pointer but the slack, the pages are this thread's own since its stack is
-    // several times as large as what is used of it and DEPTH together, and they read as zeroes when they are used again.
-    unsafe { libc::madvise((end - DEPTH) as *mut libc::c_void, DEPTH, libc::MADV_DONTNEED) };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,24 +261,6 @@ mod tests {
         assert_eq!(look_up("no-such-user-here", None).unwrap(), None);
         assert_eq!(look_up("root", Some("no-such-group")).unwrap(), None);
         assert_eq!(look_up("ro\0ot", None).unwrap(), None);
-    }
-
-    #[test]
-    fn a_thread_goes_on_after_it_released_its_stack() {
-        /// Writes over some of the stack, and tells what it found.
-        fn deep(levels: u64) -> u64 {
-            let frame = std::hint::black_box([levels; 100]);
-            if levels == 0 { frame[99] } else { frame[99] + deep(levels - 1) }
-        }
-        let thread = std::thread::Builder::new().stack_size(crate::limits::WORKER_STACK).spawn(|| {
-            let before = std::hint::black_box([7_u8; 300]);
-            for _ in 0..100 {
-                assert_eq!(deep(50), 1275);
-                release_stack();
-            }
-            before
-        });
-        assert_eq!(thread.unwrap().join().unwrap(), [7; 300]);
     }
 
     #[test]
