@@ -19,6 +19,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("journal", "maildir"),
     ("notify", "journal"),
     ("notify", "maildir"),
+    ("notify", "sys"),
     ("accounts", "config"),
     ("accounts", "net"),
     ("accounts", "sys"),

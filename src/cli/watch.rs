@@ -10,8 +10,8 @@ mod runner;
 use super::{Failed, Outcome, exit};
 use crate::accounts::Accounts;
 use crate::config::Config;
-use crate::journal::{self, Cursor, CursorError};
-use crate::notify::{self, Filter, Format, Subscriber, Way};
+use crate::journal::{self, Cursor, CursorError, Kept, Place};
+use crate::notify::{Filter, Format, Subscriber, Way};
 use crate::sys;
 use human::Human;
 use lexopt::prelude::*;
@@ -99,10 +99,10 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     let name = wanted.cursor.as_ref().map(|name| format!("watch:{name}"));
     let cursor = name.as_ref().map(|name| Cursor::open(&state, name, || begin));
     let cursor = cursor.transpose().map_err(|error| cursor_failed(&error))?;
-    let after = cursor.as_ref().map_or(begin, |cursor| cursor.place().acknowledged);
+    let after = cursor.as_ref().map_or(begin, |cursor| cursor.kept().place.acknowledged);
 
     let left = wanted.count.unwrap_or(u64::MAX);
-    let progress = Progress { done: after, left, cursor: name.map(|name| (state.clone(), name)) };
+    let progress = Progress { done: after, left, retries: 0 };
     let ready = Ready { journal, after, filter, cursor, stop };
     if wanted.command.is_empty() {
         let view = match wanted.format {
@@ -245,8 +245,8 @@ struct Progress {
     done: u64,
     /// Records that are still to be handed over.
     left: u64,
-    /// The state folder, and the cursor's name.
-    cursor: Option<(PathBuf, String)>,
+    /// Tries that failed since [`Progress::tell`].
+    retries: u64,
 }
 
 impl Progress {
@@ -259,17 +259,12 @@ impl Progress {
     /// Records are gone.
     fn lost(&mut self, from: u64, to: u64) {
         eprintln!("mailbell: events {from} to {to} are not in the journal any more");
-        if let Some((state, name)) = &self.cursor {
-            notify::count_lost(state, name, from, to);
-        }
         self.done = to;
     }
 
-    /// A command failed and is to be run again.
-    fn failed(&self) {
-        if let Some((state, name)) = &self.cursor {
-            notify::count_retry(state, name);
-        }
+    fn tell(&mut self, kept: &mut Kept) {
+        kept.place = Place::at(self.done);
+        kept.retries += std::mem::take(&mut self.retries);
     }
 }
 

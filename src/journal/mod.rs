@@ -24,6 +24,7 @@ mod follow;
 mod homes;
 #[cfg(test)]
 mod keep_tests;
+mod kept;
 mod lock;
 mod parse;
 pub mod record;
@@ -34,8 +35,9 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-pub use cursor::{Cursor, CursorError, Place, clamp_all, cursors, encode, give_to_owner};
+pub use cursor::{Cursor, CursorError, clamp_all, cursors, encode};
 pub use follow::{Follower, Item, Reader, first_seq, last_seq, oldest_after};
+pub use kept::{Begun, Kept, Place};
 pub use lock::{Held, Lock};
 pub use record::Record;
 pub use seen::{KnownIds, Present};

@@ -2,6 +2,7 @@
 
 use crate::message::date;
 use crate::message::header::Summary;
+use crate::message::letter;
 use crate::message::trace::Origin;
 use std::borrow::Cow;
 use std::fmt;
@@ -135,23 +136,27 @@ impl Record {
         })
     }
 
-    /// Appends the record as one JSON object, without a newline.
+    /// Appends the record as one JSON object, without a newline; no reader takes anything in it for one.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        out.push(b'{');
-        for (number, name) in FIELDS.iter().enumerate() {
-            if number > 0 {
-                out.push(b',');
-            }
-            out.push(b'"');
+        self.write_json_within(out, |_| usize::MAX);
+    }
+
+    /// The same with the value of each field in at most so many octets; one that is longer is cut.
+    pub fn write_json_within(&self, out: &mut Vec<u8>, longest: impl Fn(&str) -> usize) {
+        for (number, name) in FIELDS.into_iter().enumerate() {
+            out.extend_from_slice(if number == 0 { b"{\"" } else { b",\"" });
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b"\":");
             match self.field(name) {
                 None => out.extend_from_slice(b"null"),
-                Some(value) if matches!(*name, "seq" | "size" | "duplicate_of") => {
+                Some(value) if matches!(name, "seq" | "size" | "duplicate_of") => {
                     out.extend_from_slice(value.as_bytes())
                 }
-                // unwrap: writing a string to a vector cannot fail.
-                Some(value) => serde_json::to_writer(&mut *out, &*value).unwrap(),
+                Some(value) => {
+                    out.push(b'"');
+                    letter::push(out, &value, longest(name), letter::put_json);
+                    out.push(b'"');
+                }
             }
         }
         out.push(b'}');

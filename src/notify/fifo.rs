@@ -103,6 +103,11 @@ impl Fifo {
         self.write.as_fd()
     }
 
+    /// What keeps its readers from seeing an end of file, for as long as it lives.
+    pub(super) fn into_write_end(self) -> File {
+        self.write
+    }
+
     /// Octets that nobody has read.
     ///
     /// # Errors
@@ -167,12 +172,6 @@ impl Fifo {
     pub(super) fn is_in_place(&self) -> bool {
         fs::metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity)
     }
-}
-
-/// Keeps a FIFO's readers from seeing its end, for as long as this lives. `None` where it has none, or is no FIFO.
-pub(super) fn hold(path: &Path) -> Option<File> {
-    let end = open_end(path, OFlags::WRONLY).ok()?;
-    end.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()).then_some(end)
 }
 
 /// What is in a FIFO, without taking it out.

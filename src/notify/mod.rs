@@ -42,23 +42,21 @@ mod fifo;
 mod filter;
 mod format;
 mod hook;
+mod message;
 mod pipe;
 mod status;
 mod subscriber;
 mod subscribers;
-mod tally;
 #[cfg(test)]
 mod testing;
 mod unread;
-mod wake;
 
 pub use command::{End, Source, Task, run};
 pub use filter::Filter;
 pub use format::{Format, Piece};
 pub use status::status_of_files;
-pub use subscriber::{Subscriber, Waits, Way};
+pub use subscriber::{Looked, Subscriber, Waits, Way};
 pub use subscribers::Subscribers;
-pub use tally::{count_lost, count_retry, sync_places};
 
 use crate::journal::encode;
 use std::path::{Path, PathBuf};

@@ -62,7 +62,7 @@ impl Bell {
 
     /// The place of the only cursor.
     fn place(&self) -> Place {
-        cursors(&self.scratch.0).unwrap()[0].1
+        cursors(&self.scratch.0).unwrap()[0].1.place
     }
 
     /// How often its thread went to sleep.

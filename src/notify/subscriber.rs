@@ -1,15 +1,15 @@
-//! What every subscriber is: a place in the journal, a filter, and a way to hand over. The loop that is the same for all
-//! of them is here; a pipe, a hook and `watch` are each a [`Way`] in a file of its own.
+//! What all subscribers have in common: a place in the journal, a filter, and a way to hand records over. The loop is here;
+//! a pipe, a hook and `watch` are each a [`Way`] in a file of its own.
 
 use super::filter::Filter;
-use crate::journal::{Cursor, Follower, Item, Place, Record};
+use crate::journal::{Cursor, Follower, Item, Kept, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Records that are looked at before the stop signal is looked at again.
+/// Records that are handed over before the stop signal is looked at again.
 const BATCH: usize = 256;
 
 /// How long to wait before a journal that could not be read is tried again.
@@ -23,17 +23,18 @@ pub trait Way {
     /// Takes a record, or gives it back when there is no room for it; then it is offered again after the next wait.
     fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>>;
 
-    /// There is nothing to hand over for this record: the filter does not want it.
+    /// The filter does not want this record.
     fn pass(&mut self, seq: u64);
 
-    /// These records are gone from the journal; there is nothing to hand over for them.
+    /// These records are gone from the journal.
     fn lost(&mut self, from: u64, to: u64);
 
-    /// How far it has come; the cursor is set to this.
-    fn place(&mut self) -> Place;
+    /// Writes down how far it has come, and counts what failed since the last call. The cursor is set to this.
+    fn tell(&mut self, kept: &mut Kept);
 
-    /// Looks at what happened while it waited. It may ask that the journal be read again after a record.
-    fn look(&mut self) -> Option<u64>;
+    /// Looks at what happened while it waited. Before `rest` the cursor is not written, so that progress alone is no
+    /// reason to wake up.
+    fn look(&mut self, rest: Option<Instant>) -> Looked;
 
     /// What it waits for besides the journal; `full` says that it has given back a record.
     fn waits(&self, full: bool) -> Waits<'_>;
@@ -43,8 +44,17 @@ pub trait Way {
         false
     }
 
-    /// The end: whatever has not been taken yet will be handed over by the next one.
+    /// The end: what has not been taken yet will be handed over after the next start.
     fn finish(&mut self);
+}
+
+/// What [`Way::look`] saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// It has come further.
+    pub moved: bool,
+    /// The journal is to be read again after this record.
+    pub go_back: Option<u64>,
 }
 
 /// What poll(2) waits for.
@@ -62,10 +72,16 @@ pub struct Subscriber<W> {
     follower: Follower,
     filter: Filter,
     cursor: Option<Cursor>,
-    /// The way gave it back.
+    /// What the cursor says, or will say when it is written the next time.
+    kept: Kept,
+    /// It may have come further than `kept` says.
+    moved: bool,
+    /// The record that `offer` had no room for.
     pending: Option<Box<Record>>,
-    /// Something goes wrong again and again, and was logged.
-    complained: bool,
+    /// That the journal cannot be read was logged.
+    is_unreadable: bool,
+    /// That the cursor cannot be written was logged.
+    is_unwritable: bool,
     way: W,
 }
 
@@ -95,29 +111,42 @@ impl<W: Way> Subscriber<W> {
         way: W,
     ) -> io::Result<Subscriber<W>> {
         let follower = Follower::open(journal, after)?;
-        Ok(Subscriber { follower, filter, cursor, pending: None, complained: false, way })
+        let kept = cursor.as_ref().map(|cursor| cursor.kept().clone()).unwrap_or_default();
+        Ok(Subscriber {
+            follower,
+            filter,
+            cursor,
+            kept,
+            moved: true,
+            pending: None,
+            is_unreadable: false,
+            is_unwritable: false,
+            way,
+        })
     }
 
-    /// Hands records over until `stop` is readable, or the way is done. Gives the way back.
+    /// Hands records over until `stop` is readable, or the way is done. Returns the way.
     pub fn run(mut self, stop: BorrowedFd<'_>) -> W {
         loop {
-            if let Some(after) = self.way.look() {
+            let looked = self.way.look(self.cursor.as_ref().and_then(Cursor::due));
+            self.moved |= looked.moved;
+            if let Some(after) = looked.go_back {
                 self.follower.go_to(after);
                 self.pending = None;
             }
             self.follower.drain_events();
             let next = self.hand_over();
-            self.save();
-            if self.way.is_done() || self.wait(&next, stop) {
+            let due = self.save();
+            if self.way.is_done() || self.wait(&next, due, stop) {
                 break;
             }
         }
         self.way.finish();
-        self.save();
-        if let Some(cursor) = &self.cursor
-            && let Err(error) = cursor.sync()
-        {
-            log::warn!("a cursor cannot be made safe: {error}");
+        if let Some(cursor) = &mut self.cursor {
+            self.way.tell(&mut self.kept);
+            if let Err(error) = cursor.finish(self.kept.clone()) {
+                log::warn!("a cursor cannot be written: {error}; some events will be handed over again");
+            }
         }
         self.way
     }
@@ -131,20 +160,25 @@ impl<W: Way> Subscriber<W> {
                 Some(record) => record,
                 None => match self.follower.next_item() {
                     Ok(None) => {
-                        self.complained = false;
+                        self.is_unreadable = false;
                         return Next::Journal;
                     }
                     Ok(Some(Item::Record(record))) if self.filter.wants(&record) => record,
                     Ok(Some(Item::Record(record))) => {
                         self.way.pass(record.seq);
+                        self.moved = true;
                         continue;
                     }
                     Ok(Some(Item::Lost { from, to })) => {
+                        self.kept.lose(from, to);
                         self.way.lost(from, to);
+                        self.moved = true;
                         continue;
                     }
                     Err(error) => {
-                        self.complain(&format!("the journal cannot be read: {error}"));
+                        if !std::mem::replace(&mut self.is_unreadable, true) {
+                            log::error!("the journal cannot be read: {error}; trying again every second");
+                        }
                         return Next::Later;
                     }
                 },
@@ -153,50 +187,52 @@ impl<W: Way> Subscriber<W> {
                 self.pending = Some(record);
                 return Next::Room;
             }
-            self.save();
+            self.moved = true;
         }
         Next::Now
     }
 
     /// True when it is told to stop.
-    fn wait(&mut self, next: &Next, stop: BorrowedFd<'_>) -> bool {
-        let Waits { fds, timeout } = self.way.waits(matches!(next, Next::Room));
-        let at_most = |time: Duration| Some(timeout.map_or(time, |timeout| timeout.min(time)));
+    fn wait(&mut self, next: &Next, due: Option<Instant>, stop: BorrowedFd<'_>) -> bool {
+        let Waits { fds, mut timeout } = self.way.waits(matches!(next, Next::Room));
+        let mut at_most = |time: Duration| timeout = Some(timeout.map_or(time, |timeout| timeout.min(time)));
         let mut polled = vec![PollFd::from_borrowed_fd(stop, PollFlags::IN)];
-        let timeout = match (next, self.follower.fd()) {
-            (Next::Now, _) => Some(Duration::ZERO),
+        match (next, self.follower.fd()) {
+            (Next::Now, _) => at_most(Duration::ZERO),
             (Next::Later, _) => at_most(LATER),
             (Next::Journal, None) => at_most(LOOK),
-            (Next::Journal, Some(journal)) => {
-                polled.push(PollFd::from_borrowed_fd(journal, PollFlags::IN));
-                timeout
-            }
-            (Next::Room, _) => timeout,
-        };
+            (Next::Journal, Some(journal)) => polled.push(PollFd::from_borrowed_fd(journal, PollFlags::IN)),
+            (Next::Room, _) => {}
+        }
+        if let Some(due) = due {
+            at_most(due.saturating_duration_since(Instant::now()));
+        }
         polled.extend(fds.into_iter().map(|(fd, events)| PollFd::from_borrowed_fd(fd, events)));
         wait(&mut polled, timeout);
         !polled[0].revents().is_empty()
     }
 
-    fn save(&mut self) {
-        let place = self.way.place();
-        let Some(cursor) = &mut self.cursor else { return };
-        if cursor.place() != place
-            && let Err(error) = cursor.set(place)
-        {
-            self.complain(&format!("a cursor cannot be written: {error}"));
+    /// Writes the cursor where it has moved; when it is too early for that, says when it is not.
+    fn save(&mut self) -> Option<Instant> {
+        let cursor = self.cursor.as_mut().filter(|_| self.moved)?;
+        if let Some(due) = cursor.due() {
+            return Some(due);
         }
-    }
-
-    /// Says it once, not again and again.
-    fn complain(&mut self, what: &str) {
-        if !std::mem::replace(&mut self.complained, true) {
-            log::error!("{what}");
+        self.way.tell(&mut self.kept);
+        let outcome = cursor.set(self.kept.clone());
+        self.moved = outcome.is_err();
+        match outcome {
+            Err(error) if !std::mem::replace(&mut self.is_unwritable, true) => {
+                log::error!("a cursor cannot be written: {error}; trying again");
+            }
+            Err(_) => {}
+            Ok(()) => self.is_unwritable = false,
         }
+        None
     }
 }
 
-/// poll(2) that is not ended by signals and forgives a timeout beyond all bounds.
+/// poll(2) that is not ended by signals and accepts a timeout of any length.
 pub(super) fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) {
     let end = timeout.map(|timeout| Instant::now() + timeout.min(Duration::from_secs(24 * 3600)));
     loop {
@@ -205,7 +241,7 @@ pub(super) fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) {
         match poll(fds, left.as_ref()) {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => {
-                // Out of memory, by poll(2)'s list; not a reason to spin.
+                // Out of memory, by poll(2)'s list of errors: wait, so as not to spin.
                 log::error!("poll: {error}");
                 std::thread::sleep(LATER);
                 return;
@@ -219,7 +255,7 @@ pub(super) fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) {
 mod tests {
     use super::*;
     use crate::notify::testing::{Scratch, add};
-    use crate::notify::wake::Wake;
+    use crate::sys::Wake;
     use std::os::fd::AsFd;
     use std::sync::mpsc::{Sender, channel};
 
@@ -231,11 +267,9 @@ mod tests {
         }
         fn pass(&mut self, _seq: u64) {}
         fn lost(&mut self, _from: u64, _to: u64) {}
-        fn place(&mut self) -> Place {
-            Place::default()
-        }
-        fn look(&mut self) -> Option<u64> {
-            None
+        fn tell(&mut self, _kept: &mut Kept) {}
+        fn look(&mut self, _rest: Option<Instant>) -> Looked {
+            Looked::default()
         }
         fn waits(&self, _full: bool) -> Waits<'_> {
             Waits::default()

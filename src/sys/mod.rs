@@ -4,6 +4,9 @@
 #![allow(unsafe_code)]
 
 pub mod landlock;
+mod wake;
+
+pub use wake::Wake;
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;

@@ -6,13 +6,14 @@
 use super::Progress;
 use super::human::Human;
 use crate::cli::{Failed, Outcome, exit};
-use crate::journal::{Place, Record};
-use crate::notify::{Format, Waits, Way};
+use crate::journal::{Kept, Record};
+use crate::notify::{Format, Looked, Waits, Way};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// How a record is printed.
 #[derive(Debug)]
@@ -84,16 +85,16 @@ impl Way for Printer {
         self.progress.lost(from, to);
     }
 
-    fn place(&mut self) -> Place {
-        Place::at(self.progress.done)
+    fn tell(&mut self, kept: &mut Kept) {
+        self.progress.tell(kept);
     }
 
-    fn look(&mut self) -> Option<u64> {
+    fn look(&mut self, _rest: Option<Instant>) -> Looked {
         // The reader may leave while nothing is written.
         if self.poll(PollFlags::empty()).intersects(PollFlags::ERR | PollFlags::HUP) {
             self.ended = Some(Ok(()));
         }
-        None
+        Looked::default()
     }
 
     fn waits(&self, full: bool) -> Waits<'_> {

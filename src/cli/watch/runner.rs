@@ -2,8 +2,8 @@
 
 use super::Progress;
 use crate::cli::{Failed, Outcome};
-use crate::journal::{Place, Record};
-use crate::notify::{End, Source, Task, Waits, Way, run};
+use crate::journal::{Kept, Record};
+use crate::notify::{End, Looked, Source, Task, Waits, Way, run};
 use std::ffi::OsString;
 use std::io::Cursor;
 use std::os::fd::BorrowedFd;
@@ -48,7 +48,7 @@ impl<'a> Runner<'a> {
             self.failed = Some(code(end));
             return;
         }
-        self.progress.failed();
+        self.progress.retries += 1;
         let pause = RETRY.0.saturating_mul(1 << self.tries.min(16)).min(RETRY.1);
         self.tries += 1;
         eprintln!("mailbell: {program}: event {seq}: {end}; again in {pause:?}");
@@ -104,12 +104,12 @@ impl Way for Runner<'_> {
         self.progress.lost(from, to);
     }
 
-    fn place(&mut self) -> Place {
-        Place::at(self.progress.done)
+    fn tell(&mut self, kept: &mut Kept) {
+        self.progress.tell(kept);
     }
 
-    fn look(&mut self) -> Option<u64> {
-        None
+    fn look(&mut self, _rest: Option<Instant>) -> Looked {
+        Looked::default()
     }
 
     fn waits(&self, _full: bool) -> Waits<'_> {
