@@ -32,8 +32,8 @@ fn kill(bell: &mut Bell, place: Place, held: &mut File, content: &str) {
     let mut writer = OpenOptions::new().write(true).open(bell.path()).unwrap();
     writer.write_all(content.as_bytes()).unwrap();
     let name = format!("{:020} {:020}\n", place.acknowledged, place.written);
-    let file = fs::read_dir(bell.scratch.path("cursors")).unwrap().next().unwrap().unwrap().path();
-    fs::write(file, name).unwrap();
+    let name_of = crate::journal::encode(&PipeSettings::name_of(&bell.path()));
+    fs::write(bell.scratch.path("cursors").join(name_of), name).unwrap();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::status::status_of_files;
 use super::subscriber::{self, Subscriber};
 use super::{HookSettings, PipeSettings, SubscriberStatus};
 use crate::journal::{self, Cursor};
-use crate::sys::Wake;
+use crate::sys::{self, Wake};
 use rustix::event::{PollFd, PollFlags};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -17,7 +17,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -80,6 +80,13 @@ impl Subscribers {
     ///
     /// Says which pipe or hook cannot work, and why.
     pub fn start(state: &Path, pipes: &[PipeSettings], hooks: &[HookSettings]) -> Result<Subscribers, String> {
+        static PREPARED: Once = Once::new();
+        PREPARED.call_once(|| {
+            sys::keep_descriptors();
+            if let Err(error) = sys::collect_orphans() {
+                log::warn!("ended processes that hooks leave behind are not collected: {error}");
+            }
+        });
         let mut subscribers = Subscribers { state: state.to_owned(), running: BTreeMap::new() };
         let problems = subscribers.reload(pipes, hooks);
         if problems.is_empty() {

@@ -3,9 +3,13 @@
 //! The only room with `unsafe` in it. Everything here is small, says why it is sound, and offers a safe face.
 #![allow(unsafe_code)]
 
+mod child;
 pub mod landlock;
+mod limits;
 mod wake;
 
+pub use child::{collect_orphans, collected, keep_capabilities, keep_descriptors, limit_open_files, spawn};
+pub use limits::{drop_capabilities, original_nofile, raise_nofile, survive_file_size_limit};
 pub use wake::Wake;
 
 use std::ffi::{CStr, CString, OsStr, OsString};
