@@ -318,3 +318,47 @@ fn a_crash_repeats_what_ran_and_nothing_that_was_done() {
         assert_eq!(again.concat(), wanted);
     }
 }
+
+#[test]
+fn what_a_new_filter_does_not_want_is_not_waited_for() {
+    let mut bell = Bell::start("filter", "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ -gt 2", |settings| {
+        settings.jobs = 3;
+        settings.retry = (Duration::from_secs(60), Duration::from_secs(60));
+    });
+    bell.add_some(5);
+    let kept = |bell: &Bell| cursors(&bell.scratch.0).unwrap().remove(0).1;
+    wait_for("the cursor", || kept(&bell).place.written == 5 && kept(&bell).begun.len() == 2);
+    bell.end();
+    assert_eq!((kept(&bell).place.acknowledged, kept(&bell).begun.len()), (0, 2));
+    bell.settings.filter = Filter::new(vec!["bob".into()], vec![]).unwrap();
+    bell.begin();
+    bell.wait_for_seq(5);
+    assert_eq!(kept(&bell).begun, []);
+    assert_eq!((bell.status().backlog, bell.text("out").lines().count()), (0, 5));
+}
+
+#[test]
+fn large_records_are_not_all_in_memory_at_once() {
+    let bell = Bell::start("large", "exit 0", |settings| {
+        settings.jobs = 64;
+        settings.command = vec!["sleep".into(), "1000".into()];
+    });
+    let mut hook = Hook::open(&bell.settings, &Kept::default()).unwrap();
+    let offer = |hook: &mut Hook, seq: u64, octets: usize| {
+        let mut record = crate::journal::record::tests::sample(seq, "alice", "x");
+        record.summary.subject = Some("x".repeat(octets));
+        hook.offer(Box::new(record)).is_ok()
+    };
+    let begun = (1..).take_while(|seq| offer(&mut hook, *seq, OCTETS / 5)).count();
+    assert_eq!(begun, 4);
+    let mut kept = Kept::default();
+    hook.tell(&mut kept);
+    assert_eq!((kept.place, kept.begun.len()), (Place { acknowledged: 0, written: 4, waiting: 4 }, 4));
+    hook.cancel.ring();
+    hook.finish();
+    // One that is too large for all that is run alone.
+    let mut hook = Hook::open(&bell.settings, &Kept::default()).unwrap();
+    assert!(offer(&mut hook, 1, OCTETS * 2) && !offer(&mut hook, 2, 1));
+    hook.cancel.ring();
+    hook.finish();
+}
