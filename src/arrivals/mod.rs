@@ -65,11 +65,11 @@ impl Orders {
 
     fn give(&self, order: Order) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(order);
-        self.bell.ring();
+        self.bell.wake();
     }
 
     fn take(&self) -> Vec<Order> {
-        self.bell.silence();
+        self.bell.clear();
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

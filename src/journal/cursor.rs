@@ -39,13 +39,13 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How often it is written in a row before that. A quiet server's cursors are always current.
 const BURST: u32 = 16;
 
-/// After this long a temporary file is nobody's any more.
+/// A temporary file of this age is left from a process that was killed.
 const STALE: Duration = Duration::from_secs(60);
 
 /// Why a cursor cannot be used.
 #[derive(Debug)]
 pub enum CursorError {
-    /// Another process has it: one at a time.
+    /// Another process has it; one at a time may use it.
     InUse(String),
     /// The file cannot be made, read or locked.
     Io(PathBuf, io::Error),
@@ -188,9 +188,9 @@ impl Drop for Cursor {
 struct Folder {
     state: OwnedFd,
     cursors: OwnedFd,
-    /// The folder of the copies; it may not be there as long as nobody has a cursor.
+    /// The folder of the copies; `None` where there is no cursor yet.
     safe: Option<OwnedFd>,
-    /// To whom root gives what it makes there: the owner of the state folder, who reads it at the next start.
+    /// The owner of the state folder. root gives its files to this user, which must read them at the next start.
     owner: Option<(Uid, Gid)>,
 }
 
@@ -446,7 +446,7 @@ pub fn clamp_all(state: &Path, last: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Any name as a file name: what is not plainly harmless becomes `%XX`.
+/// Any name as a file name: octets that are not known to be harmless become `%XX`.
 pub fn encode(name: &str) -> String {
     let mut text = String::new();
     for octet in name.bytes() {

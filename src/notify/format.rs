@@ -46,7 +46,7 @@ pub enum Piece {
 }
 
 impl Format {
-    /// Of `inotify`, `path`, `tsv`, `json`, or anything with `{` as a template, in which `{subject}` stands for that
+    /// Parses `inotify`, `path`, `tsv`, `json`, or, where there is a `{`, a template, in which `{subject}` stands for that
     /// field of the event (empty where null), `{{` for `{` and `}}` for `}`.
     ///
     /// # Errors
@@ -184,12 +184,12 @@ pub(super) fn without_line_ends(text: &str) -> String {
     text.chars().map(|letter| if letter::is_unsafe(letter) { '\u{FFFD}' } else { letter }).collect()
 }
 
-/// A line that grows.
+/// A line that is being written.
 struct Line {
     text: Vec<u8>,
-    /// Octets that a value may take here, its mark included, when it may be cut.
+    /// Most octets of a value that may be cut, with its mark.
     cut: usize,
-    /// The same for those that are cut last of all.
+    /// The same for values that are cut only when nothing else helps.
     cut_kept: usize,
 }
 

@@ -1,6 +1,6 @@
-//! The way of a `[[hook]]`: a program run once per record. Exit 0 acknowledges. After anything else, a time-out, or a
-//! program that is not there, it is run again, after waits that grow from `retry`'s first to its last, until `give_up` has
-//! passed since the first try (time without a server does not count).
+//! The sink of a `[[hook]]`: a program is run for each record. Exit 0 acknowledges. After any other exit, a time-out, or
+//! when there is no such program, it is run again. The waits between the tries grow from the first value of `retry` to the
+//! last one, until `give_up` has passed since the first try (time without a server does not count).
 //!
 //! ```text
 //! a record comes -> Running -- exit 0, or given up ----> done
@@ -9,14 +9,15 @@
 //!                   Waits
 //! ```
 //!
-//! With one job at a time the order is kept: while a record fails, later ones wait. With more, a failing record is passed
-//! by; the cursor then stands before the oldest record that is not done, and names the later ones that are not done
-//! either, so that a restart runs none again that was done. Over `kill -9` a record may be run twice, never not at all.
+//! With one job at a time the order is kept: while a record fails, later ones wait. With more, later records do not wait
+//! for a failing one: the cursor stands before the oldest record that is not done, and lists the later ones that are not
+//! done either, so that a restart repeats nothing that is done. After `kill -9` some records may be run again; none is
+//! left out.
 
 use super::command::{self, End, Source, Task};
 use super::format::without_line_ends;
 use super::message;
-use super::subscriber::{Looked, Waits, Way};
+use super::subscriber::{Looked, Sink, Waits};
 use super::{HookInput, HookSettings};
 use crate::journal::record::FIELDS;
 use crate::journal::{Begun, Kept, Place, Record};
@@ -37,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Records that may run or wait at a time.
 const OPEN: usize = 64;
 
-/// Octets that these may have together, in memory; one record of more is run alone.
+/// Octets that these may take together in memory; a record that is larger is run alone.
 const OCTETS: usize = 1024 * 1024;
 
 /// A hook that is served.
@@ -50,14 +51,14 @@ pub(super) struct Hook {
     written: u64,
     /// Every record up to this one has come from the journal since the start.
     offered: u64,
-    /// Tries that failed and records that were given up, since [`Way::tell`].
+    /// Tries that failed and records that were given up, since [`Sink::report`].
     failed: u64,
     given_up: u64,
     results: Receiver<(u64, End, Vec<u8>)>,
     sender: Sender<(u64, End, Vec<u8>)>,
-    /// Rung when there is a result.
-    bell: Arc<Wake>,
-    /// Rung when programs that run are to be ended.
+    /// Woken when there is a result.
+    wake: Arc<Wake>,
+    /// Woken when programs that run must end.
     cancel: Arc<Wake>,
 }
 
@@ -67,7 +68,7 @@ enum Job {
     Begun(Begun),
     /// Its program runs.
     Running(Try),
-    /// It failed, and is run again then.
+    /// It failed, and is run again at that time.
     Waits(Try, Instant),
 }
 
@@ -121,7 +122,7 @@ impl Hook {
             given_up: 0,
             results,
             sender,
-            bell: Arc::new(Wake::new()?),
+            wake: Arc::new(Wake::new()?),
             cancel: Arc::new(Wake::new()?),
         })
     }
@@ -146,18 +147,18 @@ impl Hook {
     /// Runs the program for a record.
     fn start(&mut self, seq: u64, job: Try) {
         let (settings, record) = (self.settings.clone(), job.record.clone());
-        let (sender, bell, cancel) = (self.sender.clone(), self.bell.clone(), self.cancel.clone());
+        let (sender, wake, cancel) = (self.sender.clone(), self.wake.clone(), self.cancel.clone());
         self.jobs.insert(seq, Job::Running(job));
         let work = move || {
             let (end, output) = run(&settings, &record, &cancel);
-            // The receiver is gone when nobody waits for it any more.
+            // After a stop that took too long there is no receiver any more.
             let _ = sender.send((seq, end, output));
-            bell.ring();
+            wake.wake();
         };
         let builder = std::thread::Builder::new().name("hook-job".into()).stack_size(128 * 1024);
         if let Err(error) = builder.spawn(work) {
             let _ = self.sender.send((seq, End::Failed(error), Vec::new()));
-            self.bell.ring();
+            self.wake.wake();
         }
     }
 
@@ -199,7 +200,7 @@ impl Hook {
     }
 }
 
-impl Way for Hook {
+impl Sink for Hook {
     fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
         let seq = record.seq;
         let begun = match self.jobs.get(&seq) {
@@ -233,7 +234,7 @@ impl Way for Hook {
         self.written = self.written.max(to);
     }
 
-    fn tell(&mut self, kept: &mut Kept) {
+    fn report(&mut self, kept: &mut Kept) {
         let acknowledged = self.jobs.keys().next().map_or(self.written, |oldest| oldest - 1);
         kept.place = Place { acknowledged, written: self.written, waiting: self.jobs.len() as u64 };
         kept.begun = self.jobs.iter().map(|(seq, job)| job.begun(*seq)).collect();
@@ -242,7 +243,7 @@ impl Way for Hook {
     }
 
     fn look(&mut self, _rest: Option<Instant>) -> Looked {
-        self.bell.silence();
+        self.wake.clear();
         let mut moved = false;
         while let Ok((seq, end, output)) = self.results.try_recv() {
             self.on_result(seq, &end, &output);
@@ -259,7 +260,7 @@ impl Way for Hook {
 
     fn waits(&self, _full: bool) -> Waits<'_> {
         let timeout = self.next_try().map(|(due, _)| due.saturating_duration_since(Instant::now()));
-        Waits { fds: vec![(self.bell.as_fd(), PollFlags::IN)], timeout }
+        Waits { fds: vec![(self.wake.as_fd(), PollFlags::IN)], timeout }
     }
 
     fn finish(&mut self) {
@@ -272,7 +273,7 @@ impl Way for Hook {
                         "hook {}: ending the programs that still run; they will be run again",
                         self.settings.name
                     );
-                    self.cancel.ring();
+                    self.cancel.wake();
                     // A process group that does not end by SIGTERM is killed in less time.
                     end = Instant::now() + PATIENCE;
                 }

@@ -1,4 +1,4 @@
-//! The way of a `[[pipe]]`: one line a record into a FIFO, never waiting for its reader.
+//! The sink of a `[[pipe]]`: one line for each record, written to a FIFO without waiting for its reader.
 //!
 //! What the next start does, by how the last run ended:
 //!
@@ -10,12 +10,11 @@
 //! | `kill -9`, nobody held the FIFO | nothing: the kernel dropped it | writes again what was not read: same `seq`, same `id` |
 //! | `kill -9`, and other settings since | octets that are no lines of ours | leaves them, and writes again what was not surely read |
 //!
-//! inotify(7) tells that a reader took something, so nothing is asked while nothing happens. The cursor follows within
-//! [`PAUSE`], on a busy server when it is written the next time: a shell's `read` takes one octet at a time, and each of
-//! them is an event.
+//! inotify(7) tells when a reader took something, so an idle pipe costs nothing. A shell's `read` takes one octet at a
+//! time, and each is an event: events are looked at once in [`PAUSE`], and on a busy server when the cursor is written.
 
 use super::fifo::{Fifo, Found};
-use super::subscriber::{Looked, Waits, Way};
+use super::subscriber::{Looked, Sink, Waits};
 use super::unread::{Line, Recovery, Unread};
 use super::{Backlog, Format, PipeSettings};
 use crate::journal::{self, Item, Kept, Place, Reader, Record};
@@ -49,7 +48,7 @@ pub(super) struct Pipe {
     fifo: Option<Fifo>,
     unread: Unread,
     line: Vec<u8>,
-    /// Until then, the events of readers wait.
+    /// Until then the events of readers are not looked at.
     pause: Option<Instant>,
     /// The journal is to be read again after what is acknowledged.
     go_back: bool,
@@ -136,7 +135,7 @@ impl Pipe {
         let Some(fifo) = &mut self.fifo else { return false };
         match fifo.has_reader() {
             Ok(yes) => {
-                // Our own coming and going is not to be taken for a reader's.
+                // The look closed and opened our own end, which made events like those of a reader.
                 let seen = fifo.drain_events();
                 if seen.moved && fifo.events().is_some() {
                     self.check_place();
@@ -151,7 +150,7 @@ impl Pipe {
         }
     }
 
-    /// Takes what nobody began to read out of the pipe again.
+    /// Takes lines that no reader has begun out of the pipe again.
     fn take_back(&mut self, keep_rest: bool) {
         let Some(fifo) = &mut self.fifo else { return };
         // Lines that the journal dropped are left to a reader that holds the pipe. Without one the next start counts them.
@@ -171,12 +170,12 @@ impl Pipe {
         }
     }
 
-    /// Goes on with another FIFO where ours was taken away.
+    /// Makes another FIFO when ours was removed or replaced.
     fn check_place(&mut self) {
         self.seen_in_place = Instant::now();
         if self.fifo.as_ref().is_some_and(|fifo| !fifo.is_in_place()) {
             self.take_back(true);
-            self.give_up_fifo("the FIFO was taken away or replaced");
+            self.give_up_fifo("the FIFO was taken away or replaced; making it again");
         }
     }
 
@@ -207,10 +206,10 @@ impl Pipe {
     }
 }
 
-impl Way for Pipe {
+impl Sink for Pipe {
     fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
         let is_wanted = !self.is_expired(seconds(record.timestamp)) || self.has_reader();
-        // It may just have been found that the FIFO was taken away.
+        // The look at its reader may have found that the FIFO was removed.
         let Some(fifo) = self.fifo.as_mut().filter(|_| !self.go_back) else { return Err(record) };
         if !is_wanted {
             self.unread.pass(record.seq);
@@ -244,7 +243,7 @@ impl Way for Pipe {
         self.unread.pass(to);
     }
 
-    fn tell(&mut self, kept: &mut Kept) {
+    fn report(&mut self, kept: &mut Kept) {
         // Without events, nothing else tells that a reader took something.
         if self.fifo.as_ref().is_none_or(|fifo| fifo.events().is_none()) {
             self.settle();

@@ -1,5 +1,5 @@
-//! What all subscribers have in common: a place in the journal, a filter, and a way to hand records over. The loop is here;
-//! a pipe, a hook and `watch` are each a [`Way`] in a file of its own.
+//! What all subscribers have in common: a place in the journal, a filter, and a sink that takes records. The loop is here;
+//! a pipe, a hook and `watch` are each a [`Sink`] in a file of its own.
 
 use super::filter::Filter;
 use crate::journal::{Cursor, Follower, Item, Kept, Record};
@@ -18,8 +18,8 @@ const LATER: Duration = Duration::from_secs(1);
 /// How often to look at a journal that cannot tell when it grows.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A way to hand records over. It is called from one thread, and must not block for longer than a stop may take.
-pub trait Way {
+/// Takes records. It is called from one thread, and must not block for longer than a stop may take.
+pub trait Sink {
     /// Takes a record, or gives it back when there is no room for it; then it is offered again after the next wait.
     fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>>;
 
@@ -29,8 +29,8 @@ pub trait Way {
     /// These records are gone from the journal.
     fn lost(&mut self, from: u64, to: u64);
 
-    /// Writes down how far it has come, and counts what failed since the last call. The cursor is set to this.
-    fn tell(&mut self, kept: &mut Kept);
+    /// Says how far it has come, and adds what failed since the last call. The cursor is set to this.
+    fn report(&mut self, kept: &mut Kept);
 
     /// Looks at what happened while it waited. Before `rest` the cursor is not written, so that progress alone is no
     /// reason to wake up.
@@ -48,7 +48,7 @@ pub trait Way {
     fn finish(&mut self);
 }
 
-/// What [`Way::look`] saw.
+/// What [`Sink::look`] saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Looked {
     /// It has come further.
@@ -82,12 +82,12 @@ pub struct Subscriber<W> {
     is_unreadable: bool,
     /// That the cursor cannot be written was logged.
     is_unwritable: bool,
-    way: W,
+    sink: W,
 }
 
 /// Why [`Subscriber::hand_over`] stopped.
 enum Next {
-    /// There is more, but others may want to say something.
+    /// There is more; first the stop signal and the sink are looked at.
     Now,
     /// Everything was handed over.
     Journal,
@@ -97,7 +97,7 @@ enum Next {
     Later,
 }
 
-impl<W: Way> Subscriber<W> {
+impl<W: Sink> Subscriber<W> {
     /// Follows the journal in `journal` after `after`.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl<W: Way> Subscriber<W> {
         after: u64,
         filter: Filter,
         cursor: Option<Cursor>,
-        way: W,
+        sink: W,
     ) -> io::Result<Subscriber<W>> {
         let follower = Follower::open(journal, after)?;
         let kept = cursor.as_ref().map(|cursor| cursor.kept().clone()).unwrap_or_default();
@@ -121,14 +121,14 @@ impl<W: Way> Subscriber<W> {
             pending: None,
             is_unreadable: false,
             is_unwritable: false,
-            way,
+            sink,
         })
     }
 
-    /// Hands records over until `stop` is readable, or the way is done. Returns the way.
+    /// Hands records over until `stop` is readable, or the sink is done. Returns the sink.
     pub fn run(mut self, stop: BorrowedFd<'_>) -> W {
         loop {
-            let looked = self.way.look(self.cursor.as_ref().and_then(Cursor::due));
+            let looked = self.sink.look(self.cursor.as_ref().and_then(Cursor::due));
             self.moved |= looked.moved;
             if let Some(after) = looked.go_back {
                 self.follower.go_to(after);
@@ -137,23 +137,23 @@ impl<W: Way> Subscriber<W> {
             self.follower.drain_events();
             let next = self.hand_over();
             let due = self.save();
-            if self.way.is_done() || self.wait(&next, due, stop) {
+            if self.sink.is_done() || self.wait(&next, due, stop) {
                 break;
             }
         }
-        self.way.finish();
+        self.sink.finish();
         if let Some(cursor) = &mut self.cursor {
-            self.way.tell(&mut self.kept);
+            self.sink.report(&mut self.kept);
             if let Err(error) = cursor.finish(self.kept.clone()) {
                 log::warn!("a cursor cannot be written: {error}; some events will be handed over again");
             }
         }
-        self.way
+        self.sink
     }
 
     fn hand_over(&mut self) -> Next {
         for _ in 0..BATCH {
-            if self.way.is_done() {
+            if self.sink.is_done() {
                 return Next::Now;
             }
             let record = match self.pending.take() {
@@ -165,13 +165,13 @@ impl<W: Way> Subscriber<W> {
                     }
                     Ok(Some(Item::Record(record))) if self.filter.wants(&record) => record,
                     Ok(Some(Item::Record(record))) => {
-                        self.way.pass(record.seq);
+                        self.sink.pass(record.seq);
                         self.moved = true;
                         continue;
                     }
                     Ok(Some(Item::Lost { from, to })) => {
                         self.kept.lose(from, to);
-                        self.way.lost(from, to);
+                        self.sink.lost(from, to);
                         self.moved = true;
                         continue;
                     }
@@ -183,7 +183,7 @@ impl<W: Way> Subscriber<W> {
                     }
                 },
             };
-            if let Err(record) = self.way.offer(record) {
+            if let Err(record) = self.sink.offer(record) {
                 self.pending = Some(record);
                 return Next::Room;
             }
@@ -194,7 +194,7 @@ impl<W: Way> Subscriber<W> {
 
     /// True when it is told to stop.
     fn wait(&mut self, next: &Next, due: Option<Instant>, stop: BorrowedFd<'_>) -> bool {
-        let Waits { fds, mut timeout } = self.way.waits(matches!(next, Next::Room));
+        let Waits { fds, mut timeout } = self.sink.waits(matches!(next, Next::Room));
         let mut at_most = |time: Duration| timeout = Some(timeout.map_or(time, |timeout| timeout.min(time)));
         let mut polled = vec![PollFd::from_borrowed_fd(stop, PollFlags::IN)];
         match (next, self.follower.fd()) {
@@ -218,7 +218,7 @@ impl<W: Way> Subscriber<W> {
         if let Some(due) = cursor.due() {
             return Some(due);
         }
-        self.way.tell(&mut self.kept);
+        self.sink.report(&mut self.kept);
         let outcome = cursor.set(self.kept.clone());
         self.moved = outcome.is_err();
         match outcome {
@@ -261,13 +261,13 @@ mod tests {
 
     struct Teller(Sender<u64>);
 
-    impl Way for Teller {
+    impl Sink for Teller {
         fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
             self.0.send(record.seq).map_err(|_| record)
         }
         fn pass(&mut self, _seq: u64) {}
         fn lost(&mut self, _from: u64, _to: u64) {}
-        fn tell(&mut self, _kept: &mut Kept) {}
+        fn report(&mut self, _kept: &mut Kept) {}
         fn look(&mut self, _rest: Option<Instant>) -> Looked {
             Looked::default()
         }
@@ -292,7 +292,7 @@ mod tests {
                 let seq = add(&journal, "alice", |_| {});
                 assert_eq!(told.recv_timeout(LATER * 20), Ok(seq));
             }
-            stop.ring();
+            stop.wake();
         });
     }
 }

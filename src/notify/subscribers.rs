@@ -45,17 +45,17 @@ struct Running {
 #[derive(Debug)]
 struct Slot {
     wanted: Mutex<Wanted>,
-    /// Rung when `wanted` has changed.
-    bell: Wake,
+    /// Woken when `wanted` has changed.
+    wake: Wake,
 }
 
 #[derive(Debug)]
 struct Wanted {
-    /// The settings that the thread works by now, or with which it begins next; `None`: it is to end.
+    /// The settings that the thread uses now or next; `None`: it must end.
     next: Option<Settings>,
     /// The thread ends, and takes no other settings.
     ended: bool,
-    /// Why it cannot do its work now; it tries again and again.
+    /// Why it cannot work now; it tries again every [`AGAIN`].
     trouble: Option<String>,
 }
 
@@ -161,7 +161,7 @@ impl Slot {
         let mut wanted = self.lock();
         if wanted.next != settings {
             wanted.next = settings;
-            self.bell.ring();
+            self.wake.wake();
         }
         !wanted.ended
     }
@@ -169,7 +169,7 @@ impl Slot {
     /// The settings to begin with; `None` when the thread is to end.
     fn take(&self) -> Option<Settings> {
         let mut wanted = self.lock();
-        self.bell.silence();
+        self.wake.clear();
         wanted.ended = wanted.next.is_none();
         wanted.next.clone()
     }
@@ -189,7 +189,7 @@ impl Slot {
                 if self.lock().trouble.take().is_some() {
                     log::info!("{}: works again", settings.name());
                 }
-                Ok(ready.run(&self.bell))
+                Ok(ready.run(&self.wake))
             };
             match catch_unwind(AssertUnwindSafe(round)) {
                 Ok(Ok(fifo)) => {
@@ -203,7 +203,7 @@ impl Slot {
                 }
                 Err(_) => log::error!("{}: failed; beginning again at its cursor", settings.name()),
             }
-            subscriber::wait(&mut [PollFd::new(&self.bell, PollFlags::IN)], Some(AGAIN));
+            subscriber::wait(&mut [PollFd::new(&self.wake, PollFlags::IN)], Some(AGAIN));
         }
     }
 }
@@ -214,13 +214,13 @@ impl Running {
         let opened = settings.open(state);
         let (name, trouble) = (thread_name(&settings.name()), opened.as_ref().err().cloned());
         let wanted = Mutex::new(Wanted { next: Some(settings), ended: false, trouble });
-        let slot = Arc::new(Slot { wanted, bell: Wake::new().map_err(text)? });
+        let slot = Arc::new(Slot { wanted, wake: Wake::new().map_err(text)? });
         let (for_thread, state) = (slot.clone(), state.to_owned());
         let builder = std::thread::Builder::new().name(name).stack_size(STACK);
         let work = move || {
             let mut first = opened.ok();
             if first.is_none() {
-                subscriber::wait(&mut [PollFd::new(&for_thread.bell, PollFlags::IN)], Some(AGAIN));
+                subscriber::wait(&mut [PollFd::new(&for_thread.wake, PollFlags::IN)], Some(AGAIN));
             }
             for_thread.work(&state, first.take());
         };
@@ -268,12 +268,12 @@ fn thread_name(name: &str) -> String {
 }
 
 impl Ready {
-    /// Works until the bell rings. Returns what keeps the FIFO open.
-    fn run(self, bell: &Wake) -> Option<File> {
+    /// Works until `stop` is woken. Returns what keeps the FIFO open.
+    fn run(self, stop: &Wake) -> Option<File> {
         match self {
-            Ready::Pipe(pipe) => pipe.run(bell.as_fd()).into_write_end(),
+            Ready::Pipe(pipe) => pipe.run(stop.as_fd()).into_write_end(),
             Ready::Hook(hook) => {
-                hook.run(bell.as_fd());
+                hook.run(stop.as_fd());
                 None
             }
         }

@@ -4,7 +4,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A descriptor that is readable from the first [`Wake::ring`] until [`Wake::silence`].
+/// A descriptor that is readable from the first [`Wake::wake`] until [`Wake::clear`].
 #[derive(Debug)]
 pub struct Wake(OwnedFd);
 
@@ -19,13 +19,13 @@ impl Wake {
     }
 
     /// Makes it readable; it may be so already.
-    pub fn ring(&self) {
+    pub fn wake(&self) {
         // It fails only when the counter is full, and then it is readable.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
     /// Makes it not readable.
-    pub fn silence(&self) {
+    pub fn clear(&self) {
         // It fails only when it was not readable.
         let _ = rustix::io::read(&self.0, &mut [0_u8; 8]);
     }

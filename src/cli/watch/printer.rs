@@ -1,13 +1,13 @@
-//! The way of `watch` without a command: a line on standard output.
+//! The sink of `watch` without a command: a line on standard output.
 //!
-//! It never blocks in write(2) on a pipe, so a signal is heard while a reader sleeps: a pipe that poll(2) calls writable
-//! has room for a line.
+//! It never blocks in write(2) on a pipe, so that a signal ends it while its reader sleeps: a pipe that is writable by
+//! poll(2) has room for a line.
 
 use super::Progress;
 use super::human::Human;
 use crate::cli::{Failed, Outcome, exit};
 use crate::journal::{Kept, Record};
-use crate::notify::{Format, Looked, Waits, Way};
+use crate::notify::{Format, Looked, Sink, Waits};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ pub(super) enum View {
     Human(Human),
 }
 
-/// Prints.
+/// Prints lines.
 #[derive(Debug)]
 pub(super) struct Printer {
     view: View,
@@ -39,7 +39,7 @@ impl Printer {
         Ok(Printer { view, progress, out, line: Vec::new(), ended: None })
     }
 
-    /// A reader that has gone is a good end.
+    /// A reader that closes the pipe is no error.
     pub(super) fn outcome(self) -> Outcome {
         match self.ended {
             Some(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(exit::IO, error)),
@@ -55,7 +55,7 @@ impl Printer {
     }
 }
 
-impl Way for Printer {
+impl Sink for Printer {
     fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
         if self.poll(PollFlags::OUT).is_empty() {
             return Err(record);
@@ -85,8 +85,8 @@ impl Way for Printer {
         self.progress.lost(from, to);
     }
 
-    fn tell(&mut self, kept: &mut Kept) {
-        self.progress.tell(kept);
+    fn report(&mut self, kept: &mut Kept) {
+        self.progress.report(kept);
     }
 
     fn look(&mut self, _rest: Option<Instant>) -> Looked {
