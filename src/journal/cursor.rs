@@ -5,8 +5,8 @@
 //! thread beside its owner: it takes the place of a cursor that a power cut damaged. What is not written yet is repeated
 //! after a crash, and never lost.
 //!
-//! A subscriber sees only records that are safe on disk, so its cursor is never ahead of the journal. Where a journal was
-//! replaced by an older one, [`clamp_all`] sets cursors back.
+//! A subscriber sees only records that are safe on disk, so its cursor is never ahead of the journal. Where an older
+//! journal took its place, the ledger begins after the cursors.
 //!
 //! Every file is opened below a descriptor of the folder and without following links: the process may be root's, and the
 //! folder another user's.
@@ -88,6 +88,7 @@ impl Cursor {
         let path = state.join("cursors").join(encode(name));
         let io = |error: io::Error| CursorError::Io(path.clone(), error);
         let folder = Arc::new(Folder::open(state, true).map_err(io)?);
+        folder.remove_stale();
         let mut initial = Some(initial);
         let file = loop {
             match folder.open_file(name) {
@@ -416,34 +417,6 @@ impl Folder {
             }
         }
     }
-}
-
-/// Sets cursors back that are ahead of the journal's end; to be called before anything is appended, so that no subscriber
-/// passes over a `seq` that is given a second time.
-///
-/// # Errors
-///
-/// When the folder cannot be read, or a cursor cannot be written.
-pub fn clamp_all(state: &Path, last: u64) -> io::Result<()> {
-    for (name, kept) in cursors(state)? {
-        if !kept.is_beyond(last) {
-            continue;
-        }
-        log::warn!("cursor {name}: was at {}, but the journal ends at {last}; set back", kept.place.written);
-        match Cursor::open(state, &name, || last) {
-            Ok(mut cursor) => {
-                let mut kept = cursor.kept().clone();
-                kept.clamp(last);
-                cursor.finish(kept)?;
-            }
-            Err(CursorError::Io(_, error)) => return Err(error),
-            Err(error) => log::error!("{error}; it may pass over events"),
-        }
-    }
-    if let Ok(folder) = Folder::open(state, false) {
-        folder.remove_stale();
-    }
-    Ok(())
 }
 
 /// Any name as a file name: octets that are not known to be harmless become `%XX`.

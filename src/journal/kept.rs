@@ -80,21 +80,6 @@ impl Kept {
         count
     }
 
-    /// Forgets everything about records after `last`: the journal ends there, and their numbers will be given again.
-    pub fn clamp(&mut self, last: u64) {
-        let Place { acknowledged, written, waiting } = &mut self.place;
-        *acknowledged = last.min(*acknowledged);
-        *written = last.min(*written);
-        *waiting = (*written - *acknowledged).min(*waiting);
-        self.begun.retain(|begun| begun.seq <= last);
-        self.lost_to = last.min(self.lost_to);
-    }
-
-    /// Whether it speaks of records after `last`.
-    pub fn is_beyond(&self, last: u64) -> bool {
-        self.place.written > last || self.lost_to > last
-    }
-
     /// The text of the file. Its size is bounded by the number of records in `begun`.
     pub(super) fn text(&self) -> String {
         let Place { acknowledged, written, waiting } = self.place;
@@ -193,15 +178,6 @@ mod tests {
             let (Ok(found) | Err(found)) = parse(&text[..end]);
             prop_assert!(found.place.acknowledged <= kept.place.acknowledged);
             prop_assert_eq!(found.place.written, found.place.acknowledged);
-        }
-
-        #[test]
-        fn nothing_is_left_above_the_end_of_the_journal(mut kept in any_kept(), last in any::<u64>()) {
-            let before = kept.clone();
-            kept.clamp(last);
-            prop_assert!(!kept.is_beyond(last) && kept.begun.iter().all(|begun| begun.seq <= last));
-            prop_assert_eq!(kept.place.acknowledged, before.place.acknowledged.min(last));
-            prop_assert!(before.is_beyond(last) || before.place == kept.place || before.place.waiting > kept.place.waiting);
         }
     }
 

@@ -73,8 +73,7 @@ enum Ready {
 }
 
 impl Subscribers {
-    /// Starts one thread for every pipe and hook. `state` holds `cursors/` and `journal/`. The journal is open already,
-    /// and `journal::clamp_all` was called.
+    /// Starts one thread for every pipe and hook. `state` holds `cursors/` and `journal/`. The ledger is open already.
     ///
     /// # Errors
     ///

@@ -1,6 +1,7 @@
 //! What the tests share: a folder that is removed at the end, and a journal in it.
 
-use crate::journal::{Journal, Record, record::tests::sample};
+use crate::journal::{Record, record::tests::sample};
+use crate::ledger::Journal;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
