@@ -119,7 +119,6 @@ impl<M: Maildrop> Session<M> {
         match verb {
             Verb::Lang if capa::language(argument, out) => Step::Continue,
             Verb::Lang => self.error(reply::UNKNOWN_LANGUAGE, out),
-            _ if !argument.is_empty() => self.error(reply::NO_ARGUMENT, out),
             Verb::Capa => {
                 capa::capabilities(&self.settings, out);
                 Step::Continue
@@ -144,9 +143,10 @@ impl<M: Maildrop> Session<M> {
             Verb::Pass => self.pass(argument, out),
             Verb::Apop => self.apop(argument, out),
             Verb::Auth => self.auth(argument, out),
-            _ if !argument.is_empty() => self.error(reply::NO_ARGUMENT, out),
             Verb::Stls => self.stls(out),
-            // The only other command of this place is UTF8, which changes nothing: all octets pass as they are.
+            // The only other command of this place is UTF8, which changes nothing: all octets pass as they are. An
+            // argument would ask for an extension that is not offered.
+            _ if !argument.is_empty() => self.error(reply::NO_ARGUMENT, out),
             _ => {
                 self.utf8 = true;
                 reply::ok(out, "UTF8 enabled");

@@ -67,7 +67,6 @@ impl<M: Maildrop> Transaction<M> {
             }
             Verb::Top => return self.top(argument),
             Verb::Dele => self.delete(argument, out)?,
-            _ if !argument.is_empty() => return Err(reply::NO_ARGUMENT.into()),
             Verb::Stat => self.stat(out),
             Verb::Last => {
                 out.extend_from_slice(b"+OK ");
