@@ -1,13 +1,21 @@
-//! Messages that others put into Maildirs, and those that a crash left unrecorded: found by inotify and by scans, each
-//! recorded once.
+//! Messages that other programs put into Maildirs, and those that a crash left without a record: found by inotify and by
+//! scans, each recorded once.
 //!
-//! What is in `new/` and not known rings, whoever put it there and whenever, so also all that is in the `new/` of a
-//! Maildir that is watched for the first time. What is in `cur/` never does: a program that knows the user has shown it
-//! to him. A name that begins with a dot is no message, nor is a symbolic link.
+//! Each file in `new/` without a record becomes one event, whichever program put it there and whenever; so also all that is
+//! in the `new/` of a Maildir that is watched for the first time. A file in `cur/` never becomes one: a mail program has
+//! shown it already. A name that begins with a dot is no message. A link is none, nor is a file that belongs to
+//! somebody else than the Maildir's owner: a user must not make us read what that user may not.
+//!
+//! ```text
+//! watches    inotify on each new/              recording  what `delivery` is asked
+//! target     one Maildir, its unsure files     watcher    the thread: events, scans, looks
+//! look       is this file a message?
+//! ```
 
 mod look;
 #[cfg(test)]
 mod name_tests;
+mod recording;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -28,22 +36,22 @@ use watcher::Watcher;
 const STACK: usize = 256 * 1024;
 
 /// A Maildir that is watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Watched {
-    /// Whose mail it is.
+    /// The user that the mail is for.
     pub user: String,
     /// The folder that has `new/`.
     pub maildir: PathBuf,
 }
 
-/// The thread that watches.
+/// The thread that watches Maildirs.
 pub struct Arrivals {
     delivery: Arc<Delivery>,
     orders: Arc<Orders>,
     thread: JoinHandle<()>,
 }
 
-/// What the thread is told to do.
+/// A command to the thread.
 #[derive(Debug)]
 enum Order {
     Watch(Vec<Watched>),
@@ -55,7 +63,7 @@ enum Order {
 #[derive(Debug)]
 struct Orders {
     waiting: Mutex<Vec<Order>>,
-    /// Readable when there are some.
+    /// Readable when orders wait.
     bell: OwnedFd,
 }
 
@@ -77,8 +85,8 @@ impl Orders {
 }
 
 impl Arrivals {
-    /// Watches, then scans every Maildir once (what came while nobody watched is recorded before this returns), then goes
-    /// on in a thread. Where the system has no more inotify, it looks from time to time, and says so.
+    /// Watches every Maildir, scans it once (what came while no server ran is recorded before this returns), then goes
+    /// on in a thread. Without inotify it looks from time to time, which is logged.
     ///
     /// # Errors
     ///
@@ -106,7 +114,7 @@ impl Arrivals {
         self.orders.give(Order::Watch(watched));
     }
 
-    /// Ends the thread; what has arrived so far is recorded. Saves what is known.
+    /// Ends the thread; what has arrived so far is recorded. Saves which messages are recorded.
     pub fn stop(self) {
         self.orders.give(Order::Stop);
         if self.thread.join().is_err() {

@@ -1,78 +1,132 @@
-//! One Maildir that is watched, and the names in its `new/`: each is looked at until it is known what it is.
+//! One Maildir that is watched: its folders, and the files in `new/` of which it is not known yet what they are.
 
 use super::Watched;
-use super::look::{Look, QUIET, Way, look};
-use crate::delivery::Recorder;
-use crate::journal::Record;
+use super::look::QUIET;
+use super::watches::Wd;
+use crate::maildir::folder::{Folder, Refused};
+use crate::maildir::listing::Place;
 use crate::maildir::name;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long at most between two looks at a file that is never finished.
+/// Longest time between two looks at a file that is never finished, and at a file of another user.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// A Maildir, and what is not decided yet in it.
+/// File names of refused files that are remembered for a Maildir, so that each is logged once.
+const REFUSED: usize = 50;
+
+/// How a Maildir is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watching {
+    /// Its `new/` is not there, or cannot be opened.
+    Missing,
+    /// inotify does not watch it.
+    Polled,
+    /// inotify watches it.
+    Watched(Wd),
+}
+
+/// A Maildir and its files that are not decided yet.
 pub struct Target {
     pub watched: Watched,
-    is_own: bool,
-    /// Looked at from time to time.
-    pub is_slow: bool,
-    /// The log knows that it cannot be read.
-    pub has_complained: bool,
-    /// Which folder `new/` was when it was watched: device and inode.
-    folder: Option<(u64, u64)>,
-    /// The files that may still be written, or cannot be read yet. They are known, so that they are looked at when they
-    /// are due and not at each scan.
+    /// Below `mail.root`: our own trace fields are believed, and links above the Maildir are the administrator's.
+    pub is_own: bool,
+    pub watching: Watching,
+    /// Device and inode of the `new/` that is watched.
+    identity: Option<(u64, u64)>,
+    /// An error was logged. No other one is until the Maildir is watched again.
+    has_complained: bool,
+    /// Files of other users whose names were logged.
+    refused: BTreeSet<OsString>,
+    /// Files that may still be written, or cannot be read yet. They are known, so that a scan does not look at them.
     unsure: BTreeMap<OsString, Unsure>,
 }
 
-/// When a file is looked at again, and how much later if that is in vain.
-struct Unsure {
+/// When a file is looked at again, and how much later if it is still unsure.
+#[derive(Clone, Copy)]
+pub struct Unsure {
     due: Instant,
     wait: Duration,
 }
 
+impl Unsure {
+    /// A file that came just now.
+    pub fn now() -> Unsure {
+        Unsure { due: Instant::now() + QUIET, wait: QUIET }
+    }
+
+    /// A file that is to be looked at after the longest wait, or when its attributes change.
+    pub fn for_long() -> Unsure {
+        Unsure { due: Instant::now() + LONGEST_WAIT, wait: LONGEST_WAIT }
+    }
+
+    fn again(self, now: Instant) -> Unsure {
+        Unsure { due: now + self.wait, wait: (self.wait * 2).min(LONGEST_WAIT) }
+    }
+}
+
 impl Target {
-    /// Nothing of it is looked at yet.
     pub fn new(watched: Watched, is_own: bool) -> Target {
-        Target { watched, is_own, is_slow: false, has_complained: false, folder: None, unsure: BTreeMap::new() }
-    }
-
-    /// It is about to be watched: remembers which folder it is.
-    pub fn note_folder(&mut self) {
-        self.folder = self.folder_now();
-    }
-
-    /// Whether `new/` may be another folder than the one that is watched. Where there was none, it may come to be below
-    /// another one.
-    pub fn is_another_folder(&self) -> bool {
-        self.folder.is_none() || self.folder != self.folder_now()
-    }
-
-    fn folder_now(&self) -> Option<(u64, u64)> {
-        fs::metadata(self.watched.maildir.join("new")).ok().map(|found| (found.dev(), found.ino()))
-    }
-
-    /// What is in `new/`. If that cannot be told, it is looked at again from time to time.
-    pub fn names(&mut self) -> Vec<OsString> {
-        let new = self.watched.maildir.join("new");
-        match file_names(&new) {
-            Ok(names) => return names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                self.is_slow = true;
-                if !std::mem::replace(&mut self.has_complained, true) {
-                    log::error!("{}: {error}", new.display());
-                }
-            }
+        Target {
+            watched,
+            is_own,
+            watching: Watching::Missing,
+            identity: None,
+            has_complained: false,
+            refused: BTreeSet::new(),
+            unsure: BTreeMap::new(),
         }
-        Vec::new()
+    }
+
+    /// Opens a folder of the Maildir.
+    pub fn open(&self, place: Place) -> io::Result<Folder> {
+        let open = if self.is_own { Folder::of_ours } else { Folder::of_others };
+        open(&self.watched.maildir, place)
+    }
+
+    /// Opens `new/` and remembers which folder it is. `None`: it is missing, or cannot be read, which is logged.
+    pub fn open_new(&mut self) -> Option<Folder> {
+        match self.open(Place::New) {
+            Ok(folder) => {
+                self.identity = Some(folder.identity());
+                return Some(folder);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.complain("new/", &error),
+        }
+        self.identity = None;
+        None
+    }
+
+    /// Whether `new/` is another folder than the one that is watched.
+    pub fn is_replaced(&self) -> bool {
+        self.open(Place::New).ok().map(|folder| folder.identity()) != self.identity
+    }
+
+    /// Logs an error, once until the Maildir could be opened again.
+    pub fn complain(&mut self, what: &str, error: &io::Error) {
+        let maildir = self.watched.maildir.display();
+        if std::mem::replace(&mut self.has_complained, true) {
+            log::debug!("{maildir}: {what}: {error}");
+        } else {
+            log::error!("{maildir}: {what}: {error}; no events until this can be read (logged once for this Maildir)");
+        }
+    }
+
+    /// The Maildir can be watched again: the next error is logged.
+    pub fn forget_complaint(&mut self) {
+        self.has_complained = false;
+    }
+
+    /// Logs that a file makes no event, once for each name.
+    pub fn refuse(&mut self, file_name: &OsStr, why: &Refused) {
+        if self.refused.len() < REFUSED && self.refused.insert(file_name.to_owned()) {
+            let maildir = self.watched.maildir.display();
+            log::warn!("{maildir}: new/{file_name:?} {why}; it makes no event. Give it to that owner with chown");
+        }
     }
 
     /// When each unsure file is to be looked at.
@@ -80,102 +134,53 @@ impl Target {
         self.unsure.values().map(|unsure| unsure.due)
     }
 
-    /// The unsure files that are to be looked at by `now`.
-    pub fn due_names(&self, now: Instant) -> impl Iterator<Item = &OsString> {
-        self.unsure.iter().filter(move |(_, unsure)| unsure.due <= now).map(|(file_name, _)| file_name)
+    /// Takes the unsure files that are to be looked at by `now`.
+    pub fn take_due(&mut self, now: Instant) -> Vec<(OsString, Unsure)> {
+        let due = self.unsure.extract_if(.., |_, unsure| unsure.due <= now);
+        due.map(|(file_name, unsure)| (file_name, unsure.again(now))).collect()
     }
 
-    /// Looks at a name that came, if it is not known.
-    pub fn consider(&mut self, file_name: OsString, way: Way, recorder: &Recorder) -> Option<Record> {
-        if !name::is_message(file_name.as_bytes()) {
-            return None;
-        }
-        if self.unsure.contains_key(&file_name) {
-            if way == Way::Unknown {
-                return None;
-            }
-        } else if !recorder.known().insert(&self.watched.user, name::known_as(file_name.as_bytes())) {
-            return None;
-        }
-        self.decide(file_name, way, Unsure { due: Instant::now() + QUIET, wait: QUIET }, recorder)
+    /// Looks at a file again when it is due.
+    pub fn wait_for(&mut self, file_name: OsString, unsure: Unsure) {
+        self.unsure.insert(file_name, unsure);
     }
 
-    /// Looks again at an unsure file.
-    pub fn look_again(&mut self, file_name: OsString, now: Instant, recorder: &Recorder) -> Option<Record> {
-        let wait = self.unsure.get(&file_name)?.wait;
-        self.decide(file_name, Way::Unknown, Unsure { due: now + wait, wait: (wait * 2).min(LONGEST_WAIT) }, recorder)
+    /// Whether a file is unsure; it is not any more.
+    pub fn take_unsure(&mut self, file_name: &OsStr) -> bool {
+        self.unsure.remove(file_name).is_some()
     }
 
-    /// Looks at a name that was made known. What comes to nothing is unknown again. `next`: when it is looked at again,
-    /// if it may still become something.
-    fn decide(&mut self, file_name: OsString, way: Way, next: Unsure, recorder: &Recorder) -> Option<Record> {
-        self.unsure.remove(&file_name);
-        match look(&self.watched, self.is_own, &file_name, way)
-            .unwrap_or_else(|error| self.complain(&file_name, &error))
-        {
-            Look::Message(record) => return Some(*record),
-            Look::Unsure => drop(self.unsure.insert(file_name, next)),
-            Look::Nothing => {
-                log::debug!("{}: {file_name:?} was gone, or no message", self.watched.maildir.display());
-                recorder.known().remove(&self.watched.user, name::known_as(file_name.as_bytes()));
-            }
-        }
-        None
+    /// Whether a file is unsure.
+    pub fn is_unsure(&self, file_name: &OsStr) -> bool {
+        self.unsure.contains_key(file_name)
     }
 
-    /// What cannot be read now may be given to us by a chown(2) that follows, or wait for a descriptor that is left.
-    fn complain(&mut self, file_name: &OsStr, error: &io::Error) -> Look {
-        let path = self.watched.maildir.join("new").join(file_name);
-        if std::mem::replace(&mut self.has_complained, true) {
-            log::debug!("{}: {error}", path.display());
-        } else {
-            log::error!(
-                "{}: {error}; it makes no event until it can be read (said once for this Maildir)",
-                path.display()
-            );
-        }
-        Look::Unsure
-    }
-
-    /// The attributes of a file have changed, which may be what it waits for: no later than now it is looked at.
+    /// The attributes of a file have changed, which may be what it waits for.
     pub fn hasten(&mut self, file_name: &OsStr) {
         if let Some(unsure) = self.unsure.get_mut(file_name) {
             unsure.due = Instant::now();
         }
     }
 
-    /// Whether there is this message in `new/`, by this name or, where names are not unique, by one that says the same.
+    /// The names of all unsure files.
+    pub fn unsure_names(&self) -> impl Iterator<Item = &OsString> {
+        self.unsure.keys()
+    }
+
+    /// Whether this message is in `new/`, by this name or, where names are not unique, by one that says the same.
     pub fn has(&self, file_name: &OsStr) -> bool {
-        self.watched.maildir.join("new").join(file_name).symlink_metadata().is_ok()
-            || !name::is_unique(file_name.as_bytes())
-                && self.known_names().contains_key(name::known_as(file_name.as_bytes()))
+        let Ok(new) = self.open(Place::New) else { return false };
+        new.stat(file_name).is_ok() || !name::is_unique(file_name.as_bytes()) && has_other_name(&new, file_name)
     }
 
-    /// The names in `new/`, by what they are known as.
-    pub fn known_names(&self) -> HashMap<Vec<u8>, Vec<OsString>> {
-        let mut names: HashMap<_, Vec<_>> = HashMap::new();
-        for file_name in file_names(&self.watched.maildir.join("new")).unwrap_or_default() {
-            names.entry(name::known_as(file_name.as_bytes()).to_vec()).or_default().push(file_name);
-        }
-        names
-    }
-
-    /// A name has left `new/`: another message may come by it, if it is not elsewhere.
-    pub fn forget(&mut self, file_name: &OsStr, is_elsewhere: bool, recorder: &Recorder) {
-        self.unsure.remove(file_name);
-        if !is_elsewhere {
-            recorder.known().forget(&self.watched.user, name::known_as(file_name.as_bytes()));
-        }
-    }
-
-    /// It is not watched any more: what is unsure will not be recorded.
-    pub fn leave(self, recorder: &Recorder) {
-        for file_name in self.unsure.keys() {
-            recorder.known().remove(&self.watched.user, name::known_as(file_name.as_bytes()));
-        }
+    /// Whether this message is in `new/` by another name that says the same.
+    pub fn has_renamed(&self, file_name: &OsStr) -> bool {
+        !name::is_unique(file_name.as_bytes()) && self.open(Place::New).is_ok_and(|new| has_other_name(&new, file_name))
     }
 }
 
-fn file_names(folder: &Path) -> io::Result<Vec<OsString>> {
-    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+fn has_other_name(new: &Folder, file_name: &OsStr) -> bool {
+    let id = name::known_as(file_name.as_bytes());
+    let names = new.names().unwrap_or_default();
+    names.iter().any(|name| name != file_name && name::known_as(name.as_bytes()) == id)
 }

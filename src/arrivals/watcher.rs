@@ -1,296 +1,328 @@
 //! What the thread does: it waits for names in `new/`, looks at the files, and records the messages.
 
-use super::look::Way;
-use super::target::{LONGEST_WAIT, Target};
-use super::watches::{Attached, Event, Key, Watches};
+use super::look::{Look, Way, look};
+use super::recording::Recording;
+use super::target::{LONGEST_WAIT, Target, Unsure, Watching};
+use super::watches::{Event, Key, Watches};
 use super::{Order, Orders, Watched};
-use crate::delivery::{Delivery, Recorder};
+use crate::delivery::Delivery;
 use crate::journal::Record;
+use crate::maildir::folder::Folder;
+use crate::maildir::listing::Place;
 use crate::maildir::name::{self, Arrival};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often a Maildir that cannot be watched is looked at.
-const SLOW: Duration = Duration::from_secs(5);
+/// How often a Maildir that is missing, or that inotify does not watch, is looked at.
+pub const SLOW: Duration = Duration::from_secs(5);
 
-/// So long after a change of what is mounted the Maildirs are looked at: at a start of the system, many come together.
-const MOUNTED: Duration = Duration::from_millis(200);
+/// A Maildir that went missing a moment ago is looked at sooner: after this, then after twice as long, up to [`SLOW`].
+const FIRST: Duration = Duration::from_millis(50);
 
-/// Records that are appended at once.
+/// How often it is asked whether each `new/` is still the folder that inotify watches: a link or a folder above it may
+/// have been replaced, or something mounted.
+pub const CHECK: Duration = Duration::from_secs(60);
+
+/// After events of our own deliveries alone the next ones are read so much later, all in one system call.
+const REST: Duration = Duration::from_millis(20);
+
+/// Files that are looked at before their records are written.
 const BATCH: usize = 64;
 
 /// All that is watched.
 pub struct Watcher {
-    delivery: Arc<Delivery>,
+    recording: Recording,
     /// `None` when the system has no inotify for us.
     watches: Option<Watches>,
-    /// The system has no watch left for us; to be tried again the next time.
-    is_full: bool,
+    /// It was logged that the system has no watch left.
     has_said_full: bool,
     targets: BTreeMap<Key, Target>,
     next_key: Key,
-    /// When the Maildirs without a watch are looked at.
+    /// When the Maildirs without a watch are looked at, and how long after that the next time.
     slow_at: Option<Instant>,
-    /// Tells poll(2) when something is mounted (proc_pid_mountinfo(5)), perhaps over a folder that is watched; no watch
-    /// tells that.
-    mounts: Option<File>,
-    /// When all are watched anew because of that.
-    mounted_at: Option<Instant>,
+    slow_wait: Duration,
+    check_at: Instant,
+    /// Until then no events are read.
+    rest_until: Option<Instant>,
 }
 
-/// Why the thread goes on.
+/// A name in the `new/` of a Maildir, and how it came there.
+struct Name {
+    key: Key,
+    file_name: OsString,
+    way: Way,
+    /// When to look again if it is unsure.
+    unsure: Unsure,
+}
+
+/// What has become of a name since the last reading.
 #[derive(Default)]
-struct Woken {
-    ordered: bool,
-    mounted: bool,
+struct Change {
+    came: Option<Way>,
+    /// It had left before it came for the last time.
+    is_replaced: bool,
+    is_gone: bool,
 }
 
 impl Watcher {
     /// Watches nothing yet.
     pub fn new(delivery: Arc<Delivery>) -> Watcher {
         let watches = Watches::new().inspect_err(|error| {
+            let seconds = SLOW.as_secs();
             log::error!(
-                "inotify: {error}; Maildirs are looked at every {} s instead (fs.inotify.max_user_instances)",
-                SLOW.as_secs()
+                "inotify: {error}; Maildirs are looked at every {seconds} s instead. Raise fs.inotify.max_user_instances"
             );
         });
-        let has_said_full = watches.is_err();
-        Watcher { watches: watches.ok(), has_said_full, ..Watcher::without_inotify(delivery) }
+        Watcher { has_said_full: watches.is_err(), watches: watches.ok(), ..Watcher::without_inotify(delivery) }
     }
 
-    /// Looks from time to time.
+    /// Looks at the Maildirs from time to time.
     pub fn without_inotify(delivery: Arc<Delivery>) -> Watcher {
         Watcher {
-            delivery,
+            recording: Recording::new(delivery),
             watches: None,
-            is_full: false,
             has_said_full: true,
             targets: BTreeMap::new(),
             next_key: 0,
             slow_at: None,
-            mounts: File::open("/proc/thread-self/mountinfo").ok(),
-            mounted_at: None,
+            slow_wait: FIRST,
+            check_at: Instant::now() + CHECK,
+            rest_until: None,
         }
     }
 
-    /// Watches these and no others, and records what is in them. All of them anew: nothing tells that a link was replaced
-    /// to which another one leads.
+    /// Watches these and no others, and records what is in them.
     pub fn watch(&mut self, watched: Vec<Watched>) {
-        self.delivery.watch(watched.iter().map(|each| (each.user.clone(), each.maildir.clone())).collect());
-        let keys = self.targets.iter().filter(|(_, target)| !watched.contains(&target.watched)).map(|(key, _)| *key);
-        for key in keys.collect::<Vec<_>>() {
-            self.forget(key);
-        }
+        self.recording.watch(&watched);
+        let wanted: HashSet<&Watched> = watched.iter().collect();
+        let unwanted = self.targets.iter().filter(|(_, target)| !wanted.contains(&target.watched)).map(|(key, _)| *key);
+        unwanted.collect::<Vec<_>>().into_iter().for_each(|key| self.forget(key));
+        let mut known: HashSet<Watched> = self.targets.values().map(|target| target.watched.clone()).collect();
         for watched in watched {
-            if self.targets.values().any(|target| target.watched == watched) {
-                continue;
+            if known.insert(watched.clone()) {
+                let is_own = self.recording.is_own(&watched);
+                self.targets.insert(self.next_key, Target::new(watched, is_own));
+                self.next_key += 1;
             }
-            let is_own = self.delivery.is_own(&watched.user, &watched.maildir);
-            self.targets.insert(self.next_key, Target::new(watched, is_own));
-            self.next_key += 1;
         }
-        self.is_full = false;
-        self.attach_all();
+        self.slow_wait = FIRST;
+        self.attach(&self.keys(|_| true));
+    }
+
+    fn keys(&self, which: impl Fn(&Target) -> bool) -> Vec<Key> {
+        self.targets.iter().filter(|(_, target)| which(target)).map(|(key, _)| *key).collect()
+    }
+
+    fn forget(&mut self, key: Key) {
+        let Some(target) = self.targets.remove(&key) else { return };
+        for file_name in target.unsure_names() {
+            self.recording.withdraw(&target.watched.user, file_name.as_bytes());
+        }
+        if let (Some(watches), Watching::Watched(wd)) = (&mut self.watches, target.watching) {
+            watches.remove(key, wd);
+        }
     }
 
     /// Waits for files that were put there just before the first scan and may be unfinished; not for those that are.
     pub fn settle(&mut self) {
-        if let Some(last) = self.targets.values().flat_map(Target::due).max() {
+        let soon = Instant::now() + super::look::QUIET;
+        if let Some(last) = self.targets.values().flat_map(Target::due).filter(|due| *due <= soon).max() {
             std::thread::sleep(last.saturating_duration_since(Instant::now()));
             self.look_again(last);
-        }
-    }
-
-    fn forget(&mut self, key: Key) {
-        let (Some(target), Some(recorder)) = (self.targets.remove(&key), self.delivery.recorder()) else { return };
-        target.leave(recorder);
-        if let Some(watches) = &mut self.watches {
-            watches.detach(key);
         }
     }
 
     /// Goes on until it is told to stop.
     pub fn run(mut self, orders: &Orders) {
         loop {
-            let woken = self.wait(orders);
-            if woken.mounted {
-                self.mounted_at.get_or_insert(Instant::now() + MOUNTED);
-            }
-            for order in if woken.ordered { orders.take() } else { Vec::new() } {
-                match order {
-                    Order::Watch(watched) => self.watch(watched),
-                    Order::Scan => self.scan_all(),
-                    Order::Stop => {
-                        while self.take_events() {}
-                        return self.look_again(Instant::now() + LONGEST_WAIT);
+            if self.wait(orders) {
+                for order in orders.take() {
+                    match order {
+                        Order::Watch(watched) => self.watch(watched),
+                        Order::Scan => self.scan(&self.keys(|_| true)),
+                        Order::Stop => {
+                            while self.take_events() {}
+                            return self.look_again(Instant::now() + LONGEST_WAIT);
+                        }
                     }
                 }
             }
-            self.take_events();
             let now = Instant::now();
+            if self.rest_until.is_none_or(|until| until <= now) {
+                self.take_events();
+            }
             self.look_again(now);
-            self.look_at_slow(now);
-            self.look_at_mounts(now);
+            self.look_at_folders(now);
         }
     }
 
-    /// Sleeps until there are orders or events, or something is due.
-    fn wait(&self, orders: &Orders) -> Woken {
-        let due = self.targets.values().flat_map(Target::due).chain(self.slow_at).chain(self.mounted_at).min();
-        let timeout = due.map(|due| {
-            let time = due.saturating_duration_since(Instant::now());
-            // Rounded up, so that it is due when the sleep is over.
-            Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) }
-        });
+    /// Sleeps until there are orders or events, or something is due. True: perhaps orders.
+    fn wait(&self, orders: &Orders) -> bool {
+        let due = self.targets.values().flat_map(Target::due).chain(self.slow_at).chain(self.rest_until);
+        let due = due.chain([self.check_at]).min().unwrap_or(self.check_at);
+        let time = due.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
         let mut fds = vec![PollFd::new(&orders.bell, PollFlags::IN)];
-        fds.extend(self.mounts.iter().map(|mounts| PollFd::new(mounts, PollFlags::PRI)));
-        let events = self.watches.as_ref().map(|watches| watches.fd());
+        let events = self.watches.as_ref().filter(|_| self.rest_until.is_none()).map(|watches| watches.fd());
         fds.extend(events.iter().map(|events| PollFd::new(events, PollFlags::IN)));
-        if let Err(error) = poll(&mut fds, timeout.as_ref())
-            && error != rustix::io::Errno::INTR
-        {
-            log::error!("arrivals: poll: {error}");
-            std::thread::sleep(SLOW);
-            return Woken { ordered: true, mounted: false };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => !fds[0].revents().is_empty(),
+            Err(error) => {
+                log::error!("arrivals: poll: {error}");
+                std::thread::sleep(SLOW);
+                true
+            }
         }
-        let happened = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        Woken { ordered: happened(0), mounted: self.mounts.is_some() && happened(1) }
     }
 
-    /// Watches a Maildir, anew if it was watched.
-    fn attach(&mut self, key: Key) {
+    /// Watches these Maildirs, anew where they are watched, and records what is in them.
+    fn attach(&mut self, keys: &[Key]) {
+        keys.iter().for_each(|key| self.attach_one(*key));
+        self.scan(keys);
+        let is_slow = |target: &Target| !matches!(target.watching, Watching::Watched(_));
+        self.slow_at = self.targets.values().any(is_slow).then(|| Instant::now() + self.slow_wait);
+    }
+
+    fn attach_one(&mut self, key: Key) {
         let Some(target) = self.targets.get_mut(&key) else { return };
-        target.note_folder();
-        let attached = match &mut self.watches {
-            Some(watches) if !self.is_full => watches.attach(key, &target.watched.maildir),
-            _ => Attached::Full,
+        let before = target.watching;
+        // The folder before its watch: if another one takes its place in between, the next check finds out.
+        target.watching = match (target.open_new(), &mut self.watches) {
+            (None, _) => Watching::Missing,
+            (Some(_), None) => Watching::Polled,
+            (Some(_), Some(watches)) => match watches.add(key, &target.watched.maildir) {
+                Ok(wd) => {
+                    if !matches!(before, Watching::Watched(_)) {
+                        target.forget_complaint();
+                    }
+                    Watching::Watched(wd)
+                }
+                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Watching::Missing,
+                Err(rustix::io::Errno::NOSPC) => {
+                    if !std::mem::replace(&mut self.has_said_full, true) {
+                        let seconds = SLOW.as_secs();
+                        log::error!(
+                            "too many Maildirs for inotify; some are looked at every {seconds} s instead. Raise \
+                             fs.inotify.max_user_watches"
+                        );
+                    }
+                    Watching::Polled
+                }
+                Err(error) => {
+                    target.complain("inotify", &error.into());
+                    Watching::Polled
+                }
+            },
         };
-        let was_slow = target.is_slow;
-        target.is_slow = matches!(attached, Attached::Full | Attached::Unwatched(_));
-        if target.is_slow {
-            self.slow_at.get_or_insert(Instant::now() + SLOW);
-        }
-        match attached {
-            // Whether it can be read is still to be seen where it could not be the last time.
-            Attached::Watched => target.has_complained &= was_slow,
-            Attached::Awaited => {}
-            Attached::Full => {
-                self.is_full = true;
-                if !std::mem::replace(&mut self.has_said_full, true) {
-                    let seconds = SLOW.as_secs();
-                    log::error!(
-                        "too many Maildirs for inotify: raise fs.inotify.max_user_watches; some are looked at every \
-                         {seconds} s instead"
-                    );
-                }
-            }
-            Attached::Unwatched(error) => {
-                if !std::mem::replace(&mut target.has_complained, true) {
-                    let maildir = target.watched.maildir.display();
-                    log::error!("{maildir}: cannot be watched ({error}); looked at every {} s instead", SLOW.as_secs());
-                }
-            }
+        // Only now: what happened until the new watch was there would be lost.
+        if let (Some(watches), Watching::Watched(wd)) = (&mut self.watches, before)
+            && target.watching != before
+        {
+            watches.remove(key, wd);
         }
     }
 
-    /// False when nothing had happened.
-    fn take_events(&mut self) -> bool {
+    /// Takes events to the last state of each name, then acts once for each. False when nothing had happened.
+    pub fn take_events(&mut self) -> bool {
+        self.rest_until = None;
         let events = self.watches.as_mut().map(Watches::events).unwrap_or_default();
         let happened = !events.is_empty();
-        let mut names = Vec::new();
-        let mut gone = Vec::new();
-        let mut moved = Vec::new();
+        // In the order in which the names came.
+        let mut names: Vec<(Key, OsString)> = Vec::new();
+        let mut changes: HashMap<(Key, OsString), Change> = HashMap::new();
+        let mut lost = Vec::new();
         for event in events {
             match event {
-                Event::Name { key, file_name, way } => names.push((key, file_name, way)),
-                Event::Changed { key, file_name } => {
-                    self.targets.entry(key).and_modify(|target| target.hasten(&file_name));
+                Event::Came(key, file_name, way) => {
+                    let name = (key, file_name);
+                    let change = changes.entry(name.clone()).or_insert_with(|| {
+                        names.push(name);
+                        Change::default()
+                    });
+                    change.is_replaced |= std::mem::take(&mut change.is_gone);
+                    change.came = change.came.max(Some(way));
                 }
                 // A message with a unique name is the same one when it comes back.
-                Event::Gone { file_name, moved: true, .. } if name::is_unique(file_name.as_bytes()) => {}
-                Event::Gone { key, file_name, .. } => gone.push((names.len(), key, file_name)),
-                Event::Moved(key) => moved.push(key),
+                Event::Gone(_, file_name, true) if name::is_unique(file_name.as_bytes()) => {}
+                Event::Gone(key, file_name, _) => {
+                    let name = (key, file_name);
+                    let change = changes.entry(name.clone()).or_insert_with(|| {
+                        names.push(name);
+                        Change::default()
+                    });
+                    change.is_gone = true;
+                }
+                Event::Changed(key, file_name) => {
+                    self.targets.entry(key).and_modify(|target| target.hasten(&file_name));
+                }
+                Event::Lost(key) => lost.push(key),
                 Event::Overflow => {
-                    log::warn!("inotify lost events; looking at every Maildir");
-                    moved.extend(self.targets.keys().copied());
+                    log::warn!("inotify lost events; every Maildir is looked at");
+                    lost.extend(self.targets.keys());
                 }
             }
         }
-        // What came and went is looked at before it is forgotten: it may be in cur/. What came by a name that had gone is
-        // another message.
-        let (replaced, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|(at, key, file_name)| {
-            names[*at..].iter().any(|(new_key, new_name, _)| new_key == key && new_name == file_name)
-        });
-        replaced.into_iter().for_each(|(_, key, file_name)| self.forget_name(key, &file_name, false));
-        self.consider(names);
-        let mut there = HashMap::new();
-        for (_, key, file_name) in gone {
-            // The message may only have another name now. By this one, it would be another message.
-            let is_renamed = !name::is_unique(file_name.as_bytes())
-                && self.targets.get(&key).is_some_and(|target| {
-                    let known = there.entry(key).or_insert_with(|| target.known_names());
-                    let names = known.get(name::known_as(file_name.as_bytes()));
-                    names.is_some_and(|names| names.iter().any(|name| *name != file_name))
-                });
-            self.forget_name(key, &file_name, is_renamed);
+        let mut came = Vec::new();
+        for (key, file_name) in &names {
+            let change = &changes[&(*key, file_name.clone())];
+            // What came under a name that had left is another message.
+            if change.is_replaced {
+                self.forget_name(*key, file_name, false);
+            }
+            let name = |way| Name { key: *key, file_name: file_name.clone(), way, unsure: Unsure::now() };
+            came.extend(change.came.map(name));
         }
-        moved.sort_unstable();
-        moved.dedup();
-        moved.iter().for_each(|key| self.attach(*key));
-        self.scan(&moved);
+        let is_new = self.consider(came);
+        // After the look: what came and left at once may be in cur/.
+        for (key, file_name) in names.iter().filter(|name| changes[*name].is_gone) {
+            // The message may only have another name now.
+            let is_renamed = self.targets.get(key).is_some_and(|target| target.has_renamed(file_name));
+            self.forget_name(*key, file_name, is_renamed);
+        }
+        if happened && !is_new {
+            self.rest_until = Some(Instant::now() + REST);
+        }
+        if !lost.is_empty() {
+            lost.sort_unstable();
+            lost.dedup();
+            self.slow_wait = FIRST;
+            self.attach(&lost);
+        }
         happened
     }
 
-    /// Another message may come by a name that has left a Maildir, unless this message is still there, or in another one
-    /// of the user's.
+    /// Whether events are left unread for a moment.
+    #[cfg(test)]
+    pub fn rests(&self) -> bool {
+        self.rest_until.is_some()
+    }
+
+    /// Another message may come under a name that has left a Maildir, unless this message is still there, or in another
+    /// Maildir of the user.
     fn forget_name(&mut self, key: Key, file_name: &OsStr, is_there: bool) {
-        let (Some(target), Some(recorder)) = (self.targets.get(&key), self.delivery.recorder()) else { return };
-        let user = &target.watched.user;
-        let mut others = self.targets.iter().filter(|(other, target)| **other != key && target.watched.user == *user);
-        let is_elsewhere = is_there || others.any(|(_, target)| target.has(file_name));
-        if let Some(target) = self.targets.get_mut(&key) {
-            target.forget(file_name, is_elsewhere, recorder);
+        let Some(target) = self.targets.get_mut(&key) else { return };
+        target.take_unsure(file_name);
+        let user = target.watched.user.clone();
+        let mut others = self.targets.iter().filter(|(other, target)| **other != key && target.watched.user == user);
+        if !is_there && !others.any(|(_, target)| target.has(file_name)) {
+            self.recording.gone(&user, file_name.as_bytes());
         }
     }
 
-    /// Looks at the Maildirs that cannot be watched, if it is time.
-    pub fn look_at_slow(&mut self, now: Instant) {
-        if self.slow_at.is_none_or(|at| at > now) {
-            return;
+    /// Looks at the Maildirs without a watch, if it is time, and asks whether the others are still what is watched.
+    pub fn look_at_folders(&mut self, now: Instant) {
+        if self.slow_at.is_some_and(|at| at <= now) {
+            self.slow_wait = (self.slow_wait * 2).min(SLOW);
+            self.attach(&self.keys(|target| !matches!(target.watching, Watching::Watched(_))));
         }
-        self.slow_at = None;
-        self.is_full = false;
-        let slow: Vec<Key> = self.targets.iter().filter(|(_, target)| target.is_slow).map(|(key, _)| *key).collect();
-        slow.iter().for_each(|key| self.attach(*key));
-        self.scan(&slow);
-    }
-
-    /// Watches those anew over which something was mounted a while ago.
-    fn look_at_mounts(&mut self, now: Instant) {
-        if self.mounted_at.is_none_or(|at| at > now) {
-            return;
+        if self.check_at <= now {
+            self.check_at = now + CHECK;
+            self.attach(&self.keys(Target::is_replaced));
         }
-        self.mounted_at = None;
-        let others = self.targets.iter().filter(|(_, target)| target.is_another_folder()).map(|(key, _)| *key);
-        let others: Vec<Key> = others.collect();
-        others.iter().for_each(|key| self.attach(*key));
-        self.scan(&others);
-    }
-
-    fn attach_all(&mut self) {
-        let all: Vec<Key> = self.targets.keys().copied().collect();
-        all.iter().for_each(|key| self.attach(*key));
-        self.scan(&all);
-    }
-
-    fn scan_all(&mut self) {
-        let all: Vec<Key> = self.targets.keys().copied().collect();
-        self.scan(&all);
     }
 
     /// Records what is in the `new/` of these Maildirs and not known, in the order of arrival.
@@ -298,50 +330,108 @@ impl Watcher {
         let mut names = Vec::new();
         for key in keys {
             let Some(target) = self.targets.get_mut(key) else { continue };
-            names.extend(target.names().into_iter().map(|file_name| (*key, file_name, Way::Unknown)));
-            if target.is_slow {
-                self.slow_at.get_or_insert(Instant::now() + SLOW);
-            }
+            let found = target.open_new().map(|new| new.names()).transpose();
+            let found = found.unwrap_or_else(|error| {
+                target.complain("new/", &error);
+                None
+            });
+            let name = |file_name| Name { key: *key, file_name, way: Way::Unknown, unsure: Unsure::now() };
+            names.extend(found.unwrap_or_default().into_iter().map(name));
         }
         sort(&mut names);
         self.consider(names);
     }
 
-    /// Looks at those names that are not known.
-    fn consider(&mut self, names: Vec<(Key, OsString, Way)>) {
-        self.record(names, |target, file_name, way, recorder| target.consider(file_name, way, recorder));
+    /// Looks at those names that are not known. True when there were some.
+    fn consider(&mut self, mut names: Vec<Name>) -> bool {
+        names.retain(|Name { key, file_name, way, .. }| {
+            let Some(target) = self.targets.get_mut(key) else { return false };
+            if !name::is_message(file_name.as_bytes()) {
+                false
+            } else if target.is_unsure(file_name) {
+                *way != Way::Unknown && target.take_unsure(file_name)
+            } else {
+                self.recording.claim(&target.watched.user, file_name.as_bytes())
+            }
+        });
+        names.chunks_mut(BATCH).for_each(|names| self.record(names));
+        !names.is_empty()
     }
 
     /// Looks again at files that may be finished by `now`.
     fn look_again(&mut self, now: Instant) {
         let mut names = Vec::new();
-        for (key, target) in &self.targets {
-            names.extend(target.due_names(now).map(|file_name| (*key, file_name.to_owned(), Way::Unknown)));
+        for (key, target) in &mut self.targets {
+            let name = |(file_name, unsure)| Name { key: *key, file_name, way: Way::Unknown, unsure };
+            names.extend(target.take_due(now).into_iter().map(name));
         }
         sort(&mut names);
-        self.record(names, |target, file_name, _, recorder| target.look_again(file_name, now, recorder));
+        names.chunks_mut(BATCH).for_each(|names| self.record(names));
     }
 
-    /// Appends what `look` makes of these names.
-    fn record(
-        &mut self,
-        names: Vec<(Key, OsString, Way)>,
-        look: impl Fn(&mut Target, OsString, Way, &Recorder) -> Option<Record>,
-    ) {
-        let Some(recorder) = self.delivery.recorder() else { return };
-        let mut records = Vec::new();
-        for (key, file_name, way) in names {
+    /// Looks at files that are claimed, and records the messages in this order. What has left `new/` is looked for in
+    /// `cur/` when all of `new/` was looked at: one reading of `cur/` for all of them.
+    fn record(&mut self, names: &[Name]) {
+        let mut records: Vec<Option<Record>> = Vec::with_capacity(names.len());
+        let mut missing: HashMap<Key, HashMap<String, usize>> = HashMap::new();
+        let mut folders: HashMap<Key, Option<Folder>> = HashMap::new();
+        for (at, name) in names.iter().enumerate() {
+            let Some(target) = self.targets.get_mut(&name.key) else {
+                records.push(None);
+                continue;
+            };
+            let new = folders.entry(name.key).or_insert_with(|| target.open_new());
+            let found = match new {
+                Some(new) => look(&target.watched, target.is_own, new, &name.file_name, &name.file_name, name.way),
+                None => Ok(Look::Missing),
+            };
+            if matches!(found, Ok(Look::Missing)) {
+                missing.entry(name.key).or_default().insert(known_text(&name.file_name), at);
+            }
+            records.push(decide(&self.recording, target, name, found));
+        }
+        for (key, mut missing) in missing {
             let Some(target) = self.targets.get_mut(&key) else { continue };
-            records.extend(look(target, file_name, way, recorder));
-            if records.len() >= BATCH {
-                recorder.record(std::mem::take(&mut records));
+            let Ok(cur) = target.open(Place::Cur) else { continue };
+            for there in cur.names().unwrap_or_default() {
+                let Some(at) = missing.remove(&known_text(&there)) else { continue };
+                let name = &names[at];
+                // It was unknown again since it was not found.
+                if self.recording.claim(&target.watched.user, name.file_name.as_bytes()) {
+                    let found = look(&target.watched, target.is_own, &cur, &there, &name.file_name, Way::Renamed);
+                    records[at] = decide(&self.recording, target, name, found);
+                }
             }
         }
-        recorder.record(records);
+        self.recording.record(records.into_iter().flatten().collect());
     }
 }
 
-/// In the order of arrival; by key where the names tell no time.
-fn sort(names: &mut [(Key, OsString, Way)]) {
-    names.sort_by_cached_key(|(key, file_name, _)| (Arrival::of(file_name.as_bytes()), *key, file_name.clone()));
+/// What a look has found becomes a record, is looked at again later, or is unknown again.
+fn decide(recording: &Recording, target: &mut Target, name: &Name, found: std::io::Result<Look>) -> Option<Record> {
+    match found {
+        Ok(Look::Message(record)) => return Some(*record),
+        Ok(Look::Unsure) => target.wait_for(name.file_name.clone(), name.unsure),
+        Ok(Look::Nothing | Look::Missing) => recording.withdraw(&target.watched.user, name.file_name.as_bytes()),
+        // It may be given to the right owner later.
+        Ok(Look::Refused(why)) => {
+            target.refuse(&name.file_name, &why);
+            target.wait_for(name.file_name.clone(), Unsure::for_long());
+        }
+        // A chown(2) may follow, or a descriptor become free.
+        Err(error) => {
+            target.complain(&format!("new/{:?}", name.file_name), &error);
+            target.wait_for(name.file_name.clone(), name.unsure);
+        }
+    }
+    None
+}
+
+fn known_text(file_name: &OsStr) -> String {
+    name::text(name::known_as(file_name.as_bytes())).into_owned()
+}
+
+/// In the order of arrival; by Maildir where the names tell no time.
+fn sort(names: &mut [Name]) {
+    names.sort_by_cached_key(|name| (Arrival::of(name.file_name.as_bytes()), name.key, name.file_name.clone()));
 }

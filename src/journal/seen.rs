@@ -124,7 +124,7 @@ impl KnownIds {
     /// What stands for an id.
     pub fn digest(id: &[u8]) -> u64 {
         // As the record says it, so that what was read from the journal is the same.
-        let text = String::from_utf8_lossy(id);
+        let text = name::text(id);
         let mut number = [0; 8];
         number.copy_from_slice(&Md5::digest(text.as_bytes())[..8]);
         u64::from_le_bytes(number)

@@ -86,7 +86,7 @@ fn what_lies_in_cur_is_known_and_names_of_any_octets_are() {
     known.save("carol", Present::default()).unwrap();
     let known = KnownIds::load(&scratch.0, &journal).unwrap();
     assert!(!known.insert("bob", b"\xff\xfe") && !known.insert("bob", b"x") && known.insert("bob", b"unrecorded"));
-    add(&journal, "\u{fffd}\u{fffd}x");
+    add(&journal, "%FF%FFx");
     assert!(!KnownIds::load(&scratch.0, &journal).unwrap().insert("alice", b"\xff\xffx"), "as the record says it");
     // Damage costs a longer start, and nothing that the journal has.
     fs::write(scratch.0.join("seen/bob"), b"mbseen1\nx").unwrap();

@@ -149,6 +149,11 @@ impl Listing {
         self.entries[index].wire = octets;
     }
 
+    /// Whose files are messages in this directory; `None` where only the user of this process can write.
+    pub(super) fn owner(&self, place: Place) -> Option<u32> {
+        self.stamps.owner(place)
+    }
+
     /// Takes out messages that turned out not to be there.
     pub(super) fn remove(&mut self, gone: &[usize]) {
         let mut index = 0;
@@ -245,7 +250,7 @@ struct Found {
 
 impl Found {
     fn read(&mut self, maildir: &Path, place: Place) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = match rustix::fs::open(maildir.join(place.folder()), flags, Mode::empty()) {
             Err(rustix::io::Errno::NOENT) => return Ok(()),
             directory => directory?,

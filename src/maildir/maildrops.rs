@@ -2,15 +2,18 @@
 //! since they were read, and where measured sizes are kept. It holds no message and no descriptor.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use log::warn;
 
+use super::folder::{Folder, Refused};
 use super::kept::Kept;
-use super::listing::{Listing, UNMEASURED};
+use super::listing::{Listing, Place, UNMEASURED};
 use super::reader::MessageReader;
 use super::sizes::{Shape, Sizes};
 use crate::limits;
@@ -110,27 +113,32 @@ fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
     let (mut sizes, mut gone) = (Sizes::default(), Vec::new());
     let (mut block, mut unique_id) = (Vec::new(), Vec::new());
     let mut measured = 0_u32;
+    let folders = [Place::New, Place::Cur].map(|place| Folder::of_ours(maildir, place));
     for index in unmeasured {
         unique_id.clear();
         listing.unique_id(index, &mut unique_id);
-        let path = listing.path(maildir, index);
-        let size = rustix::fs::stat(&path).map_err(io::Error::from).map(|stat| Shape::of(&stat)).and_then(|shape| {
+        let folder = &folders[usize::from(listing.place(index) == Place::Cur)];
+        let folder = folder.as_ref().map_err(|error| Refused::Io(error.kind().into()));
+        let file_name = OsStr::from_bytes(listing.file_name(index));
+        let size = folder.and_then(|folder| {
+            let shape = Shape::of(&folder.stat(file_name).map_err(Refused::Io)?);
             if let Some(octets) = known.get(&unique_id, shape) {
                 return Ok((octets, shape));
             }
             block.resize(64 * 1024, 0);
             measured += 1;
-            Ok((MessageReader::measure(&path, &mut block)?, shape))
+            let reader = MessageReader::of(folder.message(file_name)?.0, file_name.as_bytes());
+            Ok((reader.measure(file_name.as_bytes(), &mut block).map_err(Refused::Io)?, shape))
         });
         match size {
             Ok((octets, shape)) => {
                 sizes.insert(&unique_id, octets, shape);
                 listing.set_wire(index, octets);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(index),
+            Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound => gone.push(index),
             // It stays in the list, so that it is not forgotten; RETR will say that it cannot be read.
-            Err(error) => {
-                warn!("{}: cannot be measured: {error}", path.display());
+            Err(refused) => {
+                warn!("{}: cannot be measured: {refused}", listing.path(maildir, index).display());
                 listing.set_wire(index, 0);
                 listing.distrust();
             }

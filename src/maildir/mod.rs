@@ -3,6 +3,7 @@
 pub mod compress;
 pub mod drop;
 pub mod failpoint;
+pub mod folder;
 mod kept;
 pub mod listing;
 pub mod litter;

@@ -17,6 +17,7 @@ use md5::{Digest, Md5};
 use memchr::{memchr, memchr2, memmem};
 
 use crate::limits;
+use std::borrow::Cow;
 
 /// A file name taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +169,26 @@ pub fn substitute(id_or_base: &[u8], out: &mut Vec<u8>) {
         out.push(b"0123456789abcdef"[usize::from(octet >> 4)]);
         out.push(b"0123456789abcdef"[usize::from(octet & 15)]);
     }
+}
+
+/// A file name, or a part of one, as records and command lines have it: as it is where it is UTF-8; each octet that is
+/// not is written as `%` and two hexadecimal digits.
+pub fn text(name: &[u8]) -> Cow<'_, str> {
+    let mut chunks = name.utf8_chunks().peekable();
+    match chunks.peek() {
+        None => return Cow::Borrowed(""),
+        Some(chunk) if chunk.valid().len() == name.len() => return Cow::Borrowed(chunk.valid()),
+        Some(_) => {}
+    }
+    let mut text = String::with_capacity(name.len() + 8);
+    for chunk in chunks {
+        text.push_str(chunk.valid());
+        for octet in chunk.invalid() {
+            text.push('%');
+            text.extend([octet >> 4, octet & 15].map(|digit| char::from(b"0123456789ABCDEF"[usize::from(digit)])));
+        }
+    }
+    Cow::Owned(text)
 }
 
 /// Whether a directory entry can be a message: no dot file, nothing that a path could not hold.

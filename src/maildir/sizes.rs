@@ -13,7 +13,7 @@ use std::path::Path;
 use rustix::fs::Stat;
 
 /// The first line, so that a later form can be told apart.
-const HEAD: &str = "mailbell sizes 2\n";
+const HEAD: &str = "mailbell sizes 3\n";
 
 /// No file larger than this is read: some 1,000,000 messages.
 const LARGEST: u64 = 64 << 20;

@@ -17,7 +17,7 @@ use super::tally::{Begun, OPEN, Tally, TallyFile};
 use super::wake::Wake;
 use super::{HookInput, HookSettings};
 use crate::journal::{Place, Record};
-use crate::maildir::moved::find_in;
+use crate::maildir::moved;
 use crate::maildir::reader::MessageReader;
 use rustix::event::PollFlags;
 use std::collections::BTreeMap;
@@ -301,24 +301,10 @@ fn run(settings: &HookSettings, record: &Record, cancel: &Wake) -> (End, Vec<u8>
 /// The stored message, wherever it is by now; `None` when it is gone.
 fn message(record: &Record) -> io::Result<Option<MessageReader>> {
     let path = Path::new(&record.path);
-    match MessageReader::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        other => return other.map(Some),
+    match (path.parent().and_then(Path::parent), path.file_name()) {
+        (Some(maildir), Some(file_name)) => moved::open(maildir, file_name),
+        _ => Ok(None),
     }
-    let (Some(maildir), Some(file_name)) = (path.parent().and_then(Path::parent), path.file_name()) else {
-        return Ok(None);
-    };
-    // It may be moved once more between the look and the opening, but not again and again.
-    for _ in 0..3 {
-        for folder in ["cur", "new"] {
-            let Some(moved) = find_in(&maildir.join(folder), file_name)? else { continue };
-            match MessageReader::open(&moved) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => return other.map(Some),
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// The message's file, or where it is compressed what comes out of it.

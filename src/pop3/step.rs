@@ -2,7 +2,7 @@
 //! came out.
 
 use super::Marks;
-use crate::message::dot::encode::Encoder;
+use crate::message::dot::encode::{Encoder, LineEnds};
 use crate::sasl::Mechanism;
 
 /// What the driver knows of the connection when it begins.
@@ -42,7 +42,7 @@ pub enum Step {
     },
     /// This line answers the last challenge; answer with `challenge` or `opened`.
     AuthResponse,
-    /// Open this message, call `message_opened`, and after Ok(()) append it by `part.encoder()`.
+    /// Open this message, call `message_opened`, and after Ok(()) append it by `part.encoder(..)`.
     Send(Part),
     /// Apply `updating()`, then call `updated`.
     Update,
@@ -87,9 +87,9 @@ pub struct Part {
 }
 
 impl Part {
-    /// The encoder for this part.
-    pub fn encoder(&self) -> Encoder {
-        self.lines.map_or_else(Encoder::whole, Encoder::top)
+    /// The encoder for this part of a message with these line ends.
+    pub fn encoder(&self, line_ends: LineEnds) -> Encoder {
+        self.lines.map_or_else(|| Encoder::whole(line_ends), |lines| Encoder::top(line_ends, lines))
     }
 }
 

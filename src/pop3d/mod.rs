@@ -10,6 +10,7 @@ use std::io::Read;
 use crate::limits;
 use crate::maildir::drop::{self, Maildrop};
 use crate::maildir::reader::MessageReader;
+use crate::message::dot::encode::LineEnds;
 use crate::net::conn::{Client, Command, Conn, Error};
 use crate::pop3::{Maildrop as _, Marks, Part, Session, Step, Unavailable, Updating};
 use crate::sasl::{Exchange, Mechanism};
@@ -140,7 +141,9 @@ impl<'a> Driver<'a> {
             Err(why) => return Ok(self.session.message_opened(part, Err(why), self.conn.output())),
         };
         let step = self.session.message_opened(part, Ok(()), self.conn.output());
-        let mut encoder = part.encoder();
+        let maildrop = self.session.maildrop();
+        let line_ends = maildrop.map(|open| open.line_ends(part.message_number, &self.block[..octets]));
+        let mut encoder = part.encoder(line_ends.unwrap_or(LineEnds::Mixed));
         while octets > 0 && encoder.encode(&self.block[..octets], self.conn.output()) {
             self.sent.octets += octets as u64;
             self.conn.flush_blocks()?;
