@@ -7,11 +7,12 @@
 //! somebody else than the Maildir's owner: a user must not make us read what that user may not.
 //!
 //! ```text
-//! watches    inotify on each new/              recording  what `delivery` is asked
-//! target     one Maildir, its unsure files     watcher    the thread: events, scans, looks
-//! look       is this file a message?
+//! watches   inotify on each new/              look       is this file a message?
+//! changes   events to one change for a name   recording  what `delivery` is asked
+//! target    one Maildir, its unsure files     watcher    the thread: events, scans, looks
 //! ```
 
+mod changes;
 mod look;
 #[cfg(test)]
 mod name_tests;
@@ -85,8 +86,9 @@ impl Orders {
 }
 
 impl Arrivals {
-    /// Watches every Maildir, scans it once (what came while no server ran is recorded before this returns), then goes
-    /// on in a thread. Without inotify it looks from time to time, which is logged.
+    /// Watches every Maildir, scans it once, then goes on in a thread. What came while no server ran is recorded before
+    /// this returns, except for files that may still be written. Without inotify it looks from time to time, which is
+    /// logged.
     ///
     /// # Errors
     ///
@@ -98,7 +100,6 @@ impl Arrivals {
         let orders = Arc::new(Orders::new()?);
         let mut watcher = Watcher::new(delivery.clone());
         watcher.watch(watched);
-        watcher.settle();
         let scan = orders.clone();
         delivery.on_missed(Box::new(move || scan.give(Order::Scan)));
         let for_thread = orders.clone();

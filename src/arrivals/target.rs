@@ -1,12 +1,12 @@
 //! One Maildir that is watched: its folders, and the files in `new/` of which it is not known yet what they are.
 
 use super::Watched;
-use super::look::QUIET;
+use super::look::{Look, Way, look};
 use super::watches::Wd;
 use crate::maildir::folder::{Folder, Refused};
 use crate::maildir::listing::Place;
 use crate::maildir::name;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -18,23 +18,16 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// File names of refused files that are remembered for a Maildir, so that each is logged once.
 const REFUSED: usize = 50;
 
-/// How a Maildir is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Watching {
-    /// Its `new/` is not there, or cannot be opened.
-    Missing,
-    /// inotify does not watch it.
-    Polled,
-    /// inotify watches it.
-    Watched(Wd),
-}
+/// File names by what their messages are known as.
+pub type Names = HashMap<Vec<u8>, Vec<OsString>>;
 
 /// A Maildir and its files that are not decided yet.
 pub struct Target {
     pub watched: Watched,
     /// Below `mail.root`: our own trace fields are believed, and links above the Maildir are the administrator's.
-    pub is_own: bool,
-    pub watching: Watching,
+    is_own: bool,
+    /// The inotify watch of `new/`. Without one the Maildir is missing, or is looked at from time to time.
+    pub wd: Option<Wd>,
     /// Device and inode of the `new/` that is watched.
     identity: Option<(u64, u64)>,
     /// An error was logged. No other one is until the Maildir is watched again.
@@ -42,43 +35,27 @@ pub struct Target {
     /// Files of other users whose names were logged.
     refused: BTreeSet<OsString>,
     /// Files that may still be written, or cannot be read yet. They are known, so that a scan does not look at them.
-    unsure: BTreeMap<OsString, Unsure>,
+    pub unsure: BTreeMap<OsString, Unsure>,
 }
 
-/// When a file is looked at again, and how much later if it is still unsure.
+/// When a file is looked at again, and how long the next wait is.
 #[derive(Clone, Copy)]
 pub struct Unsure {
-    due: Instant,
+    pub due: Instant,
     wait: Duration,
 }
 
 impl Unsure {
-    /// A file that came just now.
-    pub fn now() -> Unsure {
-        Unsure { due: Instant::now() + QUIET, wait: QUIET }
-    }
-
-    /// A file that is to be looked at after the longest wait, or when its attributes change.
-    pub fn for_long() -> Unsure {
-        Unsure { due: Instant::now() + LONGEST_WAIT, wait: LONGEST_WAIT }
-    }
-
-    fn again(self, now: Instant) -> Unsure {
-        Unsure { due: now + self.wait, wait: (self.wait * 2).min(LONGEST_WAIT) }
+    /// After this time, and then after twice as long each time.
+    pub fn after(wait: Duration) -> Unsure {
+        Unsure { due: Instant::now() + wait, wait: (wait * 2).min(LONGEST_WAIT) }
     }
 }
 
 impl Target {
     pub fn new(watched: Watched, is_own: bool) -> Target {
-        Target {
-            watched,
-            is_own,
-            watching: Watching::Missing,
-            identity: None,
-            has_complained: false,
-            refused: BTreeSet::new(),
-            unsure: BTreeMap::new(),
-        }
+        let (refused, unsure) = (BTreeSet::new(), BTreeMap::new());
+        Target { watched, is_own, wd: None, identity: None, has_complained: false, refused, unsure }
     }
 
     /// Opens a folder of the Maildir.
@@ -87,18 +64,15 @@ impl Target {
         open(&self.watched.maildir, place)
     }
 
-    /// Opens `new/` and remembers which folder it is. `None`: it is missing, or cannot be read, which is logged.
+    /// Opens `new/`. `None`: it is missing, or cannot be read, which is logged.
     pub fn open_new(&mut self) -> Option<Folder> {
-        match self.open(Place::New) {
-            Ok(folder) => {
-                self.identity = Some(folder.identity());
-                return Some(folder);
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => self.complain("new/", &error),
+        let opened = self.open(Place::New);
+        if let Err(error) = &opened
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            self.complain("new/", error);
         }
-        self.identity = None;
-        None
+        opened.ok()
     }
 
     /// Whether `new/` is another folder than the one that is watched.
@@ -106,7 +80,20 @@ impl Target {
         self.open(Place::New).ok().map(|folder| folder.identity()) != self.identity
     }
 
-    /// Logs an error, once until the Maildir could be opened again.
+    /// Has this watch of this `new/` from now on. Gives the watch that it had.
+    pub fn set_watch(&mut self, wd: Option<Wd>, new: Option<&Folder>) -> Option<Wd> {
+        self.identity = new.map(Folder::identity);
+        self.has_complained &= self.wd.is_some() || wd.is_none();
+        std::mem::replace(&mut self.wd, wd)
+    }
+
+    /// The names in `new/`.
+    pub fn names(&mut self, new: Option<Folder>) -> Vec<OsString> {
+        let names = new.map_or(Ok(Vec::new()), |new| new.names());
+        names.inspect_err(|error| self.complain("new/", error)).unwrap_or_default()
+    }
+
+    /// Logs an error, once until the Maildir is watched again.
     pub fn complain(&mut self, what: &str, error: &io::Error) {
         let maildir = self.watched.maildir.display();
         if std::mem::replace(&mut self.has_complained, true) {
@@ -114,11 +101,6 @@ impl Target {
         } else {
             log::error!("{maildir}: {what}: {error}; no events until this can be read (logged once for this Maildir)");
         }
-    }
-
-    /// The Maildir can be watched again: the next error is logged.
-    pub fn forget_complaint(&mut self) {
-        self.has_complained = false;
     }
 
     /// Logs that a file makes no event, once for each name.
@@ -129,58 +111,28 @@ impl Target {
         }
     }
 
-    /// When each unsure file is to be looked at.
-    pub fn due(&self) -> impl Iterator<Item = Instant> {
-        self.unsure.values().map(|unsure| unsure.due)
+    /// Looks at the file `there` in a folder. By the name `file_name` it came to `new/`.
+    pub fn look(&self, folder: &Folder, there: &OsStr, file_name: &OsStr, way: Way) -> io::Result<Look> {
+        look(&self.watched, self.is_own, folder, there, file_name, way)
     }
 
     /// Takes the unsure files that are to be looked at by `now`.
     pub fn take_due(&mut self, now: Instant) -> Vec<(OsString, Unsure)> {
         let due = self.unsure.extract_if(.., |_, unsure| unsure.due <= now);
-        due.map(|(file_name, unsure)| (file_name, unsure.again(now))).collect()
+        due.map(|(file_name, unsure)| (file_name, Unsure::after(unsure.wait))).collect()
     }
 
-    /// Looks at a file again when it is due.
-    pub fn wait_for(&mut self, file_name: OsString, unsure: Unsure) {
-        self.unsure.insert(file_name, unsure);
-    }
-
-    /// Whether a file is unsure; it is not any more.
-    pub fn take_unsure(&mut self, file_name: &OsStr) -> bool {
-        self.unsure.remove(file_name).is_some()
-    }
-
-    /// Whether a file is unsure.
-    pub fn is_unsure(&self, file_name: &OsStr) -> bool {
-        self.unsure.contains_key(file_name)
-    }
-
-    /// The attributes of a file have changed, which may be what it waits for.
-    pub fn hasten(&mut self, file_name: &OsStr) {
-        if let Some(unsure) = self.unsure.get_mut(file_name) {
-            unsure.due = Instant::now();
-        }
-    }
-
-    /// The names of all unsure files.
-    pub fn unsure_names(&self) -> impl Iterator<Item = &OsString> {
-        self.unsure.keys()
-    }
-
-    /// Whether this message is in `new/`, by this name or, where names are not unique, by one that says the same.
+    /// Whether this name is in `new/`.
     pub fn has(&self, file_name: &OsStr) -> bool {
-        let Ok(new) = self.open(Place::New) else { return false };
-        new.stat(file_name).is_ok() || !name::is_unique(file_name.as_bytes()) && has_other_name(&new, file_name)
+        self.open(Place::New).is_ok_and(|new| new.stat(file_name).is_ok())
     }
 
-    /// Whether this message is in `new/` by another name that says the same.
-    pub fn has_renamed(&self, file_name: &OsStr) -> bool {
-        !name::is_unique(file_name.as_bytes()) && self.open(Place::New).is_ok_and(|new| has_other_name(&new, file_name))
+    /// The names in `new/` by what they are known as.
+    pub fn names_by_id(&self) -> Names {
+        let mut by_id = Names::new();
+        for name in self.open(Place::New).and_then(|new| new.names()).unwrap_or_default() {
+            by_id.entry(name::known_as(name.as_bytes()).to_vec()).or_default().push(name);
+        }
+        by_id
     }
-}
-
-fn has_other_name(new: &Folder, file_name: &OsStr) -> bool {
-    let id = name::known_as(file_name.as_bytes());
-    let names = new.names().unwrap_or_default();
-    names.iter().any(|name| name != file_name && name::known_as(name.as_bytes()) == id)
 }

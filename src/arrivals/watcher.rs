@@ -1,9 +1,10 @@
 //! What the thread does: it waits for names in `new/`, looks at the files, and records the messages.
 
-use super::look::{Look, Way, look};
+use super::changes::{Change, Changes};
+use super::look::{Look, QUIET, Way};
 use super::recording::Recording;
-use super::target::{LONGEST_WAIT, Target, Unsure, Watching};
-use super::watches::{Event, Key, Watches};
+use super::target::{LONGEST_WAIT, Names, Target, Unsure};
+use super::watches::{Key, Watches};
 use super::{Order, Orders, Watched};
 use crate::delivery::Delivery;
 use crate::journal::Record;
@@ -11,6 +12,7 @@ use crate::maildir::folder::Folder;
 use crate::maildir::listing::Place;
 use crate::maildir::name::{self, Arrival};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -30,6 +32,9 @@ pub const CHECK: Duration = Duration::from_secs(60);
 /// After events of our own deliveries alone the next ones are read so much later, all in one system call.
 const REST: Duration = Duration::from_millis(20);
 
+/// So many events at once show that more are waiting: they are read without a rest, so that the kernel drops none.
+const MANY: usize = 256;
+
 /// Files that are looked at before their records are written.
 const BATCH: usize = 64;
 
@@ -42,6 +47,8 @@ pub struct Watcher {
     has_said_full: bool,
     targets: BTreeMap<Key, Target>,
     next_key: Key,
+    /// The Maildirs of each user.
+    of_user: HashMap<String, Vec<Key>>,
     /// When the Maildirs without a watch are looked at, and how long after that the next time.
     slow_at: Option<Instant>,
     slow_wait: Duration,
@@ -59,13 +66,10 @@ struct Name {
     unsure: Unsure,
 }
 
-/// What has become of a name since the last reading.
-#[derive(Default)]
-struct Change {
-    came: Option<Way>,
-    /// It had left before it came for the last time.
-    is_replaced: bool,
-    is_gone: bool,
+impl Name {
+    fn new(key: Key, file_name: OsString, way: Way) -> Name {
+        Name { key, file_name, way, unsure: Unsure::after(QUIET) }
+    }
 }
 
 impl Watcher {
@@ -88,6 +92,7 @@ impl Watcher {
             has_said_full: true,
             targets: BTreeMap::new(),
             next_key: 0,
+            of_user: HashMap::new(),
             slow_at: None,
             slow_wait: FIRST,
             check_at: Instant::now() + CHECK,
@@ -101,6 +106,7 @@ impl Watcher {
         let wanted: HashSet<&Watched> = watched.iter().collect();
         let unwanted = self.targets.iter().filter(|(_, target)| !wanted.contains(&target.watched)).map(|(key, _)| *key);
         unwanted.collect::<Vec<_>>().into_iter().for_each(|key| self.forget(key));
+        self.of_user.clear();
         let mut known: HashSet<Watched> = self.targets.values().map(|target| target.watched.clone()).collect();
         for watched in watched {
             if known.insert(watched.clone()) {
@@ -108,6 +114,9 @@ impl Watcher {
                 self.targets.insert(self.next_key, Target::new(watched, is_own));
                 self.next_key += 1;
             }
+        }
+        for (key, target) in &self.targets {
+            self.of_user.entry(target.watched.user.clone()).or_default().push(*key);
         }
         self.slow_wait = FIRST;
         self.attach(&self.keys(|_| true));
@@ -119,20 +128,11 @@ impl Watcher {
 
     fn forget(&mut self, key: Key) {
         let Some(target) = self.targets.remove(&key) else { return };
-        for file_name in target.unsure_names() {
+        for file_name in target.unsure.keys() {
             self.recording.withdraw(&target.watched.user, file_name.as_bytes());
         }
-        if let (Some(watches), Watching::Watched(wd)) = (&mut self.watches, target.watching) {
+        if let (Some(watches), Some(wd)) = (&mut self.watches, target.wd) {
             watches.remove(key, wd);
-        }
-    }
-
-    /// Waits for files that were put there just before the first scan and may be unfinished; not for those that are.
-    pub fn settle(&mut self) {
-        let soon = Instant::now() + super::look::QUIET;
-        if let Some(last) = self.targets.values().flat_map(Target::due).filter(|due| *due <= soon).max() {
-            std::thread::sleep(last.saturating_duration_since(Instant::now()));
-            self.look_again(last);
         }
     }
 
@@ -143,7 +143,7 @@ impl Watcher {
                 for order in orders.take() {
                     match order {
                         Order::Watch(watched) => self.watch(watched),
-                        Order::Scan => self.scan(&self.keys(|_| true)),
+                        Order::Scan => self.scan(),
                         Order::Stop => {
                             while self.take_events() {}
                             return self.look_again(Instant::now() + LONGEST_WAIT);
@@ -162,15 +162,15 @@ impl Watcher {
 
     /// Sleeps until there are orders or events, or something is due. True: perhaps orders.
     fn wait(&self, orders: &Orders) -> bool {
-        let due = self.targets.values().flat_map(Target::due).chain(self.slow_at).chain(self.rest_until);
-        let due = due.chain([self.check_at]).min().unwrap_or(self.check_at);
+        let unsure = self.targets.values().flat_map(|target| target.unsure.values()).map(|unsure| unsure.due);
+        let due = unsure.chain(self.slow_at).chain(self.rest_until).fold(self.check_at, Instant::min);
         let time = due.saturating_duration_since(Instant::now());
         let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
         let mut fds = vec![PollFd::new(&orders.bell, PollFlags::IN)];
         let events = self.watches.as_ref().filter(|_| self.rest_until.is_none()).map(|watches| watches.fd());
         fds.extend(events.iter().map(|events| PollFd::new(events, PollFlags::IN)));
         match poll(&mut fds, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => !fds[0].revents().is_empty(),
+            Ok(_) | Err(Errno::INTR) => !fds[0].revents().is_empty(),
             Err(error) => {
                 log::error!("arrivals: poll: {error}");
                 std::thread::sleep(SLOW);
@@ -181,118 +181,78 @@ impl Watcher {
 
     /// Watches these Maildirs, anew where they are watched, and records what is in them.
     fn attach(&mut self, keys: &[Key]) {
-        keys.iter().for_each(|key| self.attach_one(*key));
-        self.scan(keys);
-        let is_slow = |target: &Target| !matches!(target.watching, Watching::Watched(_));
-        self.slow_at = self.targets.values().any(is_slow).then(|| Instant::now() + self.slow_wait);
+        let names = keys.iter().flat_map(|key| self.attach_one(*key)).collect();
+        self.consider_all(names);
+        let is_slow = self.targets.values().any(|target| target.wd.is_none());
+        self.slow_at = is_slow.then(|| Instant::now() + self.slow_wait);
     }
 
-    fn attach_one(&mut self, key: Key) {
-        let Some(target) = self.targets.get_mut(&key) else { return };
-        let before = target.watching;
+    /// Gives the names in `new/`.
+    fn attach_one(&mut self, key: Key) -> Vec<Name> {
+        let Some(target) = self.targets.get_mut(&key) else { return Vec::new() };
         // The folder before its watch: if another one takes its place in between, the next check finds out.
-        target.watching = match (target.open_new(), &mut self.watches) {
-            (None, _) => Watching::Missing,
-            (Some(_), None) => Watching::Polled,
-            (Some(_), Some(watches)) => match watches.add(key, &target.watched.maildir) {
-                Ok(wd) => {
-                    if !matches!(before, Watching::Watched(_)) {
-                        target.forget_complaint();
-                    }
-                    Watching::Watched(wd)
+        let new = target.open_new();
+        let watches = self.watches.as_mut().filter(|_| new.is_some());
+        let wd = watches.and_then(|watches| match watches.add(key, &target.watched.maildir) {
+            Ok(wd) => Some(wd),
+            Err(Errno::NOENT | Errno::NOTDIR) => None,
+            Err(Errno::NOSPC) => {
+                if !std::mem::replace(&mut self.has_said_full, true) {
+                    let seconds = SLOW.as_secs();
+                    log::error!(
+                        "too many Maildirs for inotify; some are looked at every {seconds} s instead. Raise \
+                         fs.inotify.max_user_watches"
+                    );
                 }
-                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Watching::Missing,
-                Err(rustix::io::Errno::NOSPC) => {
-                    if !std::mem::replace(&mut self.has_said_full, true) {
-                        let seconds = SLOW.as_secs();
-                        log::error!(
-                            "too many Maildirs for inotify; some are looked at every {seconds} s instead. Raise \
-                             fs.inotify.max_user_watches"
-                        );
-                    }
-                    Watching::Polled
-                }
-                Err(error) => {
-                    target.complain("inotify", &error.into());
-                    Watching::Polled
-                }
-            },
-        };
-        // Only now: what happened until the new watch was there would be lost.
-        if let (Some(watches), Watching::Watched(wd)) = (&mut self.watches, before)
-            && target.watching != before
+                None
+            }
+            Err(error) => {
+                target.complain("inotify", &error.into());
+                None
+            }
+        });
+        // The old watch ends only now: what happened until the new one was there would be lost.
+        if let Some(before) = target.set_watch(wd, new.as_ref()).filter(|before| wd != Some(*before))
+            && let Some(watches) = &mut self.watches
         {
-            watches.remove(key, wd);
+            watches.remove(key, before);
         }
+        target.names(new).into_iter().map(|file_name| Name::new(key, file_name, Way::Unknown)).collect()
     }
 
-    /// Takes events to the last state of each name, then acts once for each. False when nothing had happened.
+    /// Takes what has happened, and acts once for each name. False when nothing had happened.
     pub fn take_events(&mut self) -> bool {
         self.rest_until = None;
         let events = self.watches.as_mut().map(Watches::events).unwrap_or_default();
-        let happened = !events.is_empty();
-        // In the order in which the names came.
-        let mut names: Vec<(Key, OsString)> = Vec::new();
-        let mut changes: HashMap<(Key, OsString), Change> = HashMap::new();
-        let mut lost = Vec::new();
-        for event in events {
-            match event {
-                Event::Came(key, file_name, way) => {
-                    let name = (key, file_name);
-                    let change = changes.entry(name.clone()).or_insert_with(|| {
-                        names.push(name);
-                        Change::default()
-                    });
-                    change.is_replaced |= std::mem::take(&mut change.is_gone);
-                    change.came = change.came.max(Some(way));
-                }
-                // A message with a unique name is the same one when it comes back.
-                Event::Gone(_, file_name, true) if name::is_unique(file_name.as_bytes()) => {}
-                Event::Gone(key, file_name, _) => {
-                    let name = (key, file_name);
-                    let change = changes.entry(name.clone()).or_insert_with(|| {
-                        names.push(name);
-                        Change::default()
-                    });
-                    change.is_gone = true;
-                }
-                Event::Changed(key, file_name) => {
-                    self.targets.entry(key).and_modify(|target| target.hasten(&file_name));
-                }
-                Event::Lost(key) => lost.push(key),
-                Event::Overflow => {
-                    log::warn!("inotify lost events; every Maildir is looked at");
-                    lost.extend(self.targets.keys());
-                }
-            }
+        let count = events.len();
+        let Changes { names, attributes, mut lost, is_overflow } = Changes::of(events);
+        // This may be what an unsure file waits for.
+        for (key, file_name) in attributes {
+            let unsure = self.targets.get_mut(&key).and_then(|target| target.unsure.get_mut(&file_name));
+            unsure.into_iter().for_each(|unsure| unsure.due = Instant::now());
         }
-        let mut came = Vec::new();
-        for (key, file_name) in &names {
-            let change = &changes[&(*key, file_name.clone())];
-            // What came under a name that had left is another message.
-            if change.is_replaced {
-                self.forget_name(*key, file_name, false);
-            }
-            let name = |way| Name { key: *key, file_name: file_name.clone(), way, unsure: Unsure::now() };
-            came.extend(change.came.map(name));
+        let mut there = HashMap::new();
+        for Change { key, file_name, .. } in names.iter().filter(|change| change.is_replaced) {
+            self.forget_name(*key, file_name, false, &mut there);
         }
-        let is_new = self.consider(came);
+        let name = |change: &Change| Some(Name::new(change.key, change.file_name.clone(), change.came?));
+        let is_new = self.consider(names.iter().filter_map(name).collect());
         // After the look: what came and left at once may be in cur/.
-        for (key, file_name) in names.iter().filter(|name| changes[*name].is_gone) {
-            // The message may only have another name now.
-            let is_renamed = self.targets.get(key).is_some_and(|target| target.has_renamed(file_name));
-            self.forget_name(*key, file_name, is_renamed);
+        for Change { key, file_name, .. } in names.iter().filter(|change| change.is_gone) {
+            self.forget_name(*key, file_name, true, &mut there);
         }
-        if happened && !is_new {
+        if (1..MANY).contains(&count) && !is_new {
             self.rest_until = Some(Instant::now() + REST);
         }
+        if is_overflow {
+            log::warn!("inotify lost events; every Maildir is looked at");
+            lost = self.keys(|_| true);
+        }
         if !lost.is_empty() {
-            lost.sort_unstable();
-            lost.dedup();
             self.slow_wait = FIRST;
             self.attach(&lost);
         }
-        happened
+        count > 0
     }
 
     /// Whether events are left unread for a moment.
@@ -301,14 +261,22 @@ impl Watcher {
         self.rest_until.is_some()
     }
 
-    /// Another message may come under a name that has left a Maildir, unless this message is still there, or in another
-    /// Maildir of the user.
-    fn forget_name(&mut self, key: Key, file_name: &OsStr, is_there: bool) {
+    /// Another message may come under a name that has left a Maildir, unless this message is in another Maildir of the user
+    /// or, if `here` counts, still here under another name that says the same. `there`: names that were read already.
+    fn forget_name(&mut self, key: Key, file_name: &OsStr, here: bool, there: &mut HashMap<Key, Names>) {
         let Some(target) = self.targets.get_mut(&key) else { return };
-        target.take_unsure(file_name);
+        target.unsure.remove(file_name);
         let user = target.watched.user.clone();
-        let mut others = self.targets.iter().filter(|(other, target)| **other != key && target.watched.user == user);
-        if !is_there && !others.any(|(_, target)| target.has(file_name)) {
+        let (id, is_unique) = (name::known_as(file_name.as_bytes()), name::is_unique(file_name.as_bytes()));
+        let is_elsewhere = self.of_user.get(&user).into_iter().flatten().any(|other| match self.targets.get(other) {
+            Some(target) if is_unique => *other != key && target.has(file_name),
+            Some(target) if here || *other != key => {
+                let names = there.entry(*other).or_insert_with(|| target.names_by_id()).get(id);
+                names.is_some_and(|names| names.iter().any(|name| *other != key || name != file_name))
+            }
+            _ => false,
+        });
+        if !is_elsewhere {
             self.recording.gone(&user, file_name.as_bytes());
         }
     }
@@ -317,7 +285,7 @@ impl Watcher {
     pub fn look_at_folders(&mut self, now: Instant) {
         if self.slow_at.is_some_and(|at| at <= now) {
             self.slow_wait = (self.slow_wait * 2).min(SLOW);
-            self.attach(&self.keys(|target| !matches!(target.watching, Watching::Watched(_))));
+            self.attach(&self.keys(|target| target.wd.is_none()));
         }
         if self.check_at <= now {
             self.check_at = now + CHECK;
@@ -325,19 +293,18 @@ impl Watcher {
         }
     }
 
-    /// Records what is in the `new/` of these Maildirs and not known, in the order of arrival.
-    fn scan(&mut self, keys: &[Key]) {
+    /// Records what is in any `new/` and not known.
+    fn scan(&mut self) {
         let mut names = Vec::new();
-        for key in keys {
-            let Some(target) = self.targets.get_mut(key) else { continue };
-            let found = target.open_new().map(|new| new.names()).transpose();
-            let found = found.unwrap_or_else(|error| {
-                target.complain("new/", &error);
-                None
-            });
-            let name = |file_name| Name { key: *key, file_name, way: Way::Unknown, unsure: Unsure::now() };
-            names.extend(found.unwrap_or_default().into_iter().map(name));
+        for (key, target) in &mut self.targets {
+            let new = target.open_new();
+            names.extend(target.names(new).into_iter().map(|name| Name::new(*key, name, Way::Unknown)));
         }
+        self.consider_all(names);
+    }
+
+    /// Looks at those names that are not known, in the order of arrival.
+    fn consider_all(&mut self, mut names: Vec<Name>) {
         sort(&mut names);
         self.consider(names);
     }
@@ -348,8 +315,8 @@ impl Watcher {
             let Some(target) = self.targets.get_mut(key) else { return false };
             if !name::is_message(file_name.as_bytes()) {
                 false
-            } else if target.is_unsure(file_name) {
-                *way != Way::Unknown && target.take_unsure(file_name)
+            } else if target.unsure.contains_key(file_name) {
+                *way != Way::Unknown && target.unsure.remove(file_name).is_some()
             } else {
                 self.recording.claim(&target.watched.user, file_name.as_bytes())
             }
@@ -382,7 +349,7 @@ impl Watcher {
             };
             let new = folders.entry(name.key).or_insert_with(|| target.open_new());
             let found = match new {
-                Some(new) => look(&target.watched, target.is_own, new, &name.file_name, &name.file_name, name.way),
+                Some(new) => target.look(new, &name.file_name, &name.file_name, name.way),
                 None => Ok(Look::Missing),
             };
             if matches!(found, Ok(Look::Missing)) {
@@ -398,7 +365,7 @@ impl Watcher {
                 let name = &names[at];
                 // It was unknown again since it was not found.
                 if self.recording.claim(&target.watched.user, name.file_name.as_bytes()) {
-                    let found = look(&target.watched, target.is_own, &cur, &there, &name.file_name, Way::Renamed);
+                    let found = target.look(&cur, &there, &name.file_name, Way::Renamed);
                     records[at] = decide(&self.recording, target, name, found);
                 }
             }
@@ -409,19 +376,22 @@ impl Watcher {
 
 /// What a look has found becomes a record, is looked at again later, or is unknown again.
 fn decide(recording: &Recording, target: &mut Target, name: &Name, found: std::io::Result<Look>) -> Option<Record> {
+    let wait = |target: &mut Target, unsure| {
+        target.unsure.insert(name.file_name.clone(), unsure);
+    };
     match found {
         Ok(Look::Message(record)) => return Some(*record),
-        Ok(Look::Unsure) => target.wait_for(name.file_name.clone(), name.unsure),
+        Ok(Look::Unsure) => wait(target, name.unsure),
         Ok(Look::Nothing | Look::Missing) => recording.withdraw(&target.watched.user, name.file_name.as_bytes()),
         // It may be given to the right owner later.
         Ok(Look::Refused(why)) => {
             target.refuse(&name.file_name, &why);
-            target.wait_for(name.file_name.clone(), Unsure::for_long());
+            wait(target, Unsure::after(LONGEST_WAIT));
         }
         // A chown(2) may follow, or a descriptor become free.
         Err(error) => {
             target.complain(&format!("new/{:?}", name.file_name), &error);
-            target.wait_for(name.file_name.clone(), name.unsure);
+            wait(target, name.unsure);
         }
     }
     None

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Octets of events that are read at a time.
-const EVENTS: usize = 16 * 1024;
+const EVENTS: usize = 64 * 1024;
 
 /// The number of a Maildir.
 pub type Key = usize;

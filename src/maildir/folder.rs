@@ -113,14 +113,13 @@ impl Folder {
         self.identity
     }
 
-    /// The names of all entries but `.` and `..`.
+    /// The names of all entries but `.` and `..`. A descriptor reads a folder once.
     ///
     /// # Errors
     ///
     /// Of getdents(2).
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
-        rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Start(0))?;
         let mut buffer = Vec::with_capacity(32 * 1024);
         let mut entries = RawDir::new(&self.fd, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
