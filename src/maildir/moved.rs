@@ -69,3 +69,44 @@ fn open_anywhere(maildir: &Path, file_name: &OsStr) -> io::Result<Option<Message
 fn is_ours(maildir: &Path) -> bool {
     std::fs::metadata(maildir).is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maildir::testing::maildir;
+    use std::fs;
+    use std::io::Read;
+    use std::os::unix::fs::{chown, symlink};
+
+    fn read(maildir: &Path, file_name: &str) -> Option<String> {
+        let mut text = String::new();
+        open(maildir, file_name.as_ref()).unwrap()?.read_to_string(&mut text).unwrap();
+        Some(text)
+    }
+
+    #[test]
+    fn a_message_is_found_wherever_it_is() {
+        let maildir = maildir("moved", &[("new/1.h", b"one"), ("cur/2.h,S=3:2,S", b"two"), ("cur/3.h:2,", b"three")]);
+        fs::rename(maildir.join("cur/3.h:2,"), maildir.join("cur").join(OsStr::from_bytes(b"3.\xE4.h:2,S"))).unwrap();
+        for (name, text) in [("1.h", "one"), ("2.h,S=3", "two"), ("2.h", "two"), ("3.%E4.h", "three")] {
+            assert_eq!(read(&maildir, name).as_deref(), Some(text));
+        }
+        assert_eq!(read(&maildir, "4.h"), None);
+        assert_eq!(read(Path::new("/nonexistent/mailbell"), "1.h"), None);
+        fs::remove_dir_all(maildir).unwrap();
+    }
+
+    #[test]
+    fn a_message_that_its_owner_replaced_is_gone() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let maildir = maildir("moved-thief", &[("new/2.h", b"another user's")]);
+        chown(&maildir, Some(2002), None).unwrap();
+        chown(maildir.join("new/2.h"), Some(2001), None).unwrap();
+        symlink("/etc/passwd", maildir.join("new/1.h")).unwrap();
+        assert_eq!((read(&maildir, "1.h"), read(&maildir, "2.h")), (None, None));
+        fs::remove_dir_all(maildir).unwrap();
+    }
+}
