@@ -148,7 +148,7 @@ fn beside_a_server_the_server_records() {
     let mut told: Vec<_> = records.iter().map(|record| format!("{} {}", record["user"], record["rcpt_to"])).collect();
     told.sort();
     assert_eq!(told, [r#""alice" "alice""#, r#""bob" "team""#]);
-    // What is said of one recipient is said of him alone.
+    // A message to one recipient has one record.
     code(&server.run(&["deliver", "carol@example.org"], "Subject: carol\n\nx\n"), 0);
     let records = wait_for("the third", || Some(server.records()).filter(|records| records.len() == 3));
     assert_eq!((&records[2]["rcpt_to"], &records[2]["mail_from"]), (&"carol@example.org".into(), &"".into()));
@@ -219,7 +219,7 @@ fn cron_and_scripts_send_by_the_name_of_sendmail() {
     let text = fs::read_to_string(&new(&scratch, "carol")[0]).unwrap();
     assert!(!text.to_lowercase().contains("bcc") && text.ends_with("\nSubject: x\n\n.\ny\n"), "{text}");
     assert_eq!(text.matches("\nFrom: ").count(), 1);
-    // As somebody at a prompt does.
+    // As a person at a prompt does.
     code(&run(&scratch.path("mailbell.toml"), &["sendmail", "bob"], "hello\n"), 0);
     let text = fs::read_to_string(new(&scratch, "bob").last().unwrap()).unwrap();
     assert!(text.contains("\nFrom: ") && text.ends_with("@mail.example.org\n\nhello\n"), "{text}");
@@ -289,14 +289,14 @@ fn started_as_root_it_stores_as_the_user_of_the_server() {
     let scratch = Scratch::prepared("as-user", &format!("user = \"nobody\"\n{BASIC}"));
     let nobody = Command::new("id").args(["-u", "nobody"]).output().unwrap();
     let nobody: u32 = String::from_utf8(nobody.stdout).unwrap().trim().parse().unwrap();
-    // No server was ever started: what it would have made is made, and is nobody's, in a folder that is root's.
+    // No server was ever started: its folders are made, and belong to the user `nobody`, in a folder of root's.
     code(&deliver(&scratch, &["alice"], "Subject: x\n\n"), 0);
     assert_eq!(["state", "mail"].map(|folder| fs::metadata(scratch.path(folder)).unwrap().uid()), [nobody; 2]);
     let file = &new(&scratch, "alice")[0];
     let metadata = fs::metadata(file).unwrap();
     assert_eq!((metadata.uid(), metadata.permissions().mode() & 0o777), (nobody, 0o640));
     assert_eq!(fs::metadata(scratch.path("state/lock")).unwrap().uid(), nobody);
-    // What nobody may write is a matter of permission.
+    // Where the user `nobody` cannot write, the exit code is that of permissions.
     fs::set_permissions(scratch.path("mail"), fs::Permissions::from_mode(0o500)).unwrap();
     code(&deliver(&scratch, &["bob"], "Subject: x\n\n"), 77);
     fs::set_permissions(scratch.path("state"), fs::Permissions::from_mode(0o000)).unwrap();

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-/// Messages that are hard on somebody, as they lie on disk.
+/// Difficult messages, as they are on disk.
 fn generated() -> Vec<(String, Vec<u8>)> {
     let long = |octets| [&b"Subject: long\n\n"[..], &vec![b'x'; octets], b"\nend\n"].concat();
     let every: Vec<u8> = (0..=255).collect();

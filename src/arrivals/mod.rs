@@ -3,8 +3,8 @@
 //!
 //! Each file in `new/` without a record becomes one event, whichever program put it there and whenever; so also all that is
 //! in the `new/` of a Maildir that is watched for the first time. A file in `cur/` never becomes one: a mail program has
-//! shown it already. A name that begins with a dot is no message. A link is none, nor is a file that belongs to
-//! somebody else than the Maildir's owner: a user must not make us read what that user may not.
+//! shown it already. A name that begins with a dot is no message. A link is none, nor is a file of
+//! another user than the Maildir's owner: a user must not make us read files that this user cannot read.
 //!
 //! ```text
 //! watches   inotify on each new/              look       is this file a message?

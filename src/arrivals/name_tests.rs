@@ -1,4 +1,4 @@
-//! What becomes of a name in `new/`: when it is a message, and when it is another one.
+//! When a name in `new/` is a message, and when it is another message.
 
 use super::look::{self, Look, QUIET, Way};
 use super::tests::{deliver, foreign, settled, subjects};
@@ -42,7 +42,7 @@ fn another_name_for_the_same_message_is_no_new_one() {
 }
 
 #[test]
-fn an_empty_file_is_a_message_only_when_nobody_writes_it_for_long() {
+fn an_empty_file_is_a_message_only_when_it_is_not_written_for_long() {
     let house = House::new("empty");
     let watched = foreign(&house);
     let new = watched.maildir.join("new");
@@ -188,7 +188,7 @@ fn a_name_that_is_not_unique_may_come_again() {
         // The work of the hour does not take the one in cur/ for the next one.
         delivery.save_known();
     }
-    // So fast that it is gone before anybody looks.
+    // So fast that it is gone before the look.
     deliver(&watched.maildir, "report.eml", "Subject: 4\n\n");
     fs::rename(&new, &cur).unwrap();
     settled(&house, 5);

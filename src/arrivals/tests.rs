@@ -99,7 +99,7 @@ fn links_and_files_written_in_place_are_recorded_when_they_are_whole() {
     fs::write(watched.maildir.join("tmp/1"), "Subject: link\n\n").unwrap();
     fs::hard_link(watched.maildir.join("tmp/1"), new.join("1")).unwrap();
     settled(&house, 1);
-    // As qmail does, with the name in tmp/ gone before anybody looks.
+    // As qmail does, with the name in tmp/ gone before the look.
     fs::write(watched.maildir.join("tmp/2"), "Subject: unlinked\n\n").unwrap();
     fs::hard_link(watched.maildir.join("tmp/2"), new.join("2")).unwrap();
     fs::remove_file(watched.maildir.join("tmp/2")).unwrap();
@@ -181,7 +181,7 @@ fn trace_fields_are_believed_in_our_own_maildirs_only() {
 }
 
 #[test]
-fn what_came_while_nobody_watched_is_recorded_before_the_start_is_over_in_order() {
+fn what_came_while_no_server_ran_is_recorded_at_the_start_in_order() {
     let house = House::new("down");
     let (bob, alice) = (foreign(&house), own(&house));
     make_maildir(&alice.maildir, &Modes::of_files(0o600)).unwrap();
@@ -275,11 +275,11 @@ fn a_reload_changes_what_is_watched() {
     assert_eq!(subjects(&settled(&house, 1)), ["alice"]);
     arrivals.watch(vec![bob.clone()]);
     assert_eq!(subjects(&settled(&house, 2)), ["alice", "bob"]);
-    deliver(&alice.maildir, "3.h", "Subject: nobody's\n\n");
+    deliver(&alice.maildir, "3.h", "Subject: not watched\n\n");
     deliver(&bob.maildir, "4.h", "Subject: bob again\n\n");
     assert_eq!(subjects(&settled(&house, 3)), ["alice", "bob", "bob again"]);
     arrivals.watch(vec![alice, bob]);
-    assert_eq!(subjects(&settled(&house, 4))[3], "nobody's");
+    assert_eq!(subjects(&settled(&house, 4))[3], "not watched");
     arrivals.stop();
 }
 
@@ -348,7 +348,7 @@ fn a_watched_user_cannot_make_us_read_files_of_others() {
         // A file that is given to bob becomes an event.
         own(&new.join("2.h"));
         assert_eq!(subjects(&settled(&house, 2)), ["bob's own", "alice's"]);
-        // new/ itself is a link to somebody else's.
+        // new/ itself is a link to another Maildir's.
         let other = house.folder.join("other");
         make_maildir(&other, &Modes::of_files(0o600)).unwrap();
         deliver(&other, "5.h", "Subject: other's\n\n");

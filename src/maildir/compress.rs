@@ -1,8 +1,8 @@
 //! Compresses old messages in `cur/` with gzip, by the rules of Dovecot's zlib plugin, which reads them as before: the
 //! first octets tell that a file is compressed, `,S=` in the name keeps its size, its time stays, and the flag Z says
-//! to the next pass that there is nothing to do. The id and `,W=` stay. When it runs, and how gently, is the caller's.
+//! to the next pass that there is nothing to do. The id and `,W=` stay. The caller decides when it runs, and how gently.
 //!
-//! | on disk | when | who cleans up |
+//! | on disk | when | cleaned up by |
 //! |---|---|---|
 //! | `tmp/NAME` half written | killed while writing | `litter`, after 36 hours |
 //! | `tmp/NAME` is gzip, `cur/NAME` plain | killed before the exchange | the same |
@@ -34,7 +34,7 @@ use super::reader::GZIP;
 /// The flag that Dovecot's manual suggests for a compressed message.
 const COMPRESSED: u8 = b'Z';
 
-/// What a pass did.
+/// The result of a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Messages compressed.
@@ -59,7 +59,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What became of one message.
+/// The result for one message.
 enum Outcome {
     /// Octets saved.
     Compressed(u64),
@@ -129,7 +129,7 @@ impl Folders {
         Ok(Folders { cur: Folder::of_ours(maildir, Place::Cur)?, tmp: Folder::named(maildir, "tmp")? })
     }
 
-    /// False for what is not there any more, and for what is no file.
+    /// False if it is gone, and if it is no file.
     fn is_older(&self, file_name: &OsStr, older_than: Duration) -> bool {
         let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         self.cur.stat(file_name).ok().filter(is_file).is_some_and(|stat| {

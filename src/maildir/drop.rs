@@ -1,6 +1,6 @@
 //! A maildrop (RFC 1939): one Maildir as it was when a session opened it, for that session alone. Other programs may
-//! move, flag and remove messages meanwhile; a message is then found again by its id, or it is gone, and the others
-//! stay what they are. It speaks no POP3.
+//! move, flag and remove messages meanwhile. A message is then found again by its id, or it is gone; the numbers of
+//! the other messages do not change. This file does not know the POP3 protocol.
 
 use std::fmt;
 use std::io;
@@ -42,19 +42,19 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Error {
-    /// Whether trying again later can help: it cannot where rights are missing or the Maildir is none.
+    /// Whether trying again later can help: it cannot where permissions are missing or there is no folder.
     pub fn is_temporary(&self) -> bool {
         !matches!(self, Error::Io(_, error)
             if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory))
     }
 }
 
-/// What became of an update.
+/// The result of an update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpdateReport {
     /// Messages that were removed.
     pub removed: usize,
-    /// Messages to be removed that were not there any more, which is as good.
+    /// Messages to be removed that were gone already.
     pub gone: usize,
     /// Messages that could not be removed.
     pub failed: usize,
@@ -64,9 +64,9 @@ pub struct UpdateReport {
 #[derive(Debug)]
 pub struct Maildrop {
     maildir: PathBuf,
-    /// As it was at the beginning: this numbers the messages and never changes.
+    /// As it was at the beginning: it numbers the messages and never changes.
     listing: Arc<Listing>,
-    /// As it was when a message was last found to be moved.
+    /// As it was when a moved message was last looked for.
     fresh: Option<Arc<Listing>>,
     lock: Lock,
 }
@@ -90,7 +90,7 @@ impl Maildrop {
         }
     }
 
-    /// Opens a message where it was when it was last looked for.
+    /// Opens a message where the last look found it.
     fn open_located(&self, message_number: u32) -> Result<MessageReader, Error> {
         let (place, file_name) = self.locate(message_number).ok_or(Error::Gone)?;
         match open_ours(&self.maildir, place, file_name, self.listing.owner(place)) {
@@ -105,7 +105,7 @@ impl Maildrop {
         line_ends(self.listing.file_name(message_number as usize - 1), head)
     }
 
-    /// Where a message was when it was last looked for.
+    /// Where the last look found a message.
     fn locate(&self, message_number: u32) -> Option<(Place, &[u8])> {
         let index = message_number as usize - 1;
         match &self.fresh {
@@ -114,7 +114,7 @@ impl Maildrop {
         }
     }
 
-    /// Reads the directories again, unless they are surely as they were at the last look.
+    /// Reads the directories again, unless they are certainly unchanged since the last look.
     fn refresh(&mut self) -> Result<(), Error> {
         if self.fresh.as_ref().is_some_and(|fresh| fresh.is_current(&self.maildir)) {
             return Ok(());
@@ -128,8 +128,8 @@ impl Maildrop {
     }
 
     /// Removes the deleted messages, and moves those that were only seen to `cur/` with the flag S, as qmail and
-    /// Dovecot do. Each is tried once where it was last; those that were not there are looked for together, so that a
-    /// program that moved all of them costs one look.
+    /// Dovecot do. Each is tried once where the last look found it. Those that were not there are looked for
+    /// together: if a program moved all of them, that costs one look.
     pub fn update(&mut self, deleted: &Marks, seen: &Marks) -> UpdateReport {
         let mut report = UpdateReport::default();
         let folders = Folders::open(&self.maildir);
@@ -145,7 +145,7 @@ impl Maildrop {
             report.gone = missing.len();
             unmarked.retain(|&message_number| !self.mark_seen(&folders, message_number));
         }
-        // A flag that a power cut takes back is no harm, a deleted message that comes back is.
+        // A power cut may undo a flag, but must not bring back a deleted message.
         if report.removed > 0 {
             folders.sync(&self.maildir);
         }

@@ -114,7 +114,7 @@ fn one_session_at_a_time_and_the_lock_dies_with_it() {
     assert!(matches!(Maildrop::open(&place.maildir, "alice", &place.maildrops), Err(Error::InUse)));
     let other = folder("drop-other");
     assert!(Maildrop::open(&other, "bob", &place.maildrops).is_ok());
-    // Who comes while the other session is about to end waits for it.
+    // A session that begins while another one is about to end waits for it.
     let leaving = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));
         drop(first);
@@ -160,7 +160,7 @@ fn ids_that_clients_cannot_take_get_a_substitute_that_stays() {
 
 #[test]
 fn a_file_seen_in_both_folders_is_one_message() {
-    // Links are what a rename looks like to who reads one folder before it and the other after it.
+    // With a link it looks as if one folder was read before a rename and the other one after it.
     let place = Place::with(&[("new/5.M1P1Q1.h,S=2", b"a\n")]);
     for other in ["cur/5.M1P1Q1.h,S=2:2,S", "cur/5.M1P1Q1.h:2,S"] {
         std::fs::hard_link(place.maildir.join("new/5.M1P1Q1.h,S=2"), place.maildir.join(other)).unwrap();

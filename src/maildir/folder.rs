@@ -159,7 +159,7 @@ impl AsFd for Folder {
     }
 }
 
-/// How a message is opened: a FIFO keeps nobody waiting.
+/// How a message is opened: NONBLOCK, since open(2) of a FIFO would wait.
 const MESSAGE: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 

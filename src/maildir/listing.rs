@@ -12,7 +12,7 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use super::name::{self, Arrival, Name};
 use super::stamps::Stamps;
 
-/// The size of a message whose name does not tell it.
+/// Stands for a size that is not in the name.
 pub(super) const UNMEASURED: u64 = u64::MAX;
 
 /// A larger size in a name is no measurement.
@@ -66,15 +66,15 @@ struct Entry {
 pub struct Listing {
     names: Box<[u8]>,
     entries: Box<[Entry]>,
-    /// The inodes of entries whose unique-id is made of them, each after its place in `names`, sorted.
+    /// The inodes that are part of a unique-id, each with its entry's place in `names`, sorted.
     inodes: Box<[(u32, u64)]>,
     stamps: Stamps,
     quiet: bool,
 }
 
 impl Listing {
-    /// Reads both directories, `new/` first, so that a message that is moved to `cur/` meanwhile is seen twice rather
-    /// than not at all. A rename inside `cur/` can hide a file from readdir(3), so a change there means a second look.
+    /// Reads both directories, `new/` first, so that a message that is moved to `cur/` meanwhile is seen twice and
+    /// not missed. A rename inside `cur/` can hide a file from readdir(3), so a change there means a second look.
     pub fn read(maildir: &Path) -> io::Result<Listing> {
         let mut looks = 0;
         loop {
@@ -90,7 +90,7 @@ impl Listing {
         }
     }
 
-    /// Whether the directories are surely as they were when this was read.
+    /// Whether the directories are certainly unchanged since this was read.
     pub(super) fn is_current(&self, maildir: &Path) -> bool {
         self.quiet && Stamps::read(maildir).is_ok_and(|stamps| stamps == self.stamps)
     }
@@ -150,12 +150,12 @@ impl Listing {
         self.entries[index].wire = octets;
     }
 
-    /// Whose files are messages in this directory; `None` where only the user of this process can write.
+    /// The user id of the owner of this directory; `None` where only the user of this process can write in it.
     pub(super) fn owner(&self, place: Place) -> Option<u32> {
         self.stamps.owner(place)
     }
 
-    /// Takes out messages that turned out not to be there.
+    /// Takes out messages that are gone.
     pub(super) fn remove(&mut self, gone: &[usize]) {
         let mut index = 0;
         let mut entries = std::mem::take(&mut self.entries).into_vec();
@@ -276,7 +276,7 @@ impl Found {
         let entry = Entry {
             wire: name.wire.filter(|&octets| octets <= LARGEST).unwrap_or(UNMEASURED),
             at,
-            // Linux has no longer names than 255 octets.
+            // Linux allows names of up to 255 octets.
             name_len: u8::try_from(file_name.len()).map_err(|_| io::Error::other("file name of over 255 octets"))?,
             id_len: u8::try_from(name.id.len()).map_err(|_| io::Error::other("file name of over 255 octets"))?,
             place,

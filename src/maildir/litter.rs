@@ -6,10 +6,10 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// No delivery takes as long as this.
+/// Longer than any delivery takes.
 pub const AGE: Duration = Duration::from_secs(36 * 3600);
 
-/// Removes files in `tmp/` that nobody has read or written for [`AGE`], and gives their number. A link in place of `tmp/`
+/// Removes files in `tmp/` that were not read or written for [`AGE`], and gives their number. A link in place of `tmp/`
 /// is not followed.
 ///
 /// # Errors

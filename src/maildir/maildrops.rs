@@ -26,12 +26,12 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub struct Maildrops {
     sizes: PathBuf,
     open: Mutex<HashSet<String>>,
-    /// Told whenever a maildrop is closed.
+    /// Notified when a maildrop is closed.
     closed: Condvar,
     kept: Mutex<Kept>,
 }
 
-/// The right to a maildrop; it ends with the session, however that ends.
+/// The lock of a maildrop. It is released when the session ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Lock {
     maildrops: Arc<Maildrops>,
@@ -67,8 +67,8 @@ impl Maildrops {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// `None` while another session has the maildrop, and keeps it for longer than a session needs to end whose client
-    /// has gone: who hangs up without QUIT and comes again at once finds it free.
+    /// `None` while another session has the maildrop. It waits for a moment first, so that a client that hangs up
+    /// without QUIT and connects again at once finds the maildrop free.
     pub(super) fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut open, _) = self
@@ -93,7 +93,7 @@ impl Maildrops {
     /// The listing of an earlier session, if it is still right.
     pub(super) fn kept(&self, maildir: &Path) -> Option<Arc<Listing>> {
         let listing = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(maildir)?;
-        // The file system is asked without the lock.
+        // The lock is not held while the file system is asked.
         listing.is_current(maildir).then_some(listing)
     }
 
@@ -103,7 +103,7 @@ impl Maildrops {
     }
 }
 
-/// Fills in the sizes that no name tells: from the file of sizes, else by reading the messages once.
+/// Fills in the sizes that are not in the names: from the file of sizes, else by reading the messages once.
 fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
     let unmeasured: Vec<usize> = (0..listing.len()).filter(|&index| listing.wire(index) == UNMEASURED).collect();
     if unmeasured.is_empty() {
@@ -136,9 +136,9 @@ fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
                 listing.set_wire(index, octets);
             }
             Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound => gone.push(index),
-            // It stays in the list, so that it is not forgotten; RETR will say that it cannot be read.
+            // It stays in the list, and RETR answers that it cannot be read.
             Err(refused) => {
-                warn!("{}: cannot be measured: {refused}", listing.path(maildir, index).display());
+                warn!("{}: its size cannot be measured: {refused}", listing.path(maildir, index).display());
                 listing.set_wire(index, 0);
                 listing.distrust();
             }
@@ -148,6 +148,6 @@ fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
     if (measured > 0 || sizes.len() != known.len())
         && let Err(error) = sizes.store(file)
     {
-        warn!("{}: sizes cannot be kept: {error}", file.display());
+        warn!("{}: measured sizes cannot be saved: {error}", file.display());
     }
 }

@@ -3,7 +3,7 @@
 
 use super::argument::Malformed;
 
-/// The same for every reason that a log-in fails, so that nobody learns which names exist (RFC 3206 section 4).
+/// The same for every reason that a login fails, so that it does not tell which names exist (RFC 3206 section 4).
 pub(super) const AUTH_FAILED: &str = "[AUTH] Authentication failed";
 pub(super) const IN_USE: &str = "[IN-USE] The maildrop is open in another session";
 pub(super) const LOGIN_TEMPORARY: &str = "[SYS/TEMP] The maildrop cannot be opened now, try again later";
@@ -75,7 +75,7 @@ fn line(out: &mut Vec<u8>, status: &str, sentence: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a number in decimal, without the machinery of `fmt`: a listing has 200,000 of them.
+/// Appends a number in decimal, without `fmt`: a listing has 200,000 of them.
 pub(super) fn decimal(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0; 20];
     let mut first = digits.len();
