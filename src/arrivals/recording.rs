@@ -1,10 +1,10 @@
-//! All that this room asks of `delivery`: whether a message is new, that its record is written, that it is gone. Nothing
+//! All that this room asks of the ledger: whether a message is new, that its record is written, that it is gone. Nothing
 //! else here knows how messages are remembered.
 
 use super::Watched;
 use crate::delivery::Delivery;
 use crate::journal::Record;
-use crate::maildir::name;
+use crate::ledger::Expected;
 use std::sync::Arc;
 
 /// The way from a file in a Maildir to its record.
@@ -25,24 +25,19 @@ impl Recording {
         self.0.is_own(&watched.user, &watched.maildir)
     }
 
-    /// Whether a message is new. It is known from now on; to be followed by [`Recording::record`] or
-    /// [`Recording::withdraw`].
-    pub fn claim(&self, user: &str, file_name: &[u8]) -> bool {
-        self.0.recorder().is_some_and(|recorder| recorder.known().insert(user, name::known_as(file_name)))
+    /// The expectation of a message that is new; `None` where it is recorded or expected already. When it is dropped, the
+    /// message is new again.
+    pub fn claim(&self, user: &str, file_name: &[u8]) -> Option<Expected> {
+        self.0.ledger()?.claim(user, file_name)
     }
 
-    /// A message that was claimed gets no record: it is unknown again.
-    pub fn withdraw(&self, user: &str, file_name: &[u8]) {
-        self.0.recorder().inspect(|recorder| recorder.known().remove(user, name::known_as(file_name)));
+    /// Writes the records of messages.
+    pub fn found(&self, found: Vec<(Expected, Record)>) {
+        self.0.ledger().inspect(|ledger| ledger.found(found));
     }
 
     /// A message is gone for good: another one may come under its name.
     pub fn gone(&self, user: &str, file_name: &[u8]) {
-        self.0.recorder().inspect(|recorder| recorder.known().forget(user, name::known_as(file_name)));
-    }
-
-    /// Writes the records of messages that were claimed.
-    pub fn record(&self, records: Vec<Record>) {
-        self.0.recorder().inspect(|recorder| recorder.record(records));
+        self.0.ledger().inspect(|ledger| ledger.gone(user, file_name));
     }
 }

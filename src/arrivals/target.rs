@@ -3,9 +3,10 @@
 use super::Watched;
 use super::look::{Look, Way, look};
 use super::watches::Wd;
+use crate::ledger::Expected;
 use crate::maildir::folder::{Folder, Refused};
 use crate::maildir::listing::Place;
-use crate::maildir::name;
+use crate::maildir::{name, typed};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -39,16 +40,17 @@ pub struct Target {
 }
 
 /// When a file is looked at again, and how long the next wait is.
-#[derive(Clone, Copy)]
 pub struct Unsure {
     pub due: Instant,
-    wait: Duration,
+    pub wait: Duration,
+    /// The file's message stays known as long as this lives.
+    pub expected: Expected,
 }
 
 impl Unsure {
-    /// After this time, and then after twice as long each time.
-    pub fn after(wait: Duration) -> Unsure {
-        Unsure { due: Instant::now() + wait, wait: (wait * 2).min(LONGEST_WAIT) }
+    /// Looks again after this time, and then after twice as long each time.
+    pub fn after(wait: Duration, expected: Expected) -> Unsure {
+        Unsure { due: Instant::now() + wait, wait: (wait * 2).min(LONGEST_WAIT), expected }
     }
 }
 
@@ -118,8 +120,17 @@ impl Target {
 
     /// Takes the unsure files that are to be looked at by `now`.
     pub fn take_due(&mut self, now: Instant) -> Vec<(OsString, Unsure)> {
-        let due = self.unsure.extract_if(.., |_, unsure| unsure.due <= now);
-        due.map(|(file_name, unsure)| (file_name, Unsure::after(unsure.wait))).collect()
+        self.unsure.extract_if(.., |_, unsure| unsure.due <= now).collect()
+    }
+
+    /// Removes what our own file says beside itself of this user: the record says it now.
+    pub fn forget_recipient(&self, file_name: &OsStr) {
+        if self.is_own
+            && let Ok(new) = self.open(Place::New)
+            && let Ok((file, _)) = new.message(file_name)
+        {
+            typed::forget_user(&file, &self.watched.user);
+        }
     }
 
     /// Whether this name is in `new/`.

@@ -8,6 +8,7 @@ use super::watches::{Key, Watches};
 use super::{Order, Orders, Watched};
 use crate::delivery::Delivery;
 use crate::journal::Record;
+use crate::ledger::Expected;
 use crate::maildir::folder::Folder;
 use crate::maildir::listing::Place;
 use crate::maildir::name::{self, Arrival};
@@ -15,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,21 +60,20 @@ pub struct Watcher {
 }
 
 /// A name in the `new/` of a Maildir, and how it came there.
-struct Name {
+type Name = (Key, OsString, Way);
+
+/// A file that is to be looked at.
+struct Candidate {
     key: Key,
     file_name: OsString,
     way: Way,
+    expected: Expected,
     /// When to look again if it is unsure.
-    unsure: Unsure,
-}
-
-impl Name {
-    fn new(key: Key, file_name: OsString, way: Way) -> Name {
-        Name { key, file_name, way, unsure: Unsure::after(QUIET) }
-    }
+    wait: Duration,
 }
 
 impl Watcher {
+    /// Watches nothingimpl Watcher {
     /// Watches nothing yet.
     pub fn new(delivery: Arc<Delivery>) -> Watcher {
         let watches = Watches::new().inspect_err(|error| {
@@ -128,9 +129,6 @@ impl Watcher {
 
     fn forget(&mut self, key: Key) {
         let Some(target) = self.targets.remove(&key) else { return };
-        for file_name in target.unsure.keys() {
-            self.recording.withdraw(&target.watched.user, file_name.as_bytes());
-        }
         if let (Some(watches), Some(wd)) = (&mut self.watches, target.wd) {
             watches.remove(key, wd);
         }
@@ -217,7 +215,7 @@ impl Watcher {
         {
             watches.remove(key, before);
         }
-        target.names(new).into_iter().map(|file_name| Name::new(key, file_name, Way::Unknown)).collect()
+        target.names(new).into_iter().map(|file_name| (key, file_name, Way::Unknown)).collect()
     }
 
     /// Takes what has happened, and acts once for each name. False when nothing had happened.
@@ -235,7 +233,7 @@ impl Watcher {
         for Change { key, file_name, .. } in names.iter().filter(|change| change.is_replaced) {
             self.forget_name(*key, file_name, false, &mut there);
         }
-        let name = |change: &Change| Some(Name::new(change.key, change.file_name.clone(), change.came?));
+        let name = |change: &Change| Some((change.key, change.file_name.clone(), change.came?));
         let is_new = self.consider(names.iter().filter_map(name).collect());
         // After the look: what came and left at once may be in cur/.
         for Change { key, file_name, .. } in names.iter().filter(|change| change.is_gone) {
@@ -298,102 +296,120 @@ impl Watcher {
         let mut names = Vec::new();
         for (key, target) in &mut self.targets {
             let new = target.open_new();
-            names.extend(target.names(new).into_iter().map(|name| Name::new(*key, name, Way::Unknown)));
+            names.extend(target.names(new).into_iter().map(|name| (*key, name, Way::Unknown)));
         }
         self.consider_all(names);
     }
 
     /// Looks at those names that are not known, in the order of arrival.
     fn consider_all(&mut self, mut names: Vec<Name>) {
-        sort(&mut names);
+        names.sort_by_cached_key(|(key, file_name, _)| order(*key, file_name));
         self.consider(names);
     }
 
     /// Looks at those names that are not known. True when there were some.
-    fn consider(&mut self, mut names: Vec<Name>) -> bool {
-        names.retain(|Name { key, file_name, way, .. }| {
-            let Some(target) = self.targets.get_mut(key) else { return false };
-            if !name::is_message(file_name.as_bytes()) {
-                false
-            } else if target.unsure.contains_key(file_name) {
-                *way != Way::Unknown && target.unsure.remove(file_name).is_some()
-            } else {
-                self.recording.claim(&target.watched.user, file_name.as_bytes())
+    fn consider(&mut self, names: Vec<Name>) -> bool {
+        let mut candidates = Vec::new();
+        for (key, file_name, way) in names {
+            let Some(target) = self.targets.get_mut(&key) else { continue };
+            let is_known = way == Way::Unknown && target.unsure.contains_key(&file_name);
+            if is_known || !name::is_message(file_name.as_bytes()) {
+                continue;
             }
-        });
-        names.chunks_mut(BATCH).for_each(|names| self.record(names));
-        !names.is_empty()
+            let expected = match target.unsure.remove(&file_name) {
+                Some(unsure) => Some(unsure.expected),
+                None => self.recording.claim(&target.watched.user, file_name.as_bytes()),
+            };
+            candidates.extend(expected.map(|expected| Candidate { key, file_name, way, expected, wait: QUIET }));
+        }
+        let is_new = !candidates.is_empty();
+        self.record_all(candidates);
+        is_new
     }
 
     /// Looks again at files that may be finished by `now`.
     fn look_again(&mut self, now: Instant) {
-        let mut names = Vec::new();
+        let mut candidates = Vec::new();
         for (key, target) in &mut self.targets {
-            let name = |(file_name, unsure)| Name { key: *key, file_name, way: Way::Unknown, unsure };
-            names.extend(target.take_due(now).into_iter().map(name));
+            let candidate = |(file_name, Unsure { wait, expected, .. })| Candidate {
+                key: *key,
+                file_name,
+                way: Way::Unknown,
+                expected,
+                wait,
+            };
+            candidates.extend(target.take_due(now).into_iter().map(candidate));
         }
-        sort(&mut names);
-        names.chunks_mut(BATCH).for_each(|names| self.record(names));
+        candidates.sort_by_cached_key(|candidate| order(candidate.key, &candidate.file_name));
+        self.record_all(candidates);
     }
 
-    /// Looks at files that are claimed, and records the messages in this order. What has left `new/` is looked for in
-    /// `cur/` when all of `new/` was looked at: one reading of `cur/` for all of them.
-    fn record(&mut self, names: &[Name]) {
-        let mut records: Vec<Option<Record>> = Vec::with_capacity(names.len());
-        let mut missing: HashMap<Key, HashMap<String, usize>> = HashMap::new();
+    fn record_all(&mut self, candidates: Vec<Candidate>) {
+        let mut candidates = candidates.into_iter().peekable();
+        while candidates.peek().is_some() {
+            self.record(candidates.by_ref().take(BATCH).collect());
+        }
+    }
+
+    /// Looks at files, and records the messages in this order. What has left `new/` is looked for in `cur/` when all of
+    /// `new/` was looked at: one reading of `cur/` for all of them.
+    fn record(&mut self, candidates: Vec<Candidate>) {
+        let mut found: BTreeMap<usize, (Expected, Record)> = BTreeMap::new();
+        let mut missing: HashMap<Key, HashMap<String, (usize, Candidate)>> = HashMap::new();
         let mut folders: HashMap<Key, Option<Folder>> = HashMap::new();
-        for (at, name) in names.iter().enumerate() {
-            let Some(target) = self.targets.get_mut(&name.key) else {
-                records.push(None);
-                continue;
-            };
-            let new = folders.entry(name.key).or_insert_with(|| target.open_new());
-            let found = match new {
-                Some(new) => target.look(new, &name.file_name, &name.file_name, name.way),
+        let mut recipients = Vec::new();
+        for (at, candidate) in candidates.into_iter().enumerate() {
+            let Some(target) = self.targets.get_mut(&candidate.key) else { continue };
+            let file_name = &candidate.file_name;
+            let looked = match folders.entry(candidate.key).or_insert_with(|| target.open_new()) {
+                Some(new) => target.look(new, file_name, file_name, candidate.way),
                 None => Ok(Look::Missing),
             };
-            if matches!(found, Ok(Look::Missing)) {
-                missing.entry(name.key).or_default().insert(known_text(&name.file_name), at);
+            if matches!(looked, Ok(Look::Missing)) {
+                missing.entry(candidate.key).or_default().insert(known_text(file_name), (at, candidate));
+                continue;
             }
-            records.push(decide(&self.recording, target, name, found));
+            if matches!(&looked, Ok(Look::Message(record)) if record.rcpt_to.is_some()) {
+                recipients.push((candidate.key, file_name.clone()));
+            }
+            found.extend(decide(target, candidate, looked).map(|record| (at, record)));
         }
         for (key, mut missing) in missing {
             let Some(target) = self.targets.get_mut(&key) else { continue };
             let Ok(cur) = target.open(Place::Cur) else { continue };
             for there in cur.names().unwrap_or_default() {
-                let Some(at) = missing.remove(&known_text(&there)) else { continue };
-                let name = &names[at];
-                // It was unknown again since it was not found.
-                if self.recording.claim(&target.watched.user, name.file_name.as_bytes()) {
-                    let found = target.look(&cur, &there, &name.file_name, Way::Renamed);
-                    records[at] = decide(&self.recording, target, name, found);
+                if let Some((at, candidate)) = missing.remove(&known_text(&there)) {
+                    let looked = target.look(&cur, &there, &candidate.file_name, Way::Renamed);
+                    found.extend(decide(target, candidate, looked).map(|record| (at, record)));
                 }
             }
         }
-        self.recording.record(records.into_iter().flatten().collect());
+        self.recording.found(found.into_values().collect());
+        for (key, file_name) in recipients {
+            self.targets.get(&key).inspect(|target| target.forget_recipient(&file_name));
+        }
     }
 }
 
-/// What a look has found becomes a record, is looked at again later, or is unknown again.
-fn decide(recording: &Recording, target: &mut Target, name: &Name, found: std::io::Result<Look>) -> Option<Record> {
-    let wait = |target: &mut Target, unsure| {
-        target.unsure.insert(name.file_name.clone(), unsure);
-    };
-    match found {
-        Ok(Look::Message(record)) => return Some(*record),
-        Ok(Look::Unsure) => wait(target, name.unsure),
-        Ok(Look::Nothing | Look::Missing) => recording.withdraw(&target.watched.user, name.file_name.as_bytes()),
+/// The result of a look is a record, or the file is looked at again later, or it is no message.
+fn decide(target: &mut Target, candidate: Candidate, looked: io::Result<Look>) -> Option<(Expected, Record)> {
+    let Candidate { file_name, expected, wait, .. } = candidate;
+    let wait = match looked {
+        Ok(Look::Message(record)) => return Some((expected, *record)),
+        Ok(Look::Nothing | Look::Missing) => return None,
+        Ok(Look::Unsure) => wait,
         // It may be given to the right owner later.
         Ok(Look::Refused(why)) => {
-            target.refuse(&name.file_name, &why);
-            wait(target, Unsure::after(LONGEST_WAIT));
+            target.refuse(&file_name, &why);
+            LONGEST_WAIT
         }
         // A chown(2) may follow, or a descriptor become free.
         Err(error) => {
-            target.complain(&format!("new/{:?}", name.file_name), &error);
-            wait(target, name.unsure);
+            target.complain(&format!("new/{file_name:?}"), &error);
+            wait
         }
-    }
+    };
+    target.unsure.insert(file_name, Unsure::after(wait, expected));
     None
 }
 
@@ -401,7 +417,7 @@ fn known_text(file_name: &OsStr) -> String {
     name::text(name::known_as(file_name.as_bytes())).into_owned()
 }
 
-/// In the order of arrival; by Maildir where the names tell no time.
-fn sort(names: &mut [Name]) {
-    names.sort_by_cached_key(|name| (Arrival::of(name.file_name.as_bytes()), name.key, name.file_name.clone()));
+/// The order of arrival; by Maildir where the names tell no time.
+fn order(key: Key, file_name: &OsStr) -> (Arrival, Key, OsString) {
+    (Arrival::of(file_name.as_bytes()), key, file_name.to_owned())
 }
