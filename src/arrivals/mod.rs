@@ -7,12 +7,16 @@
 //! another user than the Maildir's owner: a user must not make us read files that this user cannot read.
 //!
 //! ```text
-//! watches   inotify on each new/              look       is this file a message?
-//! changes   events to one change for a name   recording  what `delivery` is asked
-//! target    one Maildir, its unsure files     watcher    the thread: events, scans, looks
+//! watches   inotify on each new/              batch      looks at files, records the messages
+//! changes   events to one change for a name   look       is this file a message?
+//! target    one Maildir, its unsure files     recording  what the ledger is asked
+//! watcher   the thread: events and scans
 //! ```
 
+mod batch;
 mod changes;
+#[cfg(test)]
+mod hostile_tests;
 mod look;
 #[cfg(test)]
 mod name_tests;

@@ -1,22 +1,18 @@
 //! What the thread does: it waits for names in `new/`, looks at the files, and records the messages.
 
+use super::batch::{self, Candidate};
 use super::changes::{Change, Changes};
-use super::look::{Look, QUIET, Way};
+use super::look::{QUIET, Way};
 use super::recording::Recording;
 use super::target::{LONGEST_WAIT, Names, Target, Unsure};
 use super::watches::{Key, Watches};
 use super::{Order, Orders, Watched};
 use crate::delivery::Delivery;
-use crate::journal::Record;
-use crate::ledger::Expected;
-use crate::maildir::folder::Folder;
-use crate::maildir::listing::Place;
 use crate::maildir::name::{self, Arrival};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,9 +32,6 @@ const REST: Duration = Duration::from_millis(20);
 
 /// So many events at once show that more are waiting: they are read without a rest, so that the kernel drops none.
 const MANY: usize = 256;
-
-/// Files that are looked at before their records are written.
-const BATCH: usize = 64;
 
 /// All that is watched.
 pub struct Watcher {
@@ -62,18 +55,7 @@ pub struct Watcher {
 /// A name in the `new/` of a Maildir, and how it came there.
 type Name = (Key, OsString, Way);
 
-/// A file that is to be looked at.
-struct Candidate {
-    key: Key,
-    file_name: OsString,
-    way: Way,
-    expected: Expected,
-    /// When to look again if it is unsure.
-    wait: Duration,
-}
-
 impl Watcher {
-    /// Watches nothingimpl Watcher {
     /// Watches nothing yet.
     pub fn new(delivery: Arc<Delivery>) -> Watcher {
         let watches = Watches::new().inspect_err(|error| {
@@ -323,7 +305,7 @@ impl Watcher {
             candidates.extend(expected.map(|expected| Candidate { key, file_name, way, expected, wait: QUIET }));
         }
         let is_new = !candidates.is_empty();
-        self.record_all(candidates);
+        batch::record(&mut self.targets, &self.recording, candidates);
         is_new
     }
 
@@ -341,80 +323,8 @@ impl Watcher {
             candidates.extend(target.take_due(now).into_iter().map(candidate));
         }
         candidates.sort_by_cached_key(|candidate| order(candidate.key, &candidate.file_name));
-        self.record_all(candidates);
+        batch::record(&mut self.targets, &self.recording, candidates);
     }
-
-    fn record_all(&mut self, candidates: Vec<Candidate>) {
-        let mut candidates = candidates.into_iter().peekable();
-        while candidates.peek().is_some() {
-            self.record(candidates.by_ref().take(BATCH).collect());
-        }
-    }
-
-    /// Looks at files, and records the messages in this order. What has left `new/` is looked for in `cur/` when all of
-    /// `new/` was looked at: one reading of `cur/` for all of them.
-    fn record(&mut self, candidates: Vec<Candidate>) {
-        let mut found: BTreeMap<usize, (Expected, Record)> = BTreeMap::new();
-        let mut missing: HashMap<Key, HashMap<String, (usize, Candidate)>> = HashMap::new();
-        let mut folders: HashMap<Key, Option<Folder>> = HashMap::new();
-        let mut recipients = Vec::new();
-        for (at, candidate) in candidates.into_iter().enumerate() {
-            let Some(target) = self.targets.get_mut(&candidate.key) else { continue };
-            let file_name = &candidate.file_name;
-            let looked = match folders.entry(candidate.key).or_insert_with(|| target.open_new()) {
-                Some(new) => target.look(new, file_name, file_name, candidate.way),
-                None => Ok(Look::Missing),
-            };
-            if matches!(looked, Ok(Look::Missing)) {
-                missing.entry(candidate.key).or_default().insert(known_text(file_name), (at, candidate));
-                continue;
-            }
-            if matches!(&looked, Ok(Look::Message(record)) if record.rcpt_to.is_some()) {
-                recipients.push((candidate.key, file_name.clone()));
-            }
-            found.extend(decide(target, candidate, looked).map(|record| (at, record)));
-        }
-        for (key, mut missing) in missing {
-            let Some(target) = self.targets.get_mut(&key) else { continue };
-            let Ok(cur) = target.open(Place::Cur) else { continue };
-            for there in cur.names().unwrap_or_default() {
-                if let Some((at, candidate)) = missing.remove(&known_text(&there)) {
-                    let looked = target.look(&cur, &there, &candidate.file_name, Way::Renamed);
-                    found.extend(decide(target, candidate, looked).map(|record| (at, record)));
-                }
-            }
-        }
-        self.recording.found(found.into_values().collect());
-        for (key, file_name) in recipients {
-            self.targets.get(&key).inspect(|target| target.forget_recipient(&file_name));
-        }
-    }
-}
-
-/// The result of a look is a record, or the file is looked at again later, or it is no message.
-fn decide(target: &mut Target, candidate: Candidate, looked: io::Result<Look>) -> Option<(Expected, Record)> {
-    let Candidate { file_name, expected, wait, .. } = candidate;
-    let wait = match looked {
-        Ok(Look::Message(record)) => return Some((expected, *record)),
-        Ok(Look::Nothing | Look::Missing) => return None,
-        Ok(Look::Unsure) => wait,
-        // It may be given to the right owner later.
-        Ok(Look::Refused(why)) => {
-            target.refuse(&file_name, &why);
-            LONGEST_WAIT
-        }
-        // A chown(2) may follow, or a descriptor become free.
-        Err(error) => {
-            target.complain(&format!("new/{file_name:?}"), &error);
-            wait
-        }
-    };
-    target.unsure.insert(file_name, Unsure::after(wait, expected));
-    None
-}
-
-fn known_text(file_name: &OsStr) -> String {
-    name::text(name::known_as(file_name.as_bytes())).into_owned()
 }
 
 /// The order of arrival; by Maildir where the names tell no time.

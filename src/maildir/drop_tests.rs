@@ -358,3 +358,18 @@ fn links_and_fifos_are_no_messages_and_hold_nobody_up() {
     std::os::unix::fs::symlink("/etc/passwd", place.maildir.join("cur/1.h:2,")).unwrap();
     assert!(matches!(drop.open_message(1), Err(Error::Io(..))));
 }
+
+#[test]
+fn nothing_is_read_or_removed_behind_a_link_in_place_of_a_folder() {
+    let other = Place::with(&[("new/1.h", b"another user's\n")]);
+    let place = Place::with(&[("new/1.h", b"x\n")]);
+    let mut drop = place.open();
+    place.rename("new", "old");
+    std::os::unix::fs::symlink(other.maildir.join("new"), place.maildir.join("new")).unwrap();
+    assert!(matches!(drop.open_message(1), Err(Error::Io(..))));
+    assert_eq!(drop.update(&marks(&[1]), &Marks::new()), UpdateReport { failed: 1, ..UpdateReport::default() });
+    assert_eq!(files(&other.maildir), ["new/1.h"]);
+    std::mem::drop(drop);
+    let opened = Maildrop::open(&place.maildir, "alice", &place.maildrops);
+    assert!(opened.is_err_and(|error| !error.is_temporary()));
+}
