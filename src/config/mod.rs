@@ -268,6 +268,11 @@ impl Config {
         Problem { file: self.file.clone().unwrap_or_else(|| "built-in defaults".into()), line, message: message.into() }
     }
 
+    /// Whether the file does not name this key (`smtp.listen`), so that its value is the default.
+    pub fn is_default(&self, key: &str) -> bool {
+        self.file.as_ref().is_none_or(|file| load::line_of_key(file, key) == 0)
+    }
+
     /// Every listener with its place in the file, such as `smtp.listen[0]`.
     pub fn listeners(&self) -> Vec<(String, &Place)> {
         let lists: [(&str, &[Place]); 6] = [

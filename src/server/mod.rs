@@ -16,12 +16,11 @@ mod handshake;
 pub mod listener;
 pub mod monitor;
 mod notice;
+pub mod owner;
 mod pool;
 mod reload;
 mod sandbox;
 mod start;
-
-pub use start::store_folders;
 
 use crate::config::Config;
 use crate::service::Service;

@@ -3,10 +3,10 @@
 
 use super::handshake::Work;
 use super::pool::Pool;
-use super::{notice, start};
+use super::{notice, sandbox};
 use crate::accounts::Accounts;
 use crate::arrivals::{Arrivals, Watched};
-use crate::config::{Config, Users, Watch};
+use crate::config::{Config, Watch};
 use crate::net::tls;
 use crate::service::{Live, Service};
 use std::path::Path;
@@ -37,7 +37,7 @@ pub struct Reloader {
 impl Reloader {
     /// For a server that has just started.
     pub fn new(service: Arc<Service>, arrivals: Arrivals, pool: Pool<Work>) -> Reloader {
-        let reached = Mutex::new(start::folders_in_reach(&service.config, &service.config.users));
+        let reached = Mutex::new(sandbox::identities(&service.config));
         Reloader { service, arrivals: Mutex::new(Some(arrivals)), pool, reached }
     }
 
@@ -49,7 +49,7 @@ impl Reloader {
                 self.reload();
                 notice::reloaded();
             }
-            Change::Mounts => self.renew_pool(&self.service.live().users),
+            Change::Mounts => self.renew_pool(),
         }
     }
 
@@ -71,7 +71,7 @@ impl Reloader {
         let Some(watching) = arrivals.as_ref() else { return };
         watching.watch(watched(&service.config, &config.watches, &live.accounts));
         drop(arrivals);
-        self.renew_pool(&config.users);
+        self.renew_pool();
         service.replace(live);
         let problems =
             service.subscribers().as_mut().map(|all| all.reload(&config.pipes, &config.hooks)).unwrap_or_default();
@@ -84,13 +84,12 @@ impl Reloader {
 
     /// A thread in a sandbox reaches only the folders that were there when it entered. So when they are others, the next
     /// sessions are served by other threads.
-    fn renew_pool(&self, users: &Users) {
-        let config = &self.service.config;
-        let now = start::folders_in_reach(config, users);
+    fn renew_pool(&self) {
+        let now = sandbox::identities(&self.service.config);
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         if *reached != now {
             *reached = now;
-            self.pool.replace(&start::pool(config, users));
+            self.pool.replace(&sandbox::pool(&self.service.config));
         }
     }
 
@@ -104,9 +103,6 @@ fn read(running: &Config) -> Result<(Config, Live), Vec<String>> {
     let Some(file) = &running.file else { return Ok((running.clone(), live(running)?)) };
     regular(file)?;
     let config = Config::load(file).map_err(|problems| texts(&problems))?;
-    if let Some((certificate, key)) = &config.tls.pair {
-        regular(certificate).and_then(|()| regular(key))?;
-    }
     let live = live(&config)?;
     Ok((config, live))
 }
@@ -129,7 +125,14 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
     let accounts = Accounts::load(config);
     let tls = config.tls.pair.as_ref().map(|(certificate, key)| tls::Config::load(certificate, key)).transpose();
     match (accounts, tls) {
-        (Ok(accounts), Ok(tls)) => Ok(Live { users: config.users.clone(), accounts, tls }),
+        (Ok(accounts), Ok(tls)) => {
+            if let (Some(warning), Some((certificate, _))) =
+                (tls.as_ref().and_then(tls::Config::warning), &config.tls.pair)
+            {
+                log::warn!("{}: {warning}", certificate.display());
+            }
+            Ok(Live { users: config.users.clone(), accounts, tls })
+        }
         (accounts, tls) => {
             let problems = texts(&accounts.err().unwrap_or_default());
             Err(problems.into_iter().chain(tls.err().map(|error| error.to_string())).collect())
