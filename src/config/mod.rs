@@ -1,6 +1,7 @@
 //! The configuration: TOML in, types out, everything that is wrong said at once with its place.
 
 mod conflicts;
+mod listener_kind;
 mod load;
 mod network;
 mod place;
@@ -11,6 +12,7 @@ mod subscribers;
 mod tests;
 mod value;
 
+pub use listener_kind::ListenerKind;
 pub use network::Network;
 pub use place::Place;
 pub use value::user_name;
@@ -274,24 +276,24 @@ impl Config {
     }
 
     /// Every listener with its place in the file, such as `smtp.listen[0]`.
-    pub fn listeners(&self) -> Vec<(String, &Place)> {
-        let lists: [(&str, &[Place]); 6] = [
-            ("smtp.listen", &self.smtp.listen),
-            ("submission.listen", &self.submission),
-            ("lmtp.listen", &self.lmtp),
-            ("pop3.listen", &self.pop3.listen),
-            ("tls.smtps", &self.tls.smtps),
-            ("tls.pop3s", &self.tls.pop3s),
+    pub fn listeners(&self) -> Vec<(ListenerKind, String, &Place)> {
+        let lists: [(ListenerKind, &str, &[Place]); 6] = [
+            (ListenerKind::Smtp, "smtp.listen", &self.smtp.listen),
+            (ListenerKind::Submission, "submission.listen", &self.submission),
+            (ListenerKind::Smtps, "tls.smtps", &self.tls.smtps),
+            (ListenerKind::Lmtp, "lmtp.listen", &self.lmtp),
+            (ListenerKind::Pop3, "pop3.listen", &self.pop3.listen),
+            (ListenerKind::Pop3s, "tls.pop3s", &self.tls.pop3s),
         ];
         let mut all = Vec::new();
-        for (key, places) in lists {
-            all.extend(places.iter().enumerate().map(|(index, place)| (format!("{key}[{index}]"), place)));
+        for (kind, key, places) in lists {
+            all.extend(places.iter().enumerate().map(|(index, place)| (kind, format!("{key}[{index}]"), place)));
         }
-        all.extend(self.metrics.iter().map(|place| ("metrics.listen".to_owned(), place)));
+        all.extend(self.metrics.iter().map(|place| (ListenerKind::Metrics, "metrics.listen".to_owned(), place)));
         all
     }
 
-    /// Whether who connects from there must send a PROXY header.
+    /// Whether connections from there must begin with a PROXY header.
     pub fn is_proxy(&self, address: IpAddr) -> bool {
         self.proxy_trusted.iter().any(|network| network.contains(address))
     }

@@ -7,6 +7,7 @@ mod authorization;
 
 use std::io::Read;
 
+use crate::config::ListenerKind;
 use crate::limits;
 use crate::maildir::drop::{self, Maildrop};
 use crate::maildir::reader::MessageReader;
@@ -14,9 +15,9 @@ use crate::message::dot::encode::LineEnds;
 use crate::net::conn::{Client, Command, Conn, Error};
 use crate::pop3::{Maildrop as _, Marks, Part, Session, Step, Unavailable, Updating};
 use crate::sasl::{Exchange, Mechanism};
+use crate::service::Service;
 use crate::service::login;
 use crate::service::maillog::Line;
-use crate::service::{Door, Service};
 
 /// Most octets that are read of a message at once. The block and the output that it becomes stay in a core's cache.
 const BLOCK: usize = 64 * 1024;
@@ -25,9 +26,9 @@ const BLOCK: usize = 64 * 1024;
 const TOP_BLOCK: usize = 8 * 1024;
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
-pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
+pub fn serve(service: &Service, conn: Conn, client: &Client, kind: ListenerKind) {
     service.counters.pop3_sessions.one();
-    let mut driver = Driver::new(service, conn, client, door);
+    let mut driver = Driver::new(service, conn, client, kind);
     let end = driver.run();
     driver.end(&end);
 }
@@ -43,7 +44,7 @@ struct Driver<'a> {
     service: &'a Service,
     conn: Conn,
     client: &'a Client,
-    door: Door,
+    kind: ListenerKind,
     session: Session<Maildrop>,
     /// What APOP digests begin with; only where APOP is offered.
     stamp: Option<String>,
@@ -62,14 +63,14 @@ struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     /// On the heap, so that the stack of a session that waits stays small.
-    fn new(service: &'a Service, conn: Conn, client: &'a Client, door: Door) -> Box<Driver<'a>> {
+    fn new(service: &'a Service, conn: Conn, client: &'a Client, kind: ListenerKind) -> Box<Driver<'a>> {
         let stamp = service.live().accounts.all_plain().then(|| authorization::stamp(&service.config.hostname));
-        let session = Session::new(authorization::settings(service, client, door, stamp.clone()));
+        let session = Session::new(authorization::settings(service, client, kind, stamp.clone()));
         Box::new(Driver {
             service,
             conn,
             client,
-            door,
+            kind,
             session,
             stamp,
             exchange: None,
@@ -121,7 +122,7 @@ impl<'a> Driver<'a> {
     }
 
     fn start_tls(&mut self) -> Result<Step, Error> {
-        login::start_tls(self.service, &mut self.conn, self.client, self.door)?;
+        login::start_tls(self.service, &mut self.conn, self.client, self.kind)?;
         self.session.tls_started();
         Ok(Step::Continue)
     }
@@ -196,13 +197,13 @@ impl<'a> Driver<'a> {
         std::mem::drop(self.session);
         self.conn.close();
         if let Err(Error::Io(error)) = &end {
-            log::info!("{}: {}: {error}", self.door, self.client);
+            log::info!("{}: {}: {error}", self.kind, self.client);
         }
         if let Some(user) = &self.user {
             Line::new("session-end")
                 .field("user", user)
                 .field("client", self.client)
-                .field("door", self.door)
+                .field("door", self.kind)
                 .field("retrieved", self.sent.messages)
                 .field("octets", self.sent.octets)
                 .field("deleted", self.deleted)

@@ -1,13 +1,14 @@
 //! What comes before a session: the PROXY header, the limit for the client's address, implicit TLS. Then the session is
 //! served, and the connection ends here whatever becomes of it.
 
+use crate::config::ListenerKind;
 use crate::net::conn::{Client, Conn, Peer, Timeouts};
 use crate::net::proxy::{self, Parsed, Source};
 use crate::server::monitor;
 use crate::server::pool::Job;
+use crate::service::Service;
 use crate::service::admission::{Origin, Refusal, Ticket};
 use crate::service::login;
-use crate::service::{Door, Service};
 use crate::{pop3d, smtpd};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +27,7 @@ pub struct Accepted {
     /// The client, or a proxy before it.
     pub client: Client,
     /// The listener.
-    pub door: Door,
+    pub kind: ListenerKind,
     /// The place that it takes.
     pub ticket: Ticket,
 }
@@ -53,7 +54,7 @@ impl Job for Work {
 
 /// Serves a connection until it ends. A session that panics costs itself: its peer is told 421 or `-ERR`.
 fn serve(accepted: Accepted) {
-    let Accepted { service, socket, mut client, door, mut ticket } = accepted;
+    let Accepted { service, socket, mut client, kind, mut ticket } = accepted;
     let peer = Arc::new(Peer::new(socket));
     let _entry = service.sessions.enter(peer.clone());
     if let Some(address) = client.ip()
@@ -64,24 +65,24 @@ fn serve(accepted: Accepted) {
             Ok(Source::Proxy) => address,
             Ok(Source::Client(true_client)) => true_client.ip().to_canonical(),
             Err(fault) => {
-                log::warn!("{door}: {client} is a trusted proxy, but sent no PROXY header: {fault}");
+                log::warn!("{kind}: {client} is a trusted proxy, but sent no PROXY header: {fault}");
                 return;
             }
         };
         client = Client::Net(address);
         if let Err(refusal) = ticket.move_to(Origin::Address(address)) {
             service.counters.connections_refused.one();
-            log::warn!("{door}: {client} refused: {} reached", refusal.reason());
-            return peer.last_words(refusal_line(door, refusal));
+            log::warn!("{kind}: {client} refused: {} reached", refusal.reason());
+            return peer.last_words(refusal_line(kind, refusal));
         }
     }
-    let outcome = catch_unwind(AssertUnwindSafe(|| session(&service, peer.clone(), &client, door)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| session(&service, peer.clone(), &client, kind)));
     if outcome.is_err() {
         service.counters.session_panics.one();
-        log::error!("{door}: the session of {client} failed; the others go on");
-        if !door.is_implicit_tls() {
-            peer.last_words(match door {
-                Door::Pop3 => "-ERR [SYS/TEMP] Internal error, try again later\r\n",
+        log::error!("{kind}: the session of {client} failed; the others go on");
+        if !kind.is_implicit_tls() {
+            peer.last_words(match kind {
+                ListenerKind::Pop3 => "-ERR [SYS/TEMP] Internal error, try again later\r\n",
                 _ => "421 4.3.0 Internal error, try again later\r\n",
             });
         }
@@ -89,46 +90,52 @@ fn serve(accepted: Accepted) {
 }
 
 /// The reply to a client that is not admitted.
-pub fn refusal_line(door: Door, refusal: Refusal) -> &'static str {
-    match (door, refusal) {
-        (Door::Pop3, Refusal::Full) => "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
-        (Door::Pop3, Refusal::TooManyFromAddress) => {
+pub fn refusal_line(kind: ListenerKind, refusal: Refusal) -> &'static str {
+    match (kind, refusal) {
+        (ListenerKind::Pop3, Refusal::Full) => "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
+        (ListenerKind::Pop3, Refusal::TooManyFromAddress) => {
             "-ERR [SYS/TEMP] Too many connections from your address, try again later\r\n"
         }
-        (Door::Pop3, Refusal::TooOften) => "-ERR [SYS/TEMP] Your address connects too often, try again later\r\n",
-        (Door::Pop3, Refusal::NoResources) => "-ERR [SYS/TEMP] Out of resources, try again later\r\n",
-        (Door::Smtp | Door::Submission | Door::Lmtp, Refusal::Full) => {
+        (ListenerKind::Pop3, Refusal::TooOften) => {
+            "-ERR [SYS/TEMP] Your address connects too often, try again later\r\n"
+        }
+        (ListenerKind::Pop3, Refusal::NoResources) => "-ERR [SYS/TEMP] Out of resources, try again later\r\n",
+        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::Full) => {
             "421 4.3.2 Too many connections, try again later\r\n"
         }
-        (Door::Smtp | Door::Submission | Door::Lmtp, Refusal::TooManyFromAddress) => {
+        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::TooManyFromAddress) => {
             "421 4.7.0 Too many connections from your address, try again later\r\n"
         }
-        (Door::Smtp | Door::Submission | Door::Lmtp, Refusal::TooOften) => {
+        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::TooOften) => {
             "421 4.7.0 Your address connects too often, try again later\r\n"
         }
-        (Door::Smtp | Door::Submission | Door::Lmtp, Refusal::NoResources) => {
+        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::NoResources) => {
             "421 4.3.1 Out of resources, try again later\r\n"
         }
-        (Door::Metrics, _) => "HTTP/1.0 503 Service Unavailable\r\n\r\n",
+        (ListenerKind::Metrics, _) => "HTTP/1.0 503 Service Unavailable\r\n\r\n",
         // Nothing can be said in clear where TLS comes first.
-        (Door::Smtps | Door::Pop3s, _) => "",
+        (ListenerKind::Smtps | ListenerKind::Pop3s | ListenerKind::Control, _) => "",
     }
 }
 
-fn session(service: &Service, peer: Arc<Peer>, client: &Client, door: Door) {
+fn session(service: &Service, peer: Arc<Peer>, client: &Client, kind: ListenerKind) {
     let limits = &service.config.limits;
-    let command = match door {
-        Door::Pop3 | Door::Pop3s => service.config.pop3.command_timeout,
+    let command = match kind {
+        ListenerKind::Pop3 | ListenerKind::Pop3s => service.config.pop3.command_timeout,
         _ => limits.command_timeout,
     };
     let mut conn = Conn::new(peer, Timeouts { command, session: limits.session_timeout });
-    if door.is_implicit_tls() && login::start_tls(service, &mut conn, client, door).is_err() {
+    if kind.is_implicit_tls() && login::start_tls(service, &mut conn, client, kind).is_err() {
         return;
     }
-    match door {
-        Door::Smtp | Door::Submission | Door::Smtps | Door::Lmtp => smtpd::serve(service, conn, client, door),
-        Door::Pop3 | Door::Pop3s => pop3d::serve(service, conn, client, door),
-        Door::Metrics => monitor::serve_metrics(service, conn),
+    match kind {
+        ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Smtps | ListenerKind::Lmtp => {
+            smtpd::serve(service, conn, client, kind)
+        }
+        ListenerKind::Pop3 | ListenerKind::Pop3s => pop3d::serve(service, conn, client, kind),
+        ListenerKind::Metrics => monitor::serve_metrics(service, conn),
+        // Served as `Work::Status`.
+        ListenerKind::Control => {}
     }
 }
 

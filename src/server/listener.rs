@@ -1,7 +1,7 @@
 //! Listening sockets, and how a connection is accepted from one. `admission` decides which connections are served.
 //!
-//! TCP_NODELAY and both timeouts are set once on the listener, because on Linux accepted TCP sockets inherit them. So to
-//! accept costs one system call.
+//! TCP_NODELAY is set once on the listener, because on Linux accepted TCP sockets inherit it. Timeouts are set on each
+//! connection, because unix sockets do not inherit them.
 
 use crate::config::Place;
 use crate::limits::LISTEN_BACKLOG;
@@ -16,7 +16,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
@@ -99,16 +98,6 @@ impl Listener {
             },
         };
         Ok(Listener { socket, place, own_path })
-    }
-
-    /// Sets how long recv(2) and send(2) wait on each TCP connection that is accepted from now on.
-    ///
-    /// # Errors
-    ///
-    /// As setsockopt(2) says.
-    pub fn set_timeouts(&self, timeout: Duration) -> io::Result<()> {
-        sockopt::set_socket_timeout(&self.socket, sockopt::Timeout::Recv, Some(timeout))?;
-        Ok(sockopt::set_socket_timeout(&self.socket, sockopt::Timeout::Send, Some(timeout))?)
     }
 
     /// Where it listens, with the port that the system chose.
@@ -201,20 +190,16 @@ impl AsFd for Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
 
     #[test]
-    fn accepted_sockets_inherit_what_every_session_needs() {
+    fn accepted_sockets_send_at_once() {
         let listener = Listener::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-        listener.set_timeouts(Duration::from_millis(50)).unwrap();
         assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let Place::Tcp(address) = listener.place() else { panic!() };
         let _client = std::net::TcpStream::connect(address).unwrap();
         let (socket, client) = listener.accept().unwrap();
         assert_eq!(client, Client::Net("127.0.0.1".parse().unwrap()));
         assert!(sockopt::tcp_nodelay(&socket).unwrap());
-        let error = std::net::TcpStream::from(socket).read(&mut [0]).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -10,8 +10,8 @@
 //!                  stopping: listeners closed, sessions told -- all gone, or the deadline, or a second signal --> end
 //! ```
 
+mod acceptor;
 mod background;
-mod doors;
 mod handshake;
 pub mod listener;
 pub mod monitor;
@@ -25,8 +25,8 @@ mod start;
 use crate::config::Config;
 use crate::service::Service;
 use crate::sys;
+use acceptor::Acceptor;
 use background::Background;
-use doors::Doors;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use reload::{Change, Reloader};
@@ -111,7 +111,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     }
     let started = start::prepare(config, waker)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let reloader = Reloader::new(started.service.clone(), started.arrivals, started.doors.pool().clone());
+    let reloader = Reloader::new(started.service.clone(), started.arrivals, started.acceptor.pool().clone());
     let reloader = Arc::new(reloader);
     let changes = Background::new("reload", {
         let reloader = reloader.clone();
@@ -126,7 +126,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         signals: File::from(signals),
         _mounts: mounts,
         service: started.service,
-        doors: started.doors,
+        acceptor: started.acceptor,
         reloader,
         changes,
         housekeeping,
@@ -146,7 +146,7 @@ struct Loop {
     /// Tells when something is mounted (proc_pid_mountinfo(5)).
     _mounts: Option<File>,
     service: Arc<Service>,
-    doors: Doors,
+    acceptor: Acceptor,
     reloader: Arc<Reloader>,
     /// Does what SIGHUP and mounts ask for.
     changes: Background<Change>,
@@ -163,11 +163,11 @@ struct Loop {
 
 impl Loop {
     fn run(mut self) {
-        if let Err(error) = self.doors.register(self.poll.registry()) {
+        if let Err(error) = self.acceptor.register(self.poll.registry()) {
             log::error!("the listeners cannot be watched: {error}");
             return;
         }
-        notice::ready(&self.doors);
+        notice::ready(&self.acceptor);
         let mut events = Events::with_capacity(64);
         while !self.is_over() {
             let timeout = self.next_timer().map(|at| at.saturating_duration_since(Instant::now()));
@@ -184,7 +184,7 @@ impl Loop {
                     SIGNALS => self.on_signals(),
                     WAKER => self.sync_at = self.sync_at.or(Some(Instant::now() + SYNC_AFTER)),
                     MOUNTS => self.change(Change::Mounts),
-                    Token(index) => self.doors.accept(index),
+                    Token(index) => self.acceptor.accept(index),
                 }
             }
             self.on_timers();
@@ -199,7 +199,7 @@ impl Loop {
 
     fn next_timer(&self) -> Option<Instant> {
         let stopping = self.stopping_since.map(|since| (since + STOP_PATIENCE).min(Instant::now() + STOP_LOOK));
-        [self.sync_at, Some(self.housekeeping_at), self.doors.retry_at(), stopping].into_iter().flatten().min()
+        [self.sync_at, Some(self.housekeeping_at), self.acceptor.retry_at(), stopping].into_iter().flatten().min()
     }
 
     fn on_timers(&mut self) {
@@ -207,10 +207,10 @@ impl Loop {
         if self.sync_at.is_some_and(|at| at <= now) {
             let service = self.service.clone();
             // Without a thread it is put off: the records are written, and safe but for a power cut.
-            self.sync_at = self.doors.beside(move || make_safe(&service)).is_err().then(|| now + SYNC_AFTER);
+            self.sync_at = self.acceptor.beside(move || make_safe(&service)).is_err().then(|| now + SYNC_AFTER);
         }
-        if self.doors.retry_at().is_some_and(|at| at <= now) {
-            self.doors.accept_all();
+        if self.acceptor.retry_at().is_some_and(|at| at <= now) {
+            self.acceptor.accept_all();
         }
         if self.stopping_since.is_some_and(|since| since + STOP_SILENCE <= now) {
             self.service.sessions.end_silent(STOP_SILENCE);
@@ -253,7 +253,7 @@ impl Loop {
     fn begin_stop(&mut self) {
         notice::stopping();
         log::info!("stopping: {} connections are open", self.service.admission.open());
-        self.doors.close(self.poll.registry());
+        self.acceptor.close(self.poll.registry());
         self.stopping_since = Some(Instant::now());
         self.stop.store(true, Relaxed);
         self.service.sessions.stop_all();

@@ -1,14 +1,14 @@
 //! Messages to the program that started the server: the ready line on standard error, and the datagrams of sd_notify(3).
 
-use super::doors::Doors;
+use super::acceptor::Acceptor;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 /// Says that all sockets listen.
-pub fn ready(doors: &Doors) {
-    let places: Vec<String> = doors.places().map(|(door, place)| format!("{door}={place}")).collect();
+pub fn ready(acceptor: &Acceptor) {
+    let places: Vec<String> = acceptor.places().map(|(kind, place)| format!("{kind}={place}")).collect();
     let ready = format!("ready {}", places.join(" "));
     // In one write(2), so that a program that waits for the line never sees a part of it.
     let _ = std::io::stderr().write_all(format!("mailbell: {ready}\n").as_bytes());

@@ -1,9 +1,10 @@
 //! The start. The order matters: first what only root may do (folders in folders of root's, pipes, sockets), then the
 //! change of user, then everything else, and threads at the end.
 
-use super::doors::{Doors, Kind};
+use super::acceptor::Acceptor;
 use super::{StartError, owner, reload, sandbox};
 use crate::arrivals::Arrivals;
+use crate::config::ListenerKind;
 use crate::config::{Config, Place};
 use crate::delivery::Delivery;
 use crate::journal::{Held, Lock};
@@ -11,7 +12,7 @@ use crate::ledger::{Keep, Ledger};
 use crate::notify::{PipeSettings, Subscribers};
 use crate::server::listener::{self, Listener};
 use crate::server::monitor;
-use crate::service::{Door, Service};
+use crate::service::Service;
 use crate::sys::folder::{Folder, make_folder};
 use crate::sys::{self, Ids};
 use mio::Waker;
@@ -29,7 +30,7 @@ const UMASK: u32 = 0o027;
 /// What the event loop needs.
 pub struct Started {
     pub service: Arc<Service>,
-    pub doors: Doors,
+    pub acceptor: Acceptor,
     pub arrivals: Arrivals,
     pub lock: Lock,
 }
@@ -61,7 +62,7 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
             .unwrap_or_else(|error| log::warn!("capset(2): the right to bind low ports cannot be given up: {error}"));
     }
     let control = control(&config.state)?;
-    listeners.push((Kind::Control, control));
+    listeners.push((ListenerKind::Control, control));
     pipes_are_fifos(&config)?;
 
     for name in ["cursors", "sizes"] {
@@ -83,8 +84,8 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
 
     let pool = sandbox::pool(&config);
     let service = Arc::new(Service::new(config, live, delivery, ledger, subscribers));
-    let doors = Doors::new(listeners, service.clone(), pool);
-    Ok(Started { service, doors, arrivals, lock })
+    let acceptor = Acceptor::new(listeners, service.clone(), pool);
+    Ok(Started { service, acceptor, arrivals, lock })
 }
 
 /// A server that root starts without `user` stays root, and what it makes is root's.
@@ -173,78 +174,61 @@ fn listeners(
     config: &Config,
     inherited: Vec<(std::os::fd::OwnedFd, String)>,
     owner: Option<Ids>,
-) -> Result<Vec<(Kind, Listener)>, StartError> {
-    let metrics: Vec<Place> = config.metrics.iter().cloned().collect();
-    let doors: [(Door, &[Place]); 7] = [
-        (Door::Smtp, &config.smtp.listen),
-        (Door::Submission, &config.submission),
-        (Door::Smtps, &config.tls.smtps),
-        (Door::Lmtp, &config.lmtp),
-        (Door::Pop3, &config.pop3.listen),
-        (Door::Pop3s, &config.tls.pop3s),
-        (Door::Metrics, &metrics),
-    ];
+) -> Result<Vec<(ListenerKind, Listener)>, StartError> {
     let mut listeners = Vec::new();
     for (socket, name) in inherited {
-        let Some((door, _)) = doors.iter().find(|(door, _)| door.name() == name) else {
+        let Some(kind) = ListenerKind::named(&name) else {
             let message = format!(
                 "systemd handed over a socket named {name:?}; write a protocol, such as smtp, into FileDescriptorName="
             );
             return Err(StartError::Configuration(message));
         };
         let listener = Listener::inherit(socket).map_err(|error| StartError::io(format!("socket {name}"), &error))?;
-        listeners.push((Kind::Door(*door), listener));
+        listeners.push((kind, listener));
     }
-    let opened: Vec<Kind> = listeners.iter().map(|(kind, _)| *kind).collect();
-    for (door, places) in doors {
-        for place in places.iter().filter(|_| !opened.contains(&Kind::Door(door))) {
-            let listener = match place {
-                Place::Tcp(address) => Listener::bind_tcp(*address),
-                // Postfix's client keeps no supplementary group; the folder keeps others out, as with Dovecot's socket.
-                Place::Unix(path) => Listener::bind_unix(path, if door == Door::Lmtp { 0o666 } else { 0o660 }, owner),
-            };
-            let listener = match listener {
-                Err(_) if may_be_left_out(config, door, place) => {
-                    log::warn!("{door}: not listening on {place}: {}", listener::NO_FAMILY);
-                    continue;
-                }
-                listener => listener.map_err(|error| bind_failed(door, place, &error))?,
-            };
-            listeners.push((Kind::Door(door), listener));
-        }
-    }
-    for (kind, listener) in &listeners {
-        let timeout = match kind {
-            Kind::Door(Door::Pop3 | Door::Pop3s) => config.pop3.command_timeout,
-            _ => config.limits.command_timeout,
+    let opened: Vec<ListenerKind> = listeners.iter().map(|(kind, _)| *kind).collect();
+    for (kind, _, place) in config.listeners().into_iter().filter(|(kind, ..)| !opened.contains(kind)) {
+        let listener = match place {
+            Place::Tcp(address) => Listener::bind_tcp(*address),
+            // Postfix's client keeps no supplementary group; the folder keeps others out, as with Dovecot's socket.
+            Place::Unix(path) => {
+                Listener::bind_unix(path, if kind == ListenerKind::Lmtp { 0o666 } else { 0o660 }, owner)
+            }
         };
-        listener.set_timeouts(timeout).map_err(|error| StartError::io(listener.place(), &error))?;
+        let listener = match listener {
+            Err(_) if may_be_left_out(config, kind, place) => {
+                log::warn!("{kind}: not listening on {place}: {}", listener::NO_FAMILY);
+                continue;
+            }
+            listener => listener.map_err(|error| bind_failed(kind, place, &error))?,
+        };
+        listeners.push((kind, listener));
     }
     Ok(listeners)
 }
 
 /// A default address for which the kernel has no address family.
-fn may_be_left_out(config: &Config, door: Door, place: &Place) -> bool {
+fn may_be_left_out(config: &Config, kind: ListenerKind, place: &Place) -> bool {
     let Place::Tcp(address) = place else { return false };
-    let has_default = matches!(door, Door::Smtp | Door::Pop3);
-    has_default && config.is_default(&format!("{}.listen", door.name())) && listener::has_no_family(*address)
+    let has_default = matches!(kind, ListenerKind::Smtp | ListenerKind::Pop3);
+    has_default && config.is_default(&format!("{}.listen", kind.name())) && listener::has_no_family(*address)
 }
 
-fn bind_failed(door: Door, place: &Place, error: &io::Error) -> StartError {
+fn bind_failed(kind: ListenerKind, place: &Place, error: &io::Error) -> StartError {
     match (error.kind(), place) {
         (_, Place::Tcp(address)) if listener::has_no_family(*address) => StartError::Configuration(format!(
-            "{door} cannot listen on {place}: {}; take it out of the configuration",
+            "{kind} cannot listen on {place}: {}; take it out of the configuration",
             listener::NO_FAMILY
         )),
         (io::ErrorKind::PermissionDenied, Place::Tcp(address)) if address.port() < 1024 => {
             StartError::Permission(format!(
-                "{door} cannot listen on {place}: {error}. Ports below 1024 need root, or `setcap \
+                "{kind} cannot listen on {place}: {error}. Ports below 1024 need root, or `setcap \
                  cap_net_bind_service=+ep` on the binary, or systemd's sockets"
             ))
         }
         (io::ErrorKind::AddrInUse, _) => StartError::Temporary(format!(
-            "{door} cannot listen on {place}: another program listens there; stop it, or choose another port"
+            "{kind} cannot listen on {place}: another program listens there; stop it, or choose another port"
         )),
-        _ => StartError::io(format!("{door} cannot listen on {place}"), error),
+        _ => StartError::io(format!("{kind} cannot listen on {place}"), error),
     }
 }

@@ -1,10 +1,11 @@
 //! TLS and logins: counted and logged in the same way for SMTP and POP3, which answer each in their own words.
 
 use crate::accounts::Turn;
+use crate::config::ListenerKind;
 use crate::net::conn::{Client, Conn, Error};
 use crate::sasl::Credentials;
+use crate::service::Service;
 use crate::service::maillog::Line;
-use crate::service::{Door, Service};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,16 +14,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// # Errors
 ///
 /// When it failed, or a reload has removed the certificate. The connection must end then.
-pub fn start_tls(service: &Service, conn: &mut Conn, client: &Client, door: Door) -> Result<(), Error> {
+pub fn start_tls(service: &Service, conn: &mut Conn, client: &Client, kind: ListenerKind) -> Result<(), Error> {
     let Some(config) = service.live().tls.clone() else {
         log::error!(
-            "{door}: TLS was asked for, but a reload has removed the certificate; set tls.certificate and tls.key"
+            "{kind}: TLS was asked for, but a reload has removed the certificate; set tls.certificate and tls.key"
         );
         return Err(Error::Closed);
     };
     if let Err(error) = conn.start_tls(&config) {
         service.counters.tls_failures.one();
-        log::info!("{door}: TLS handshake with {client} failed: {error}");
+        log::info!("{kind}: TLS handshake with {client} failed: {error}");
         return Err(Error::Closed);
     }
     service.counters.tls_handshakes.one();
@@ -38,7 +39,7 @@ pub fn log_in(
     service: &Service,
     conn: &mut Conn,
     client: &Client,
-    door: Door,
+    kind: ListenerKind,
     credentials: &Credentials,
     method: &str,
 ) -> Result<Option<String>, Error> {
@@ -55,7 +56,7 @@ pub fn log_in(
         Line::new(event)
             .field("user", verified.as_deref().unwrap_or(credentials.name()))
             .field("client", client)
-            .field("door", door)
+            .field("door", kind)
             .field("method", method)
             .maybe("tls", conn.tls_description())
     };

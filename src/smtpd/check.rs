@@ -2,11 +2,11 @@
 
 use super::Driver;
 use crate::accounts::Unknown;
+use crate::config::ListenerKind;
 use crate::limits;
 use crate::message::address::ReversePath;
 use crate::net::conn::Error;
 use crate::sasl::{Credentials, Mechanism};
-use crate::service::Door;
 use crate::service::login;
 use crate::smtp::{RecipientRefusal, SenderRefusal, Step};
 use std::time::Duration;
@@ -15,7 +15,7 @@ impl Driver<'_> {
     /// AUTH.
     pub(super) fn log_in(&mut self, mechanism: Mechanism, credentials: &Credentials) -> Result<Step, Error> {
         let verified =
-            login::log_in(self.service, &mut self.conn, self.client, self.door, credentials, mechanism.name())?;
+            login::log_in(self.service, &mut self.conn, self.client, self.kind, credentials, mechanism.name())?;
         Ok(self.session.logged_in(verified, self.conn.output()))
     }
 
@@ -28,7 +28,7 @@ impl Driver<'_> {
             Err((SenderRefusal::NotYours, "not-your-address"))
         } else if !self.service.delivery.has_room(transaction.size) {
             Err((SenderRefusal::NoRoom, "no-room"))
-        } else if self.door != Door::Lmtp && !self.service.admission.may_send(self.client.ip()) {
+        } else if self.kind != ListenerKind::Lmtp && !self.service.admission.may_send(self.client.ip()) {
             Err((SenderRefusal::TooOften, "too-often"))
         } else {
             Ok(())
@@ -66,7 +66,7 @@ impl Driver<'_> {
         if let Err((refusal, why)) = outcome {
             self.log_line("refused").field("to", &path.text).field("why", why).info();
             self.service.counters.recipients_refused.one();
-            if refusal == RecipientRefusal::NoSuchUser && self.door != Door::Lmtp {
+            if refusal == RecipientRefusal::NoSuchUser && self.kind != ListenerKind::Lmtp {
                 self.unknown_recipients += 1;
                 let pause = pause_for(self.unknown_recipients);
                 if !pause.is_zero() {

@@ -5,26 +5,26 @@
 mod check;
 mod receive;
 
-use crate::config::AuthPolicy;
+use crate::config::{AuthPolicy, ListenerKind};
 use crate::limits;
 use crate::net::conn::{Client, Command, Conn, Early, Error};
 use crate::service::login;
 use crate::service::maillog::Line;
-use crate::service::{Door, Live, Service};
+use crate::service::{Live, Service};
 use crate::smtp::{Auth, Farewell, Protocol, Session, Settings, Step};
 use receive::Message;
 use std::sync::Arc;
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
-pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
+pub fn serve(service: &Service, conn: Conn, client: &Client, kind: ListenerKind) {
     service.counters.smtp_sessions.one();
     let live = service.live();
-    let session = Session::new(settings(service, &live, client, door));
+    let session = Session::new(settings(service, &live, client, kind));
     let mut driver = Driver {
         service,
         conn,
         client,
-        door,
+        kind,
         session,
         live,
         unknown_recipients: 0,
@@ -36,23 +36,23 @@ pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
 }
 
 /// What a session may offer on this connection.
-fn settings(service: &Service, live: &Live, client: &Client, door: Door) -> Settings {
+fn settings(service: &Service, live: &Live, client: &Client, kind: ListenerKind) -> Settings {
     let config = &service.config;
-    let auth = match (door, config.smtp.auth) {
-        (Door::Lmtp, _) | (Door::Smtp, AuthPolicy::Off) => Auth::Off,
-        (Door::Smtp, AuthPolicy::Optional) => Auth::Optional,
+    let auth = match (kind, config.smtp.auth) {
+        (ListenerKind::Lmtp, _) | (ListenerKind::Smtp, AuthPolicy::Off) => Auth::Off,
+        (ListenerKind::Smtp, AuthPolicy::Optional) => Auth::Optional,
         _ => Auth::Required,
     };
     Settings {
         hostname: config.hostname.clone(),
-        protocol: if door == Door::Lmtp { Protocol::Lmtp } else { Protocol::Smtp },
+        protocol: if kind == ListenerKind::Lmtp { Protocol::Lmtp } else { Protocol::Smtp },
         max_message_size: config.smtp.max_message_size,
         max_recipients: config.smtp.max_recipients,
         auth,
         cleartext_allowed: client.is_local() || !config.tls.required_for_auth,
         stamp: (auth != Auth::Off && live.accounts.all_plain()).then(|| login::stamp(&config.hostname)),
         tls_available: live.tls.is_some(),
-        tls_active: door.is_implicit_tls(),
+        tls_active: kind.is_implicit_tls(),
     }
 }
 
@@ -60,8 +60,9 @@ struct Driver<'a> {
     service: &'a Service,
     conn: Conn,
     client: &'a Client,
-    door: Door,
-    session: Session<Message<'a>>,
+    kind: ListenerKind,
+    /// A message that comes in chunks is on the heap: the session is moved around, and small most of the time.
+    session: Session<Box<Message<'a>>>,
     /// Accounts and certificate, the same for a transaction's time.
     live: Arc<Live>,
     /// Unknown recipients so far.
@@ -77,7 +78,7 @@ impl Driver<'_> {
         if self.is_early()? {
             log::info!(
                 "{}: {} refused: sent data before the greeting (smtp.early_talkers = \"refuse\")",
-                self.door,
+                self.kind,
                 self.client
             );
             self.session.farewell(Farewell::TalksEarly, self.conn.output());
@@ -115,7 +116,7 @@ impl Driver<'_> {
     /// (RFC 5321 section 4.3.1), and a program that sends spam often does not. Nothing is delayed for this: only what has
     /// come already counts. Programs of this machine and clients of submission are not asked.
     fn is_early(&mut self) -> Result<bool, Error> {
-        if self.door != Door::Smtp || self.client.is_local() || self.service.config.smtp.allows_early_talkers {
+        if self.kind != ListenerKind::Smtp || self.client.is_local() || self.service.config.smtp.allows_early_talkers {
             return Ok(false);
         }
         match self.conn.early()? {
@@ -127,9 +128,9 @@ impl Driver<'_> {
 
     /// Whether this is submission: a listener for it, or one for SMTP where all clients must log in.
     fn is_submission(&self) -> bool {
-        match self.door {
-            Door::Submission | Door::Smtps => true,
-            Door::Smtp => self.service.config.smtp.auth == AuthPolicy::Required,
+        match self.kind {
+            ListenerKind::Submission | ListenerKind::Smtps => true,
+            ListenerKind::Smtp => self.service.config.smtp.auth == AuthPolicy::Required,
             _ => false,
         }
     }
@@ -152,7 +153,7 @@ impl Driver<'_> {
     }
 
     fn start_tls(&mut self) -> Result<Step, Error> {
-        login::start_tls(self.service, &mut self.conn, self.client, self.door)?;
+        login::start_tls(self.service, &mut self.conn, self.client, self.kind)?;
         self.session.tls_started();
         Ok(Step::Continue)
     }
@@ -168,7 +169,7 @@ impl Driver<'_> {
         match end {
             Err(Error::Timeout) => self.session.farewell(Farewell::Timeout, self.conn.output()),
             Err(Error::Stopping) => self.session.farewell(Farewell::Stopping, self.conn.output()),
-            Err(Error::Io(error)) => log::info!("{}: {}: {error}", self.door, self.client),
+            Err(Error::Io(error)) => log::info!("{}: {}: {error}", self.kind, self.client),
             Ok(()) | Err(Error::Closed) => {}
         }
         drop(self.session);
@@ -180,7 +181,7 @@ impl Driver<'_> {
         let sender = self.session.transaction().map(|transaction| &transaction.reverse_path);
         Line::new(event)
             .field("client", self.client)
-            .field("door", self.door)
+            .field("door", self.kind)
             .maybe("helo", self.session.helo().map(|helo| &helo.name))
             .maybe("auth", self.session.user())
             .maybe("tls", self.conn.tls_description())

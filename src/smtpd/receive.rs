@@ -2,11 +2,11 @@
 //! all the same, and answered once.
 
 use super::Driver;
+use crate::config::ListenerKind;
 use crate::delivery::{self, Envelope, Incoming};
 use crate::message::dot::decode::{Decoder, LineEnds};
 use crate::message::trace::{Facts, Origin, Via};
 use crate::net::conn::Error;
-use crate::service::Door;
 use crate::smtp::{Failure, Step, Stored};
 use std::time::Instant;
 
@@ -44,7 +44,7 @@ impl<'a> Driver<'a> {
             Some(message) => message,
             None => {
                 let Some(incoming) = self.begin() else { return Ok(Step::Close) };
-                Message { ends: LineEnds::new(), incoming }
+                Box::new(Message { ends: LineEnds::new(), incoming })
             }
         };
         let (began, mut left) = (Instant::now(), octets);
@@ -88,7 +88,7 @@ impl<'a> Driver<'a> {
             .map(|(user, path)| delivery::Recipient { user: user.to_owned(), typed: path.text.clone() });
         Some(self.service.delivery.begin(Envelope {
             origin: Origin {
-                via: if self.door == Door::Lmtp { Via::Lmtp } else { Via::Smtp },
+                via: if self.kind == ListenerKind::Lmtp { Via::Lmtp } else { Via::Smtp },
                 mail_from: Some(transaction.reverse_path.to_string()),
                 client: self.client.ip().map(|ip| ip.to_string()),
                 helo: Some(helo.name.clone()),

@@ -221,7 +221,7 @@ fn shown_to_everybody(findings: &mut Findings<'_>, key: &str, path: &Path) {
 
 /// Addresses for which this kernel has no address family. A default one is left out at the start.
 fn families(findings: &mut Findings<'_>) {
-    for (key, place) in findings.config.listeners() {
+    for (_, key, place) in findings.config.listeners() {
         let Place::Tcp(address) = place else { continue };
         let is_default = findings.config.is_default(key.split('[').next().unwrap_or(&key));
         match listener::has_no_family(*address) {

@@ -23,7 +23,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
 /// Binds every port for a moment, and names the program that has a port which is taken.
 fn listeners(findings: &mut Findings<'_>, is_running: bool) {
     let config = findings.config;
-    for (key, place) in config.listeners() {
+    for (_, key, place) in config.listeners() {
         // A unix socket is not tried: that would take it from a running server.
         let Place::Tcp(address) = place else { continue };
         if listener::has_no_family(*address) {

@@ -4,12 +4,13 @@
 //! or memory run out, the client is told so, and the loop tries again a little later (mio is edge-triggered, so the event
 //! would not come again).
 
+use crate::config::ListenerKind;
 use crate::net::conn::{Client, Peer};
 use crate::server::handshake::{Accepted, Work, refusal_line};
 use crate::server::listener::{self, Listener};
 use crate::server::pool::Pool;
+use crate::service::Service;
 use crate::service::admission::{Admission, Origin, Refusal};
-use crate::service::{Door, Service};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::net::sockopt;
@@ -37,18 +38,9 @@ const ROOM: usize = 8;
 /// Clients of the control socket served at once. They do not take places from mail.
 const STATUS_CLIENTS: usize = 8;
 
-/// A kind of listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// For a protocol.
-    Door(Door),
-    /// For `mailbell status`.
-    Control,
-}
-
 /// All listeners.
-pub struct Doors {
-    listeners: Vec<(Kind, Listener)>,
+pub struct Acceptor {
+    listeners: Vec<(ListenerKind, Listener)>,
     service: Arc<Service>,
     pool: Pool<Work>,
     status_clients: Admission,
@@ -61,10 +53,10 @@ pub struct Doors {
     logged: Option<Instant>,
 }
 
-impl Doors {
+impl Acceptor {
     /// Over listeners that listen already.
-    pub fn new(listeners: Vec<(Kind, Listener)>, service: Arc<Service>, pool: Pool<Work>) -> Doors {
-        Doors {
+    pub fn new(listeners: Vec<(ListenerKind, Listener)>, service: Arc<Service>, pool: Pool<Work>) -> Acceptor {
+        Acceptor {
             listeners,
             service,
             pool,
@@ -91,11 +83,9 @@ impl Doors {
     }
 
     /// Protocol and true address of every listener.
-    pub fn places(&self) -> impl Iterator<Item = (Door, String)> {
-        self.listeners.iter().filter_map(|(kind, listener)| match kind {
-            Kind::Door(door) => Some((*door, listener.place().to_string())),
-            Kind::Control => None,
-        })
+    pub fn places(&self) -> impl Iterator<Item = (ListenerKind, String)> {
+        let public = self.listeners.iter().filter(|(kind, _)| *kind != ListenerKind::Control);
+        public.map(|(kind, listener)| (*kind, listener.place().to_string()))
     }
 
     /// When accepting is to be tried again.
@@ -137,31 +127,31 @@ impl Doors {
         self.retry_at = None;
     }
 
-    fn arrived(&mut self, kind: Kind, socket: OwnedFd, client: Client) {
+    fn arrived(&mut self, kind: ListenerKind, socket: OwnedFd, client: Client) {
         let service = self.service.clone();
-        let Kind::Door(door) = kind else {
+        if kind == ListenerKind::Control {
             if let Ok(ticket) = self.status_clients.admit(None, false) {
                 let _ = self.pool.run(Work::Status(service, socket, ticket));
             }
             return;
-        };
-        match service.admission.admit(origin(&service, &socket, &client), door.is_for_users()) {
+        }
+        match service.admission.admit(origin(&service, &socket, &client), kind.is_for_users()) {
             Ok(ticket) => {
                 service.counters.connections_accepted.one();
                 if service.admission.is_crowded() {
                     service.sessions.make_room(IDLE_PATIENCE, 1);
                 }
-                let accepted = Accepted { service, socket, client, door, ticket };
+                let accepted = Accepted { service, socket, client, kind, ticket };
                 if let Err((Work::Session(accepted), error)) = self.pool.run(Work::Session(accepted)) {
-                    log::error!("{door}: no thread for a connection: {error}");
-                    self.refuse(door, accepted.socket, &accepted.client, Refusal::NoResources);
+                    log::error!("{kind}: no thread for a connection: {error}");
+                    self.refuse(kind, accepted.socket, &accepted.client, Refusal::NoResources);
                 }
             }
-            Err(refusal) => self.refuse(door, socket, &client, refusal),
+            Err(refusal) => self.refuse(kind, socket, &client, refusal),
         }
     }
 
-    fn refuse(&mut self, door: Door, socket: OwnedFd, client: &Client, refusal: Refusal) {
+    fn refuse(&mut self, kind: ListenerKind, socket: OwnedFd, client: &Client, refusal: Refusal) {
         self.service.counters.connections_refused.one();
         if matches!(refusal, Refusal::Full | Refusal::NoResources) {
             self.service.sessions.make_room(IDLE_PATIENCE, ROOM);
@@ -170,10 +160,10 @@ impl Doors {
         let now = Instant::now();
         if self.logged.is_none_or(|logged| logged + LOG_INTERVAL <= now) {
             let (reason, refused) = (refusal.reason(), self.refused);
-            log::warn!("{door}: {client} refused: {reason} reached ({refused} refused since the last such line)");
+            log::warn!("{kind}: {client} refused: {reason} reached ({refused} refused since the last such line)");
             (self.refused, self.logged) = (0, Some(now));
         }
-        Peer::new(socket).last_words(refusal_line(door, refusal));
+        Peer::new(socket).last_words(refusal_line(kind, refusal));
     }
 
     /// The system has no descriptor or no memory for one more connection. With the reserve the client that waits is told so;
@@ -187,8 +177,8 @@ impl Doors {
         self.retry_at = Some(now + BACK_OFF);
         if self.reserve.take().is_some() {
             let (kind, listener) = &self.listeners[index];
-            if let (Kind::Door(door), Ok((socket, client))) = (*kind, listener.accept()) {
-                self.refuse(door, socket, &client, Refusal::NoResources);
+            if let (kind, Ok((socket, client))) = (*kind, listener.accept()) {
+                self.refuse(kind, socket, &client, Refusal::NoResources);
             }
         }
         if self.reserve.is_none() {
