@@ -31,8 +31,8 @@ impl<M> Session<M> {
             Ok(parameters) => parameters,
             Err(refusal) => return self.say(refusal, out),
         };
-        let ascii = matches!(&reverse_path, ReversePath::Null) || path[..path.len() - rest.len()].is_ascii();
-        if !ascii && !parameters.smtputf8 {
+        let is_ascii = !matches!(&reverse_path, ReversePath::Mailbox(mailbox) if !mailbox.text.is_ascii());
+        if !is_ascii && !parameters.smtputf8 {
             return self.say(reply::SMTPUTF8_NEEDED, out);
         }
         if parameters.size > self.settings.max_message_size {
@@ -74,8 +74,10 @@ impl<M> Session<M> {
             return self.say(reply::RCPT_SYNTAX, out);
         };
         let forward_path = match address::forward_path(path) {
-            Ok((forward_path, "")) => forward_path,
-            Ok(_) => return self.say(reply::UNKNOWN_PARAMETER, out),
+            Ok((forward_path, rest)) => match parameter::of_rcpt(rest) {
+                Ok(()) => forward_path,
+                Err(refusal) => return self.say(refusal, out),
+            },
             Err(fault) => return self.say(&format!("501 5.1.3 {}", fault.0), out),
         };
         if !forward_path.text.is_ascii() && !smtputf8 {

@@ -32,6 +32,11 @@ pub(super) const SIZE_SYNTAX: &str = "501 5.5.4 SIZE needs a number of octets";
 pub(super) const BODY_SYNTAX: &str = "501 5.5.4 BODY is 7BIT or 8BITMIME";
 pub(super) const SMTPUTF8_SYNTAX: &str = "501 5.5.4 SMTPUTF8 has no value";
 pub(super) const AUTH_PARAMETER_SYNTAX: &str = "501 5.5.4 AUTH needs an address in xtext";
+pub(super) const RET_SYNTAX: &str = "501 5.5.4 RET is FULL or HDRS, and is given once";
+pub(super) const ENVID_SYNTAX: &str = "501 5.5.4 ENVID needs 1 to 100 octets of xtext, and is given once";
+pub(super) const NOTIFY_SYNTAX: &str =
+    "501 5.5.4 NOTIFY is NEVER, or a list of SUCCESS, FAILURE and DELAY, and is given once";
+pub(super) const ORCPT_SYNTAX: &str = "501 5.5.4 ORCPT needs a type, `;` and an address in xtext, and is given once";
 pub(super) const UNKNOWN_PARAMETER: &str = "555 5.5.4 This parameter is not offered";
 pub(super) const SMTPUTF8_NEEDED: &str = "553 5.6.7 Such an address needs SMTPUTF8 in MAIL";
 pub(super) const NOT_YOUR_ADDRESS: &str = "553 5.7.1 You may not send as this address";

@@ -7,6 +7,7 @@ use super::transaction::Transaction;
 use super::verb::{self, Verb};
 use crate::limits;
 use crate::message::address::ForwardPath;
+use crate::message::is_control;
 use crate::sasl::{Exchange, Mechanism};
 use log::trace;
 
@@ -211,7 +212,9 @@ impl<M> Session<M> {
             _ => {}
         }
         let extended = verb != Verb::Helo;
-        self.helo = Some(Helo { name: String::from_utf8_lossy(argument).into_owned(), extended });
+        // It stands in a trace field, in the log and in the event, so characters that act there are replaced.
+        let name = String::from_utf8_lossy(argument).replace(is_control, "?");
+        self.helo = Some(Helo { name, extended });
         self.enter(State::Ready);
         if extended {
             reply::lines(out, "250", &self.extensions());

@@ -3,7 +3,6 @@
 //!
 //! With a server running on the same state it only stores: the server sees the message and records it.
 
-mod addresses;
 mod hand_over;
 mod sendmail;
 mod source;

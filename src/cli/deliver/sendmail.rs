@@ -2,13 +2,13 @@
 //! Date and a Message-ID are added where they are missing, as every sendmail does. Who may not write the mail hands the
 //! message to the running server by SMTP.
 
-use super::addresses::addresses;
 use super::hand_over::hand_over;
 use super::source::Source;
 use super::{Outcome, Store, feed, sender_of, text_of, unreadable};
 use crate::cli::{Failed, exit, print};
 use crate::config::Config;
 use crate::maildir::unique::Ids;
+use crate::message::addresses::addresses;
 use crate::message::date;
 use lexopt::prelude::*;
 use rustix::fs::{Access, access};
