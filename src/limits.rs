@@ -42,6 +42,9 @@ pub const UNKNOWN_RECIPIENT_PAUSE: Duration = Duration::from_secs(5);
 /// How much of a message's header is read for its event, octets.
 pub const HEADER_OCTETS: usize = 64 * 1024;
 
+/// Longest value of a header field in a record, octets, with the `...` that marks a cut.
+pub const FIELD: usize = 2_048;
+
 /// Longest line on a pipe, octets with its newline: PIPE_BUF, so that one write(2) is never torn (pipe(7)).
 pub const PIPE_LINE: usize = 4_096;
 
