@@ -30,7 +30,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 
-const POSTMASTER: &str = "postmaster";
+/// Names whose mail always has a reader: RFC 5321 section 4.5.1 wants the first, and the system's programs write to the
+/// second.
+const ALWAYS: [&str; 2] = ["postmaster", "root"];
 
 /// The users and aliases files as they were read: one moment, never changed. A reload makes a new one.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ impl Accounts {
             users: &users,
             domains: &config.domains,
             subaddress: config.users.subaddress,
-            postmaster: catch_all.or((!accounts.is_empty()).then_some(0)),
+            always: catch_all.or((!accounts.is_empty()).then_some(0)),
         };
         // Without the users no alias's target would be known, and nothing of that would be the aliases' fault.
         let is_blind = accounts.is_empty() && !problems.is_empty();
@@ -106,11 +108,11 @@ impl Accounts {
         self.account(name).map(|account| account.name.as_str())
     }
 
-    /// Whose Maildirs mail for this address goes to: each user once, at least one.
+    /// The users that get mail for this address: each once, at least one.
     ///
     /// A path without a domain is taken for one of ours, as Postfix does: RFC 5321 section 4.1.1.3 knows it of postmaster
-    /// alone, but cameras and scripts are told nothing else. The order: an alias, a user, the same without subaddress,
-    /// postmaster in any case, the catch-all.
+    /// alone, but cameras and scripts are told nothing else. The order: an alias, a user, the same without subaddress, the
+    /// catch-all, and for postmaster and root the first account.
     ///
     /// # Errors
     ///
@@ -120,8 +122,8 @@ impl Accounts {
         if path.domain.as_ref().is_some_and(|domain| !self.domains.contains(domain)) {
             return Err(Unknown::NotOurDomain);
         }
-        let is_postmaster = local == POSTMASTER || cut(&local, self.subaddress) == Some(POSTMASTER);
-        let first = if is_postmaster && !self.accounts.is_empty() { Some(0) } else { None };
+        let base = cut(&local, self.subaddress).unwrap_or(&local);
+        let first = if ALWAYS.contains(&base) && !self.accounts.is_empty() { Some(0) } else { None };
         let users = self.own(&local).or_else(|| self.catch_all.or(first).map(|user| vec![user]));
         let users = users.filter(|users| !users.is_empty()).ok_or(Unknown::NoSuchUser)?;
         Ok(users.into_iter().map(|user| self.accounts[user].name.clone()).collect())

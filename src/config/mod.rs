@@ -1,4 +1,4 @@
-//! The configuration: TOML in, types out, everything that is wrong said at once with its place.
+//! The configuration: TOML in, types out; everything that is wrong is reported at once, each with its place.
 
 mod conflicts;
 mod load;
@@ -15,6 +15,7 @@ pub use network::Network;
 pub use place::Place;
 pub use value::user_name;
 
+use crate::message::idn::same_domain;
 use crate::notify::{HookSettings, PipeSettings};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -76,14 +77,12 @@ pub enum Domains {
 }
 
 impl Domains {
-    /// Whether mail for this domain (or address literal) is ours; case and a dot at the end do not count.
+    /// Whether this server takes mail for this domain (or address literal). Case, a dot at the end, and the choice of
+    /// A-labels or U-labels do not count.
     pub fn contains(&self, domain: &str) -> bool {
         match self {
             Domains::Any => true,
-            Domains::These(ours) => {
-                let domain = domain.strip_suffix('.').unwrap_or(domain).to_lowercase();
-                ours.contains(&domain)
-            }
+            Domains::These(ours) => ours.iter().any(|own| same_domain(own, domain)),
         }
     }
 }

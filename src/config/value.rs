@@ -153,14 +153,15 @@ pub fn user_name(text: &str) -> Result<String, String> {
     Err(format!("{text:?} is not a user's name: 1 to 64 of a-z 0-9 . _ -, not beginning with a dot or dash{hint}"))
 }
 
-/// A host's or domain's name, in lower case and without the dot of the root (RFC 5321 section 4.1.2, RFC 6531).
+/// A host's or domain's name, in lower case and without the dot of the root (RFC 5321 section 4.1.2, RFC 6531). An
+/// underscore is no letter of a host name, but many machines in homes and offices have one.
 pub(super) fn domain(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_lowercase();
     let label = |label: &str| {
         matches!(label.len(), 1..=63)
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.chars().all(|letter| letter == '-' || letter.is_alphanumeric())
+            && label.chars().all(|letter| matches!(letter, '-' | '_') || letter.is_alphanumeric())
     };
     if name.len() <= 253 && name.split('.').all(label) {
         return Ok(name);
@@ -168,7 +169,7 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     let hint = match text.rsplit_once('@') {
         Some((_, domain)) => format!("; did you mean {domain:?}?"),
         None if text.contains('*') => "; only \"*\" alone takes every domain".into(),
-        None => "; letters, digits and dashes between dots, such as \"mail.example.org\"".into(),
+        None => "; write letters, digits, dashes and underscores between dots, such as \"mail.example.org\"".into(),
     };
     Err(format!("{text:?} is not a domain{hint}"))
 }
@@ -298,10 +299,12 @@ mod tests {
             ("localhost", "localhost"),
             ("xn--bcher-kva.example", "xn--bcher-kva.example"),
             ("Bücher.example", "bücher.example"),
+            ("my_nas", "my_nas"),
+            ("_dmarc.My_Nas.lan", "_dmarc.my_nas.lan"),
         ] {
             assert_eq!(domain(text).as_deref(), Ok(name));
         }
-        for text in ["", ".", "a..b", "-a.b", "a-.b", "a_b", "a b", "*.example.org", "x@example.org", "[192.0.2.1]"] {
+        for text in ["", ".", "a..b", "-a.b", "a-.b", "a b", "*.example.org", "x@example.org", "[192.0.2.1]"] {
             assert!(domain(text).is_err(), "{text}");
         }
         assert_eq!(mail_domain("[IPv6:2001:DB8::1]").as_deref(), Ok("[ipv6:2001:db8::1]"));

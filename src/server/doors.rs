@@ -36,6 +36,8 @@ pub enum Kind {
     Door(Door),
     /// For `mailbell status`.
     Control,
+    /// For `sendmail` of local users: SMTP.
+    Local,
 }
 
 /// All listeners.
@@ -83,7 +85,7 @@ impl Doors {
     pub fn places(&self) -> impl Iterator<Item = (Door, String)> {
         self.listeners.iter().filter_map(|(kind, listener)| match kind {
             Kind::Door(door) => Some((*door, listener.place().to_string())),
-            Kind::Control => None,
+            Kind::Control | Kind::Local => None,
         })
     }
 
@@ -134,15 +136,19 @@ impl Doors {
 
     fn arrived(&mut self, kind: Kind, socket: OwnedFd, client: Client) {
         let service = self.service.clone();
-        let Kind::Door(door) = kind else {
-            if let Ok(ticket) = self.status_clients.admit(None) {
-                let job = move || {
-                    let _ticket = ticket;
-                    monitor::serve_status(&service, socket.into());
-                };
-                let _ = self.pool.run(job);
+        let door = match kind {
+            Kind::Door(door) => door,
+            Kind::Local => Door::Smtp,
+            Kind::Control => {
+                if let Ok(ticket) = self.status_clients.admit(None) {
+                    let job = move || {
+                        let _ticket = ticket;
+                        monitor::serve_status(&service, socket.into());
+                    };
+                    let _ = self.pool.run(job);
+                }
+                return;
             }
-            return;
         };
         // A proxy's connections count for their clients, who are not known yet.
         let address = client.ip().filter(|address| !service.config.is_proxy(*address));

@@ -12,6 +12,7 @@
 mod doors;
 mod handshake;
 pub mod listener;
+pub mod local;
 pub mod monitor;
 mod notice;
 mod pool;

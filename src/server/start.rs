@@ -9,9 +9,9 @@ use crate::delivery::Delivery;
 use crate::journal::{self, Held, Journal, KnownIds, Lock};
 use crate::notify::{PipeSettings, Subscribers};
 use crate::server::listener::Listener;
-use crate::server::monitor;
 use crate::server::pool::Pool;
 use crate::server::sandbox::Places;
+use crate::server::{local, monitor};
 use crate::service::{Door, Service};
 use crate::sys::{self, Ids};
 use mio::Waker;
@@ -199,6 +199,10 @@ fn listeners(
             }
             listeners.push((Kind::Door(door), listener));
         }
+    }
+    match local::listen(&config.state) {
+        Ok(listener) => listeners.push((Kind::Local, listener)),
+        Err(error) => log::warn!("the socket for sendmail of local users is not there: {error}; they use smtp.listen"),
     }
     for (kind, listener) in &listeners {
         let timeout = match kind {
