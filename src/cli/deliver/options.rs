@@ -18,11 +18,11 @@ server, which then stores the message.
   -f SENDER, -r       envelope sender; <> for none (default: the user that runs this command)
   -F NAME             full name, for a From that is missing
   -bs                 speak SMTP on standard input and output
-  -bp, -bi, -q        as mailq, newaliases and a queue run: nothing waits, nothing is to be built
+  -bp, -bi            as mailq and newaliases: there is no queue, and nothing to build
   -C FILE             configuration (else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml)
   --help              this text
 
--bm, -A, -B, -D, -G, -h, -L, -m, -N, -n, -O, -o..., -p, -R, -U, -V, -v, -X are accepted and change nothing.
+-bm, -A, -B, -D, -G, -h, -L, -m, -N, -n, -O, -o..., -p, -q, -R, -U, -V, -v, -X are accepted and change nothing.
 ";
 
 /// What is to be done.
