@@ -1,6 +1,6 @@
-//! Every bound on what a peer or a file may make us do, each with its reason.
+//! Every fixed limit on what a peer or a file can cause, each with its reason.
 //!
-//! What an administrator may change is in the configuration; these are the ones that nobody should have to.
+//! Limits that an administrator may want to change are in the configuration; these need no change.
 
 use std::time::Duration;
 

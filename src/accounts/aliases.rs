@@ -1,6 +1,6 @@
 //! aliases(5) as it is read: `name: target, target`, comments, continuation lines, quoted names, `:include:`.
 //!
-//! It does not know who has mail here: `expand` follows the targets.
+//! Knows no user: `expand` follows the targets.
 
 use crate::config::Problem;
 use std::collections::HashMap;
@@ -43,7 +43,7 @@ pub(super) struct Target {
 pub(super) fn parse(file: &Path, text: &str) -> (Vec<Alias>, Vec<Problem>) {
     let mut reading =
         Reading { file, aliases: Vec::new(), problems: Vec::new(), first_lines: HashMap::new(), told: false };
-    // Inside an alias that could not be read, its continuation lines are passed over with it.
+    // The continuation lines of an alias with an error are skipped.
     let mut open = false;
     for (index, line) in text.lines().enumerate() {
         let place = Place { file: file.to_owned(), line: index + 1 };
@@ -68,7 +68,7 @@ struct Reading<'a> {
     aliases: Vec<Alias>,
     problems: Vec<Problem>,
     first_lines: HashMap<String, usize>,
-    /// Something was said about the latest alias already.
+    /// A problem of the latest alias was reported.
     told: bool,
 }
 

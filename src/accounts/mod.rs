@@ -1,6 +1,6 @@
-//! Who has mail here, under which addresses, and how a login is believed.
+//! The accounts: their addresses, and the check of logins.
 //!
-//! It reads the users and aliases files and, for `mailbell user`, changes the first. It knows no protocol and no Maildir.
+//! Reads the files of users and aliases and, for `mailbell user`, changes the first. Knows no protocol and no Maildir.
 
 mod aliases;
 mod cache;
@@ -34,7 +34,7 @@ use std::io;
 /// second.
 const ALWAYS: [&str; 2] = ["postmaster", "root"];
 
-/// The users and aliases files as they were read: one moment, never changed. A reload makes a new one.
+/// The files of users and aliases as they were read. It never changes; a reload makes a new one.
 #[derive(Debug)]
 pub struct Accounts {
     accounts: Vec<Account>,
@@ -45,16 +45,16 @@ pub struct Accounts {
     domains: Domains,
     subaddress: Option<char>,
     catch_all: Option<usize>,
-    /// Whose secret has the scheme that most have.
+    /// An account with the most frequent scheme of secret.
     usual: Option<usize>,
 }
 
-/// Why there is nobody.
+/// Why no user has an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
     /// The domain is not ours: 550 5.7.1.
     NotOurDomain,
-    /// The domain is ours, the local part is nobody's: 550 5.1.1.
+    /// The domain is ours, and no user has the local part: 550 5.1.1.
     NoSuchUser,
 }
 
@@ -86,7 +86,7 @@ impl Accounts {
             subaddress: config.users.subaddress,
             always: catch_all.or((!accounts.is_empty()).then_some(0)),
         };
-        // Without the users no alias's target would be known, and nothing of that would be the aliases' fault.
+        // Without the users every target of an alias would be unknown, which says nothing about the aliases.
         let is_blind = accounts.is_empty() && !problems.is_empty();
         let (aliases, wrong) = if is_blind { Default::default() } else { read_aliases(config, &known) };
         problems.extend(wrong);
@@ -116,7 +116,7 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// When it is nobody's.
+    /// When no user has the address.
     pub fn resolve(&self, path: &ForwardPath) -> Result<Vec<String>, Unknown> {
         let local = path.local_part.to_lowercase();
         if path.domain.as_ref().is_some_and(|domain| !self.domains.contains(domain)) {
@@ -129,8 +129,8 @@ impl Accounts {
         Ok(users.into_iter().map(|user| self.accounts[user].name.clone()).collect())
     }
 
-    /// Whether this user may send as this address: the null path, his own, with subaddress, or an alias of his. An
-    /// address without a domain is taken for one of ours.
+    /// Whether this user may send from this address: the null path, the user's own address, with subaddress, or an alias
+    /// that includes the user. An address without a domain is taken for one of ours.
     pub fn may_send_as(&self, user: &str, path: &ReversePath) -> bool {
         let ReversePath::Mailbox(mailbox) = path else { return true };
         let ours = mailbox.domain.as_ref().is_none_or(|domain| self.domains.contains(domain));
@@ -143,7 +143,7 @@ impl Accounts {
         !self.accounts.is_empty() && self.accounts.iter().all(|account| account.secret.plain().is_some())
     }
 
-    /// The account that a client means when it logs in as `name`: a user, or his address at one of our domains.
+    /// The account that a client means when it logs in as `name`: a user, or the user's address at one of our domains.
     fn login(&self, name: &str) -> Option<(&str, &Secret)> {
         let local = match name.rsplit_once('@') {
             Some((local, domain)) if self.domains.contains(domain) => local,
@@ -162,7 +162,7 @@ impl Accounts {
         self.users.get(&name.to_ascii_lowercase()).map(|index| &self.accounts[*index])
     }
 
-    /// Whose address this local part (in lower case) is, without those who stand in for nobody.
+    /// The users with this local part (in lower case), without the catch-all and the first account.
     fn own(&self, local: &str) -> Option<Vec<usize>> {
         let exact = |name: &str| {
             let user = || self.users.get(name).map(|user| vec![*user]);
@@ -181,9 +181,10 @@ fn read_users(config: &Config) -> (Vec<Account>, Vec<Problem>) {
     let is_missing = error.kind() == io::ErrorKind::NotFound;
     let hint = if is_missing { "; `mailbell user add NAME` makes it" } else { "" };
     let problem = config.problem("users.file", format!("`users.file`: {}: {error}{hint}", file.display()));
-    // Where nobody named the file, nobody was added yet, or nobody is needed: other programs' Maildirs can be watched.
+    // Without the key `users.file` the file may be missing: no user was added yet, or only Maildirs of other programs are
+    // watched.
     if is_missing && problem.line == 0 {
-        log::warn!("{}: there is no such file, so nobody has mail here yet{hint}", file.display());
+        log::warn!("{}: there is no such file, so no user gets mail yet{hint}", file.display());
         return (Vec::new(), Vec::new());
     }
     (Vec::new(), vec![problem])
@@ -208,7 +209,7 @@ fn read_aliases(config: &Config, known: &Known<'_>) -> (HashMap<String, Vec<usiz
     (users, problems)
 }
 
-/// The first account whose secret has the scheme that most have.
+/// The first account with the most frequent scheme of secret.
 fn usual(accounts: &[Account]) -> Option<usize> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for account in accounts {

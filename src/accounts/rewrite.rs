@@ -30,7 +30,7 @@ pub enum PasswdError {
     Password(&'static str),
     /// The name is taken.
     Exists(String),
-    /// Nobody has that name.
+    /// No user has that name.
     Unknown(String),
     /// Others held the lock all the time.
     Locked(PathBuf),
@@ -106,7 +106,7 @@ impl Passwd {
         })
     }
 
-    /// Takes a user out. His mail is not touched.
+    /// Removes a user. The mail stays.
     ///
     /// # Errors
     ///
@@ -216,9 +216,9 @@ fn lock(folder: &Path) -> Result<File, PasswdError> {
     }
 }
 
-/// Writes the new file with the old one's owner and mode, safe on disk before it takes the old one's place.
+/// Writes the new file with the owner and mode of the old one, and fsyncs it before it replaces the old one.
 fn write(old: &Path, new: &Path, owner: Option<Ids>, text: &[u8]) -> io::Result<()> {
-    // What lies there was left behind by a crash: nobody else writes it, because the lock is ours.
+    // A file there was left by a crash: no other process writes it, because this one holds the lock.
     let mut options = OpenOptions::new();
     let no_link = OFlags::NOFOLLOW.bits() as i32;
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).custom_flags(no_link).open(new)?;

@@ -170,7 +170,7 @@ fn damaged(scheme: &str) -> String {
 
 fn plain(value: &[u8]) -> Result<Secret, String> {
     match value.len() {
-        0 => Err("is empty, and with an empty password nobody logs in".into()),
+        0 => Err("is empty, and an empty password is not accepted".into()),
         1..=LONGEST_PASSWORD => Ok(Secret::Plain(value.to_owned())),
         _ => Err(format!("is longer than {LONGEST_PASSWORD} octets")),
     }

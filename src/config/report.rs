@@ -1,4 +1,4 @@
-//! What reading a configuration finds: problems with their lines, and which keys there are. It knows no key itself.
+//! What is found while a configuration is read: problems with their lines, and the keys. It knows no key itself.
 
 use super::Problem;
 use crate::nearest::nearest;
@@ -15,9 +15,9 @@ pub(super) struct Report<'t> {
     problems: RefCell<Vec<Problem>>,
     /// Where the text is no TOML: at most one a line.
     syntax: RefCell<BTreeMap<usize, Problem>>,
-    /// Full names of the keys that somebody asked for, whether they are in the file or not.
+    /// Full names of the known keys, in the file or not.
     known: RefCell<Vec<String>>,
-    /// Keys of the file that nobody asked for: section, key, offset.
+    /// Unknown keys of the file: section, key, offset.
     unknown: RefCell<Vec<(String, String, usize)>>,
     /// Where each key of the file is: `mail.root`, `smtp.listen[0]`, `pipe[1].path`.
     places: RefCell<BTreeMap<String, usize>>,

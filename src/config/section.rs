@@ -21,7 +21,7 @@ pub(super) struct Section<'r, 't> {
     asked: Vec<&'static str>,
 }
 
-/// An entry of a table whose keys are free.
+/// An entry of a table with free keys.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
@@ -150,7 +150,7 @@ impl<'r, 't> Section<'r, 't> {
         self.parsed(key, value, number.filter(|number| range.contains(number)).ok_or_else(wanted))
     }
 
-    /// A table whose keys are free and whose values are strings.
+    /// A table with free keys and strings as values.
     pub(super) fn entries(&mut self, key: &'static str, example: &str) -> Vec<Entry> {
         let Some(value) = self.get(key) else { return Vec::new() };
         let DeValue::Table(table) = value.get_ref() else {
@@ -204,7 +204,7 @@ impl<'r, 't> Section<'r, 't> {
         self.report
     }
 
-    /// Every key that nobody asked for is unknown.
+    /// Every key that was not read is unknown.
     pub(super) fn finish(self) {
         for key in &self.asked {
             self.report.note_known(join(&self.name, key));

@@ -1,4 +1,4 @@
-//! `[[pipe]]`, `[[hook]]` and `[[watch]]`: who is told of mail, and where else mail comes in.
+//! `[[pipe]]`, `[[hook]]` and `[[watch]]`: the subscribers, and the Maildirs of other programs.
 
 use super::Watch;
 use super::section::Section;
@@ -86,7 +86,7 @@ fn program(section: &Section<'_, '_>, mut words: Vec<String>, base: &Path) -> Op
     if words[0].contains('/') {
         match value::path(base, &words[0]).map(PathBuf::into_os_string).map(std::ffi::OsString::into_string) {
             Ok(Ok(path)) => words[0] = path,
-            Ok(Err(_)) => section.wrong("command", "lies in a folder whose name is not UTF-8"),
+            Ok(Err(_)) => section.wrong("command", "is in a folder with a name that is not UTF-8"),
             Err(why) => section.wrong("command", why),
         }
     }

@@ -98,19 +98,19 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
     let mode = if octal { u32::from_str_radix(text, 8).ok() } else { None };
     let mode = mode.ok_or_else(|| format!("{text:?} is not a mode; write octal digits such as \"0640\""))?;
     if mode & !0o666 != 0 {
-        return Err(format!("\"{mode:04o}\" has bits that make no sense here; only read and write, such as \"0640\""));
+        return Err(format!("\"{mode:04o}\" has other bits than read and write, such as \"0640\""));
     }
     if mode & 0o600 != 0o600 {
-        return Err(format!("\"{mode:04o}\" would keep mailbell itself out; did you mean \"{:04o}\"?", mode | 0o600));
+        return Err(format!("\"{mode:04o}\" would deny mailbell itself; did you mean \"{:04o}\"?", mode | 0o600));
     }
     Ok(mode)
 }
 
-/// The mode of message files: nobody else's to read.
+/// The mode of message files: without rights for other users.
 pub(super) fn private_mode(text: &str) -> Result<u32, String> {
     let mode = mode(text)?;
     if mode & 0o006 != 0 {
-        return Err(format!("\"{mode:04o}\" shows mail to everybody; did you mean \"{:04o}\"?", mode & !0o006));
+        return Err(format!("\"{mode:04o}\" lets every user read mail; did you mean \"{:04o}\"?", mode & !0o006));
     }
     Ok(mode)
 }

@@ -92,7 +92,7 @@ impl<M> Session<M> {
         Step::Recipient
     }
 
-    /// Answers `Step::Recipient`: the users whose mail it is, at least one.
+    /// Answers `Step::Recipient`: the users that get the mail, at least one.
     ///
     /// In LMTP a refusal is no error: the client is a server that hands on what it was given.
     pub fn recipient_checked(&mut self, outcome: Result<Vec<String>, RecipientRefusal>, out: &mut Vec<u8>) -> Step {
@@ -136,8 +136,8 @@ impl<M> Session<M> {
         }
     }
 
-    /// Whatever becomes of BDAT, its octets are data and must never be taken for commands. So where their number cannot
-    /// be known, the session ends.
+    /// The octets of BDAT are data and must never be read as commands, also when BDAT is refused. So when their number is
+    /// unknown, the session ends.
     pub(super) fn bdat(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Step {
         let Some((octets, last)) = parameter::of_bdat(argument) else {
             return self.close(reply::BDAT_SYNTAX, out);
@@ -175,7 +175,7 @@ impl<M> Session<M> {
         }
     }
 
-    /// Why no data may come: there is nobody to get it. LMTP has one reply for that (RFC 2033 section 4.2).
+    /// The refusal of data when there is no recipient. LMTP has one reply for that (RFC 2033 section 4.2).
     fn no_data_now(&self) -> Option<&'static str> {
         match &self.state {
             State::Transaction(transaction) | State::Chunks(transaction) if !transaction.recipients.is_empty() => None,
@@ -223,8 +223,8 @@ impl<M> Session<M> {
         self.say(&format!("250 2.0.0 {octets} octets received"), out)
     }
 
-    /// Answers `Step::Data`, and `Step::Chunk` for the last chunk. In LMTP every recipient has his reply; in SMTP there
-    /// is one for all, and one who did not get it makes it a refusal: nothing else can tell the sender.
+    /// Answers `Step::Data`, and `Step::Chunk` for the last chunk. In LMTP each recipient has a reply; in SMTP there is one
+    /// for all, and it is a refusal if any user did not get the message: nothing else can tell the sender.
     pub fn stored(&mut self, outcome: Result<Stored<'_>, Failure>, out: &mut Vec<u8>) -> Step {
         let (State::Data(transaction) | State::Chunks(transaction)) = self.enter(State::Ready) else {
             return Step::Close;

@@ -109,14 +109,14 @@ fn reverse_path(text: &str) -> Option<String> {
     (!path.contains(is_control)).then(|| path.to_owned())
 }
 
-/// Where messages go.
+/// The place that messages go to.
 struct Store {
     config: Config,
     accounts: Accounts,
 }
 
 impl Store {
-    /// Becomes the user who owns the mail, and reads who has mail here.
+    /// Becomes the owner of the mail, and reads the accounts.
     fn open(config: Config) -> Result<Store, Failed> {
         become_user(&config)?;
         let accounts = Accounts::load(&config).map_err(|problems| {

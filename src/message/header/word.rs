@@ -1,7 +1,7 @@
 //! Encoded words (RFC 2047): `=?charset?B?...?=` and `=?charset?Q?...?=` to UTF-8.
 //!
-//! Real mail splits multibyte characters over adjacent words, forgets padding and puts words where they are not allowed;
-//! all that is understood. A word that is damaged, or in a charset that nobody knows, stays as it is written.
+//! Real mail splits multibyte characters over adjacent words, omits padding and puts words where they are not allowed;
+//! all that is decoded. A word that is damaged, or in an unknown charset, stays as it is written.
 
 use super::charset::Charset;
 use crate::message::base64;
