@@ -38,3 +38,34 @@ fn address(state: &Path) -> io::Result<SocketAddrUnix> {
     let digest = Md5::digest(state.as_os_str().as_bytes());
     Ok(SocketAddrUnix::new_abstract_name(format!("mailbell-{:032x}", u128::from_be_bytes(digest.into())).as_bytes())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::Uid;
+
+    #[test]
+    fn a_process_of_another_user_is_no_server() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root");
+            return;
+        }
+        // On Linux each thread has its own rights. The folder of this state belongs to root.
+        let state = std::path::PathBuf::from(format!("/mailbell-no-such-state-{}", std::process::id()));
+        let stranger = std::thread::spawn({
+            let state = state.clone();
+            move || {
+                rustix::thread::set_thread_uid(Uid::from_raw(65_534)).unwrap();
+                listen(&state).unwrap()
+            }
+        });
+        let listener = stranger.join().unwrap();
+        assert_eq!(connect(&state).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(listen(&state).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        assert_eq!(connect(&state).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let listener = listen(&state).unwrap();
+        connect(&state).unwrap();
+        drop(listener);
+    }
+}
