@@ -16,7 +16,7 @@ pub(super) struct Alias {
     pub(super) targets: Vec<Target>,
 }
 
-/// Where something stands.
+/// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) file: PathBuf,
@@ -34,12 +34,12 @@ impl Place {
 pub(super) struct Target {
     /// As it is written, quotes resolved: a local part, or an address.
     pub(super) text: String,
-    /// `\name`: the user of that name, whatever the aliases say.
+    /// `\name`: the user of that name, not an alias.
     pub(super) exact: bool,
     pub(super) place: Place,
 }
 
-/// Reads the text of the file. Every alias that is not wrong is there, whatever else is.
+/// Reads the text of the file. Gives every alias without errors, and all problems.
 pub(super) fn parse(file: &Path, text: &str) -> (Vec<Alias>, Vec<Problem>) {
     let mut reading =
         Reading { file, aliases: Vec::new(), problems: Vec::new(), first_lines: HashMap::new(), told: false };
@@ -134,7 +134,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The targets of a list file. It lies beside the aliases, because a running server can read nothing else.
+    /// The targets of a list file. It must be beside the aliases, because a running server can read no other file.
     fn include(&self, list: &str, place: &Place) -> Result<Vec<Target>, Problem> {
         let folder = self.file.parent().unwrap_or(Path::new(""));
         let list = folder.join(list);

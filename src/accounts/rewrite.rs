@@ -1,5 +1,5 @@
-//! The passwd-file as it is changed: read, one line changed, written beside it and renamed over it, so that a server that
-//! reads it at any moment sees the old file or the new one. Comments, order, owner and mode stay.
+//! Changes the passwd-file: reads it, changes a line, writes a new file beside it and renames that over it, so that a server
+//! sees the old file or the new one at any moment. Comments, order, owner and mode stay.
 
 use super::passwd;
 use super::secret::{LONGEST_PASSWORD, Secret};
@@ -164,7 +164,7 @@ fn hash(file: &Path, password: &[u8]) -> Result<String, PasswdError> {
     if password.len() > LONGEST_PASSWORD {
         return Err(PasswdError::Password("it is longer than 512 octets"));
     }
-    // No protocol can carry these: NUL ends a field of SASL PLAIN, CR and LF end a line of POP3.
+    // No protocol can send these: NUL ends a field of SASL PLAIN, CR and LF end a line of POP3.
     if password.iter().any(|octet| matches!(octet, 0 | b'\r' | b'\n')) {
         return Err(PasswdError::Password("it has a line end or a NUL in it"));
     }

@@ -8,7 +8,7 @@ use crate::notify::{Backlog, Filter, Format, HookInput, HookSettings, PipeSettin
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the one pipe is when none is given.
+/// The path of the only pipe when the file has none.
 const DEFAULT_PIPE: &str = "/run/mail/notify";
 
 pub(super) fn pipes(top: &mut Section<'_, '_>, base: &Path) -> Vec<PipeSettings> {
@@ -108,7 +108,7 @@ pub(super) fn watches(top: &mut Section<'_, '_>, base: &Path) -> Vec<Watch> {
         .collect()
 }
 
-/// Where a path leads, as far as it does now: the same place may have several names.
+/// A path without links, as far as it exists: the same file may have several paths.
 pub(super) fn real(path: &Path) -> PathBuf {
     let resolved =
         path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));

@@ -48,7 +48,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "" if number.is_some() => return Err(format!("{text:?} lacks its unit: s, m, h or d, such as \"{text}s\"")),
         _ => return Err(format!("{text:?} is not a duration; write a number and s, m, h or d, such as \"90s\"")),
     };
-    // A hundred years is for ever, and no addition to a clock can overflow with it.
+    // At most a hundred years, so that adding it to a clock cannot overflow.
     let seconds = number.and_then(|number| number.checked_mul(factor)).filter(|seconds| *seconds <= 3_155_760_000);
     let seconds = seconds.ok_or_else(|| format!("{text:?} is not a duration; write a number and a unit: \"90s\""))?;
     Ok(Duration::from_secs(seconds))
@@ -72,7 +72,7 @@ pub(super) fn durations(text: &str) -> Result<(Duration, Duration), String> {
     Ok((from, to))
 }
 
-/// `"60/1m"`: so many in such a time.
+/// `"60/1m"`: a number in a time.
 pub(super) fn rate(text: &str) -> Result<Rate, String> {
     let parts = text.split_once('/').and_then(|(count, period)| Some((count.trim().parse().ok()?, period.trim())));
     let Some((count @ 1..=1_000_000, period)) = parts else {
@@ -87,7 +87,7 @@ pub(super) fn or_off<T>(
 ) -> impl FnOnce(&str) -> Result<Option<T>, String> {
     |text| match text {
         "off" => Ok(None),
-        // A hint that is a question is near enough.
+        // A hint that is a question names the right value already.
         _ => parse(text).map(Some).map_err(|why| if why.ends_with('?') { why } else { format!("{why}, or \"off\"") }),
     }
 }

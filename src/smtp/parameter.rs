@@ -29,7 +29,7 @@ pub(super) fn of_mail(text: &str) -> Result<Parameters, &'static str> {
     let (mut ret, mut envid) = (false, false);
     for (keyword, value) in words(text) {
         match (keyword.to_ascii_uppercase().as_str(), value) {
-            // More digits than a u64 holds are a size all the same, only larger than anything.
+            // A size with more digits than a u64 holds is larger than any limit.
             ("SIZE", Some(value)) if is_number(value) => parameters.size = value.parse().unwrap_or(u64::MAX),
             ("SIZE", _) => return Err(reply::SIZE_SYNTAX),
             ("BODY", Some(value)) if is_one_of(value, &["7BIT", "8BITMIME"]) => {}
@@ -105,7 +105,7 @@ pub(super) fn of_bdat(argument: &[u8]) -> Option<(u64, bool)> {
     }
 }
 
-/// Digits and nothing else: `parse` alone would take a sign.
+/// Only digits: `parse` alone would accept a sign.
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit())
 }

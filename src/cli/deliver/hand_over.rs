@@ -171,8 +171,8 @@ impl Server {
             let code = match line.first() {
                 Some(b'2' | b'3') if line.get(3) == Some(&b'-') => continue,
                 Some(b'2' | b'3') => return Ok(()),
-                // A full mailbox may have room again, as where this command delivers itself. AUTH is no matter of this
-                // message: the listener wants it, and another setting or a newer server does not.
+                // A full mailbox may have room again, as where this command delivers itself. 530 asks for AUTH, which says
+                // nothing about the message: the socket for local users does not ask for it.
                 Some(b'5') if line.get(4..9) != Some(b"5.2.2") && !line.starts_with(b"530") => refused,
                 _ => exit::TEMPORARY,
             };

@@ -77,7 +77,7 @@ impl Decoder {
         (at, false)
     }
 
-    /// The path of nearly every octet, one copy for each line: goes as far as there are lines that end with CRLF and begin
+    /// The fast path, one copy for each line: goes as far as there are lines that end with CRLF and begin
     /// with no dot, and gives how far that was. `input` begins in a line, with something else than CR.
     fn decode_lines(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
         let mut from = 0;
