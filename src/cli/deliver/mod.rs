@@ -135,7 +135,9 @@ impl Store {
         for typed in typed {
             let typed = typed.trim();
             let bare = typed.strip_prefix('<').and_then(|inside| inside.strip_suffix('>')).unwrap_or(typed);
-            for user in self.users(bare).map_err(|why| Failed::new(exit::NO_USER, format!("{bare}: {why}")))? {
+            for user in
+                self.users(bare).map_err(|why| Failed::new(exit::NO_USER, format!("{}: {why}", bare.escape_debug())))?
+            {
                 if !recipients.iter().any(|to| to.user == user) {
                     recipients.push(Recipient { user, typed: bare.to_owned() });
                 }

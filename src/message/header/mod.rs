@@ -126,7 +126,13 @@ fn charset_of(content_type: &[u8]) -> Option<Charset> {
     content_type.split(|&octet| octet == b';').skip(1).find_map(|parameter| {
         let equals = memchr::memchr(b'=', parameter)?;
         let is_charset = parameter[..equals].trim_ascii().eq_ignore_ascii_case(b"charset");
-        if is_charset { Charset::named(&parameter[equals + 1..]) } else { None }
+        // A quoted string ends with its quote, a token before white space or a comment.
+        let value = parameter[equals + 1..].trim_ascii();
+        let value = match value.strip_prefix(b"\"") {
+            Some(quoted) => quoted.split(|&octet| octet == b'"').next(),
+            None => value.split(|&octet| octet.is_ascii_whitespace() || octet == b'(').next(),
+        };
+        if is_charset { value.and_then(Charset::named) } else { None }
     })
 }
 
@@ -256,6 +262,8 @@ mod tests {
             ("text/plain; charset=ISO-8859-1", &b"Gr\xfc\xdfe"[..], "Grüße"),
             ("text/plain;\n\tformat=flowed; Charset = \"iso8859_1\"", b"Gr\xfc\xdfe", "Grüße"),
             ("text/plain; charset=gb2312", b"\xd0\xc2\xd3\xca\xbc\xfe\xcd\xa8\xd6\xaa", "新邮件通知"),
+            ("text/plain; charset=iso-8859-1 (Latin)", b"Gr\xfc\xdfe", "Grüße"),
+            ("text/plain; charset=\"iso-8859-1\" ", b"Gr\xfc\xdfe", "Grüße"),
             ("text/plain; charset=windows-1251", b"\xcf\xf0\xe8\xe2\xe5\xf2", "Привет"),
             ("text/plain; charset=iso-8859-1", "Grüße".as_bytes(), "Grüße"),
             ("text/plain; charset=utf-8", b"Gr\xfc\xdfe", "Gr\u{fffd}\u{fffd}e"),
