@@ -110,7 +110,7 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
 pub(super) fn private_mode(text: &str) -> Result<u32, String> {
     let mode = mode(text)?;
     if mode & 0o006 != 0 {
-        return Err(format!("\"{mode:04o}\" lets every user read mail; did you mean \"{:04o}\"?", mode & !0o006));
+        return Err(format!("\"{mode:04o}\" shows mail to everybody; did you mean \"{:04o}\"?", mode & !0o006));
     }
     Ok(mode)
 }

@@ -40,6 +40,17 @@ pub enum Kind {
     Local,
 }
 
+impl Kind {
+    /// The protocol of a session; `None` for the control socket.
+    fn door(self) -> Option<Door> {
+        match self {
+            Kind::Door(door) => Some(door),
+            Kind::Local => Some(Door::Smtp),
+            Kind::Control => None,
+        }
+    }
+}
+
 /// All listeners.
 pub struct Doors {
     listeners: Vec<(Kind, Listener)>,
@@ -136,19 +147,15 @@ impl Doors {
 
     fn arrived(&mut self, kind: Kind, socket: OwnedFd, client: Client) {
         let service = self.service.clone();
-        let door = match kind {
-            Kind::Door(door) => door,
-            Kind::Local => Door::Smtp,
-            Kind::Control => {
-                if let Ok(ticket) = self.status_clients.admit(None) {
-                    let job = move || {
-                        let _ticket = ticket;
-                        monitor::serve_status(&service, socket.into());
-                    };
-                    let _ = self.pool.run(job);
-                }
-                return;
+        let Some(door) = kind.door() else {
+            if let Ok(ticket) = self.status_clients.admit(None) {
+                let job = move || {
+                    let _ticket = ticket;
+                    monitor::serve_status(&service, socket.into());
+                };
+                let _ = self.pool.run(job);
             }
+            return;
         };
         // A proxy's connections count for their clients, who are not known yet.
         let address = client.ip().filter(|address| !service.config.is_proxy(*address));
