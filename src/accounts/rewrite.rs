@@ -1,5 +1,5 @@
-//! Changes the passwd-file: reads it, changes a line, writes a new file beside it and renames that over it, so that a server
-//! sees the old file or the new one at any moment. Comments, order, owner and mode stay.
+//! The passwd-file as it is changed: read, one line changed, written beside it and renamed over it, so that a server that
+//! reads it at any moment sees the old file or the new one. Comments, order, owner and mode stay.
 
 use super::passwd;
 use super::secret::{LONGEST_PASSWORD, Secret};
@@ -30,7 +30,7 @@ pub enum PasswdError {
     Password(&'static str),
     /// The name is taken.
     Exists(String),
-    /// No user has that name.
+    /// Nobody has that name.
     Unknown(String),
     /// Others held the lock all the time.
     Locked(PathBuf),
@@ -106,7 +106,7 @@ impl Passwd {
         })
     }
 
-    /// Removes a user. The mail stays.
+    /// Takes a user out. His mail is not touched.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ fn hash(file: &Path, password: &[u8]) -> Result<String, PasswdError> {
     if password.len() > LONGEST_PASSWORD {
         return Err(PasswdError::Password("it is longer than 512 octets"));
     }
-    // No protocol can send these: NUL ends a field of SASL PLAIN, CR and LF end a line of POP3.
+    // No protocol can carry these: NUL ends a field of SASL PLAIN, CR and LF end a line of POP3.
     if password.iter().any(|octet| matches!(octet, 0 | b'\r' | b'\n')) {
         return Err(PasswdError::Password("it has a line end or a NUL in it"));
     }
@@ -216,9 +216,9 @@ fn lock(folder: &Path) -> Result<File, PasswdError> {
     }
 }
 
-/// Writes the new file with the owner and mode of the old one, and fsyncs it before it replaces the old one.
+/// Writes the new file with the old one's owner and mode, safe on disk before it takes the old one's place.
 fn write(old: &Path, new: &Path, owner: Option<Ids>, text: &[u8]) -> io::Result<()> {
-    // A file there was left by a crash: no other process writes it, because this one holds the lock.
+    // What lies there was left behind by a crash: nobody else writes it, because the lock is ours.
     let mut options = OpenOptions::new();
     let no_link = OFlags::NOFOLLOW.bits() as i32;
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).custom_flags(no_link).open(new)?;
