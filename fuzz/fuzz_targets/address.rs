@@ -3,11 +3,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use mailbell::message::address::{self, Mailbox, ReversePath};
-use mailbell::message::is_control;
+use mailbell::message::letter::is_unsafe;
 
 fn sound(mailbox: &Mailbox) {
-    assert!(!mailbox.text.contains(is_control) && mailbox.text.len() <= 254);
-    assert!(!mailbox.local_part.contains(is_control));
+    assert!(!mailbox.text.contains(is_unsafe) && mailbox.text.len() <= 254);
+    assert!(!mailbox.local_part.contains(is_unsafe));
     let again = address::mailbox(&mailbox.text).expect("an address as it is repeated");
     assert_eq!(&again, mailbox);
 }

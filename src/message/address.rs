@@ -6,7 +6,7 @@
 //! user has an address, and whether its domain exists, is decided elsewhere.
 
 use super::addresses::addresses;
-use super::is_control;
+use super::letter::is_unsafe;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -139,7 +139,7 @@ fn bracketed(text: &str) -> Option<(&str, &str)> {
     let mut letters = text.char_indices();
     while let Some((at, letter)) = letters.next() {
         match letter {
-            letter if letter != '\t' && is_control(letter) => return None,
+            letter if letter != '\t' && is_unsafe(letter) => return None,
             '\\' => drop(letters.next()),
             '"' if !inner_ended => in_quotes = !in_quotes,
             _ if in_quotes => {}
@@ -224,7 +224,7 @@ fn quoted_string(text: &str) -> Result<(String, usize), Fault> {
                 Some((_, ' '..='~')) => resolved.extend(text[at + 1..].chars().next()),
                 _ => return Err(Fault("A backslash quotes no such character")),
             },
-            letter if is_control(letter) => return Err(Fault("The local-part has a control character")),
+            letter if is_unsafe(letter) => return Err(Fault("The local-part has a control character")),
             letter => resolved.push(letter),
         }
     }
@@ -268,7 +268,7 @@ fn is_literal(text: &str) -> bool {
 
 /// A character beyond ASCII that may stand in an address (RFC 6531 section 3.3) and breaks no line and no word.
 fn is_word(letter: char) -> bool {
-    !is_control(letter) && !letter.is_whitespace()
+    !is_unsafe(letter) && !letter.is_whitespace()
 }
 
 #[cfg(test)]

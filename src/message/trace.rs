@@ -3,7 +3,8 @@
 //! What `prefix` writes, `read_back` reads: a message that was stored but not yet recorded when the process died gets
 //! its whole record from the file alone.
 
-use crate::message::{date, is_control};
+use crate::message::date;
+use crate::message::letter::is_unsafe;
 
 /// How a message entered a Maildir.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,18 +226,18 @@ fn protocol(origin: &Origin, facts: Facts) -> String {
 
 /// Text from a peer, in a field of its own.
 fn harmless(text: &str) -> String {
-    text.chars().map(|letter| if is_control(letter) { '?' } else { letter }).collect()
+    text.chars().map(|letter| if is_unsafe(letter) { '?' } else { letter }).collect()
 }
 
 /// Text from a peer that must stay one word outside comments.
 fn atom(text: &str) -> String {
-    let word = |letter: char| !(is_control(letter) || letter.is_whitespace() || "()<>;\\\"".contains(letter));
+    let word = |letter: char| !(is_unsafe(letter) || letter.is_whitespace() || "()<>;\\\"".contains(letter));
     text.chars().map(|letter| if word(letter) { letter } else { '?' }).collect()
 }
 
 /// Text that must stay inside its comment.
 fn comment(text: &str) -> String {
-    let inside = |letter: char| !(is_control(letter) || "()\\".contains(letter));
+    let inside = |letter: char| !(is_unsafe(letter) || "()\\".contains(letter));
     text.chars().map(|letter| if inside(letter) { letter } else { '?' }).collect()
 }
 

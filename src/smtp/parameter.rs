@@ -3,7 +3,7 @@
 //! unasked, and a server that relays nothing has no notification to send.
 
 use super::reply;
-use crate::message::is_control;
+use crate::message::letter::is_unsafe;
 
 /// The parameters of MAIL that mean something here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,7 +91,7 @@ fn is_original_recipient(value: &str) -> bool {
         true => address.chars().filter(char::is_ascii).collect(),
         false => address.to_owned(),
     };
-    is_atom && value.len() <= ORCPT && !address.contains(is_control) && (ascii.is_empty() || is_xtext(&ascii))
+    is_atom && value.len() <= ORCPT && !address.contains(is_unsafe) && (ascii.is_empty() || is_xtext(&ascii))
 }
 
 /// Reads BDAT's argument: how many octets follow, and whether they are the last (RFC 3030 section 2).

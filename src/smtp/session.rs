@@ -7,7 +7,7 @@ use super::transaction::Transaction;
 use super::verb::{self, Verb};
 use crate::limits;
 use crate::message::address::ForwardPath;
-use crate::message::is_control;
+use crate::message::letter::is_unsafe;
 use crate::sasl::{Exchange, Mechanism};
 use log::trace;
 
@@ -213,7 +213,7 @@ impl<M> Session<M> {
         }
         let extended = verb != Verb::Helo;
         // It stands in a trace field, in the log and in the event, so characters that act there are replaced.
-        let name = String::from_utf8_lossy(argument).replace(is_control, "?");
+        let name = String::from_utf8_lossy(argument).replace(is_unsafe, "?");
         self.helo = Some(Helo { name, extended });
         self.enter(State::Ready);
         if extended {

@@ -18,9 +18,9 @@ use crate::delivery::{Delivery, Envelope, Failure, Incoming, Recipient, Stored};
 use crate::journal::{Held, Lock};
 use crate::ledger::{Keep, Ledger};
 use crate::message::address::{self, Mailbox};
-use crate::message::is_control;
+use crate::message::letter::is_unsafe;
 use crate::message::trace::{Facts, Origin, Via};
-use crate::{server, sys};
+use crate::server::owner;
 use lexopt::prelude::*;
 use source::Source;
 use std::ffi::OsString;
@@ -90,7 +90,7 @@ fn unreadable(error: io::Error) -> Failed {
 fn text_of(argument: OsString) -> Result<String, Failed> {
     let text = argument.into_string();
     let text = text.map_err(|argument| Failed::new(exit::USAGE, format!("{argument:?} is not UTF-8")))?;
-    match text.contains(is_control) {
+    match text.contains(is_unsafe) {
         true => Err(Failed::new(exit::USAGE, format!("{text:?} has a control character; leave it out"))),
         false => Ok(text),
     }
@@ -106,7 +106,7 @@ fn reverse_path(text: &str) -> Option<String> {
     let text = text.trim();
     let inside = text.strip_prefix('<').and_then(|inside| inside.strip_suffix('>')).unwrap_or(text);
     let path = if inside.eq_ignore_ascii_case("MAILER-DAEMON") { "" } else { inside };
-    (!path.contains(is_control)).then(|| path.to_owned())
+    (!path.contains(is_unsafe)).then(|| path.to_owned())
 }
 
 /// The place that messages go to.
@@ -118,7 +118,7 @@ struct Store {
 impl Store {
     /// Becomes the owner of the mail, and reads the accounts.
     fn open(config: Config) -> Result<Store, Failed> {
-        become_user(&config)?;
+        owner::become_owner_of_store(&config)?;
         let accounts = Accounts::load(&config).map_err(|problems| {
             problems.iter().for_each(|problem| eprintln!("{problem}"));
             Failed::new(exit::CONFIG, "")
@@ -205,17 +205,6 @@ fn own_domain(config: &Config) -> &str {
         Domains::These(ours) => ours.first().unwrap_or(&config.hostname),
         Domains::Any => &config.hostname,
     }
-}
-
-/// A server that was started as root gave its rights away; what is stored here must be readable for it. It may never
-/// have been started: then the folders that it would have made are made here, while there are the rights to do so.
-fn become_user(config: &Config) -> Result<(), Failed> {
-    let Some(user) = config.user.as_ref().filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
-    let ids = sys::look_up(user, config.group.as_deref()).map_err(|error| Failed::new(exit::TEMPORARY, error))?;
-    let ids =
-        ids.ok_or_else(|| Failed::new(exit::CONFIG, format!("the system knows no user {user:?}, or its group")))?;
-    server::store_folders(config, Some(ids)).map_err(|error| Failed::new(exit::NO_PERMISSION, error))?;
-    sys::become_user(ids).map_err(|error| Failed::new(exit::NO_PERMISSION, error))
 }
 
 fn state_failed(config: &Config, held: Held) -> Failed {
