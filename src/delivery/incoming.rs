@@ -3,7 +3,6 @@
 //! A small message stays in memory until it is whole, and is then written with one write(2). A larger one goes to
 //! `tmp/` in blocks, so that a client that stops in the middle costs little memory. What goes wrong is sticky: the rest is dropped, and the answer comes with `commit`.
 
-use super::head::Head;
 use super::{Delivery, Envelope, Failure, Recipient, Stored, unwritable};
 use crate::journal::Record;
 use crate::ledger::Copy;
@@ -14,7 +13,7 @@ use crate::maildir::store::Draft;
 use crate::maildir::typed;
 use crate::maildir::unique::Id;
 use crate::message::date;
-use crate::message::header::Summary;
+use crate::message::header::{Scan, Summary};
 use crate::message::trace::{self, Trace};
 use memchr::memchr_iter;
 use std::collections::HashSet;
@@ -31,7 +30,7 @@ const BLOCK: usize = 24 * 1024;
 pub struct Incoming<'a> {
     delivery: &'a Delivery,
     envelope: Envelope,
-    head: Head,
+    head: Scan,
     /// What is not written yet.
     buffer: Vec<u8>,
     /// As they came, with LF line ends.
@@ -66,7 +65,7 @@ impl<'a> Incoming<'a> {
         Incoming {
             delivery,
             envelope,
-            head: Head::default(),
+            head: Scan::default(),
             buffer: Vec::new(),
             octets: 0,
             lines: 0,
