@@ -23,7 +23,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A message of up to this many octets is kept in memory; a larger one is written in blocks of this size. The header of a
 /// message is kept until it has ended, up to [`limits::HEADER_OCTETS`].
-const BLOCK: usize = 24 * 1024;
+const BLOCK: usize = 16 * 1024;
 
 /// A message that is coming in. Dropping it leaves nothing.
 #[derive(Debug)]
