@@ -133,8 +133,7 @@ impl Cursor {
         }
         self.paced = self.paced.max(Instant::now()) + EVERY;
         let text = kept.text();
-        self.file = self.folder.replace(&self.folder.cursors, &self.name, &text, false)?;
-        self.kept = kept;
+        self.write(kept, &text, false)?;
         if is_copied {
             let (folder, name) = (self.folder.clone(), self.name.clone());
             let copy = move || folder.copy(&name, &text);
@@ -151,9 +150,21 @@ impl Cursor {
     /// When it cannot be written.
     pub fn finish(&mut self, kept: Kept) -> io::Result<()> {
         let copied = self.settle();
-        self.file = self.folder.replace(&self.folder.cursors, &self.name, &kept.text(), true)?;
-        self.kept = kept;
+        let text = kept.text();
+        self.write(kept, &text, true)?;
         copied
+    }
+
+    fn write(&mut self, kept: Kept, text: &str, sync: bool) -> io::Result<()> {
+        let mut written = self.folder.replace(&self.folder.cursors, &self.name, text, sync);
+        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            // The folder was removed.
+            self.folder = Arc::new(self.folder.again()?);
+            written = self.folder.replace(&self.folder.cursors, &self.name, text, sync);
+        }
+        self.file = written?;
+        self.kept = kept;
+        Ok(())
     }
 
     /// Waits for the thread that writes the copy.

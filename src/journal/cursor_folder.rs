@@ -34,8 +34,16 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn open(state: &Path, create: bool) -> io::Result<Folder> {
+        Folder::below(open(state, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, create)
+    }
+
+    /// The folder at the same place, made again where it was removed.
+    pub(super) fn again(&self) -> io::Result<Folder> {
+        Folder::below(self.state.try_clone()?, true)
+    }
+
+    fn below(state: OwnedFd, create: bool) -> io::Result<Folder> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let state = open(state, flags, Mode::empty())?;
         let metadata = rustix::fs::fstat(&state)?;
         let owner = (Uid::from_raw(metadata.st_uid), Gid::from_raw(metadata.st_gid));
         let owner = rustix::process::geteuid().is_root().then_some(owner);

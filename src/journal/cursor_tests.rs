@@ -215,3 +215,26 @@ fn what_a_killed_process_left_half_written_goes_in_time() {
     assert!(!old.exists() && new.exists());
     assert_eq!(scratch.places().len(), 1);
 }
+
+#[test]
+fn a_cursor_that_is_removed_is_written_again() {
+    let scratch = Scratch::new("removed");
+    let mut cursor = Cursor::open(&scratch.0, "x", || 7).unwrap();
+    fs::remove_file(scratch.0.join("cursors/x")).unwrap();
+    cursor.set(Kept::at(8)).unwrap();
+    assert_eq!(scratch.places(), [("x".to_owned(), Place::at(8))]);
+    cursor.settle().unwrap();
+    fs::remove_dir_all(scratch.0.join("cursors")).unwrap();
+    cursor.set(Kept::at(9)).unwrap();
+    assert_eq!(scratch.places(), [("x".to_owned(), Place::at(9))]);
+    // It is still held.
+    assert!(matches!(Cursor::open(&scratch.0, "x", || 0), Err(CursorError::InUse(_))));
+    // A disk that takes nothing: told, and tried again by the next call.
+    cursor.settle().unwrap();
+    fs::remove_dir_all(scratch.0.join("cursors")).unwrap();
+    fs::write(scratch.0.join("cursors"), "in the way").unwrap();
+    assert!(cursor.set(Kept::at(10)).is_err());
+    fs::remove_file(scratch.0.join("cursors")).unwrap();
+    cursor.set(Kept::at(10)).unwrap();
+    assert_eq!(scratch.places(), [("x".to_owned(), Place::at(10))]);
+}
