@@ -1,7 +1,7 @@
 //! What the system lets this process do: open files, file sizes, capabilities.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities};
 use std::io;
 use std::sync::OnceLock;
 
@@ -51,6 +51,10 @@ pub fn survive_file_size_limit() -> io::Result<()> {
 /// As capset(2) and prctl(2) say.
 pub fn drop_capabilities() -> io::Result<()> {
     let none = CapabilitySet::empty();
+    let own = capabilities(None)?;
+    if (own.effective | own.permitted | own.inheritable).is_empty() {
+        return Ok(());
+    }
     // Kernels before 4.3 know no ambient set.
     if let Err(error) = clear_ambient_capability_set()
         && error != rustix::io::Errno::INVAL
