@@ -11,8 +11,7 @@
 
 use super::cursor_folder::{Folder, Form, encode};
 use super::kept::Kept;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use crate::sys::hold;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -93,7 +92,9 @@ impl Cursor {
                     }
                 }
                 Err(error) => return Err(io(error)),
-                Ok(file) if !hold(&file).map_err(io)? => return Err(CursorError::InUse(name.to_owned())),
+                Ok(file) if !hold(&file, |waited| Ok(waited >= INHERITED)).map_err(io)? => {
+                    return Err(CursorError::InUse(name.to_owned()));
+                }
                 // Its holder may have put another file in its place while the lock was waited for.
                 Ok(file) if !folder.is_in_place(name, &file) => {}
                 Ok(file) => break file,
@@ -192,20 +193,6 @@ impl Drop for Cursor {
     fn drop(&mut self) {
         // Its copy must not be written after the next holder's.
         let _ = self.settle();
-    }
-}
-
-/// Locks the file; false when another process has it and keeps it.
-fn hold(file: &File) -> io::Result<bool> {
-    let begin = Instant::now();
-    loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(true),
-            Err(Errno::WOULDBLOCK) if begin.elapsed() < INHERITED => {}
-            Err(Errno::WOULDBLOCK) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

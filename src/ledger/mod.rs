@@ -285,7 +285,7 @@ impl Ledger {
         let folders: BTreeSet<&Path> =
             found.iter().filter_map(|(_, record)| Path::new(&record.path).parent()).collect();
         for folder in folders {
-            if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+            if let Err(error) = open_folder(folder).and_then(|folder| folder.sync_all()) {
                 log::debug!("{}: {error}", folder.display());
             }
         }
@@ -649,6 +649,13 @@ impl fmt::Debug for Ledger {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens a folder that another user may have replaced: a link is not followed, and a FIFO keeps nothing waiting.
+fn open_folder(folder: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(folder, flags, Mode::empty())?))
 }
 
 /// Days since 1970.

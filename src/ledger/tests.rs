@@ -209,8 +209,8 @@ fn known_messages_are_those_of_the_journal_and_of_the_files() {
     fs::write(Segment::plain(&scratch.journal(), 4).path, "").unwrap();
     assert!(knows(&open(&scratch), b"old"));
     // Damage costs a longer start, and nothing that the journal has.
-    scratch.maildir(&["\u{fffd}x"]);
-    add_in(&scratch, &open(&scratch), "\u{fffd}x");
+    scratch.maildir(&["%FFx"]);
+    add_in(&scratch, &open(&scratch), "%FFx");
     fs::write(scratch.0.join("seen/alice"), b"mbseen1\nx").unwrap();
     assert!(knows(&open(&scratch), b"\xffx"), "as the record says it");
 }

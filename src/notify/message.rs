@@ -8,14 +8,8 @@
 
 use super::command::Source;
 use crate::journal::Record;
-use crate::maildir::name;
-use crate::maildir::reader::MessageReader;
-use rustix::fs::{Dir, Mode, OFlags, openat};
-use rustix::io::Errno;
-use std::ffi::CString;
-use std::fs::File;
+use crate::maildir::moved;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// The message of a record.
@@ -24,87 +18,16 @@ use std::path::Path;
 ///
 /// When it is there and cannot be opened or read.
 pub(super) fn open(record: &Record) -> io::Result<Source<'static>> {
-    let Some(file) = find(Path::new(&record.path))? else { return Ok(Source::Octets(Box::new(io::empty()))) };
-    Ok(match MessageReader::of(file).into_plain()? {
+    let path = Path::new(&record.path);
+    let reader = match (path.parent().and_then(Path::parent), path.file_name()) {
+        (Some(maildir), Some(file_name)) => moved::open(maildir, file_name)?,
+        _ => None,
+    };
+    let Some(reader) = reader else { return Ok(Source::Octets(Box::new(io::empty()))) };
+    Ok(match reader.into_plain()? {
         Ok(file) => Source::File(file),
         Err(reader) => Source::Octets(Box::new(reader)),
     })
-}
-
-/// The file at `path`, which is `MAILDIR/FOLDER/NAME`, or the same message under another name or in the other folder;
-/// `None` when it is gone.
-fn find(path: &Path) -> io::Result<Option<File>> {
-    let (Some(folder), Some(file_name)) = (path.parent(), path.file_name()) else { return Ok(None) };
-    let (Some(maildir), Some(folder)) = (folder.parent(), folder.file_name()) else { return Ok(None) };
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Some(maildir) = unless_gone(rustix::fs::open(maildir, flags, Mode::empty()))? else { return Ok(None) };
-    let below = |folder: &str| match openat(&maildir, folder, flags | OFlags::NOFOLLOW, Mode::empty()) {
-        Err(Errno::LOOP | Errno::NOTDIR) => {
-            log::warn!("{}/{folder}: no folder any more, but a link or a file; not opened", path.display());
-            Ok(None)
-        }
-        other => unless_gone(other),
-    };
-    // The path in a record is UTF-8. Where the file's name is not, the look below finds it.
-    let (folder, file_name) = (folder.to_string_lossy(), file_name.to_string_lossy());
-    if let Some(folder) = below(&folder)?
-        && let Ok(name) = CString::new(&*file_name)
-        && let Some(file) = open_in(&folder, &name)?
-    {
-        return Ok(Some(file));
-    }
-    // It may be moved once more between the look and the opening, but not again and again.
-    for _ in 0..3 {
-        let mut was_seen = false;
-        for folder in ["cur", "new"] {
-            let Some(folder) = below(folder)? else { continue };
-            let Some(name) = look_up(&folder, &file_name)? else { continue };
-            was_seen = true;
-            if let Some(file) = open_in(&folder, &name)? {
-                return Ok(Some(file));
-            }
-        }
-        if !was_seen {
-            break;
-        }
-    }
-    Ok(None)
-}
-
-/// The name that the message has in a folder now.
-fn look_up(folder: &OwnedFd, file_name: &str) -> io::Result<Option<CString>> {
-    let known_as = |name: &[u8]| String::from_utf8_lossy(name::known_as(name)).into_owned();
-    let wanted = known_as(file_name.as_bytes());
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name::is_message(name.to_bytes()) && known_as(name.to_bytes()) == wanted {
-            return Ok(Some(name.to_owned()));
-        }
-    }
-    Ok(None)
-}
-
-/// Opens a message's file; `None` when it is gone, or when something that is no message was put in its place. It does not
-/// block, whatever is there.
-fn open_in(folder: &OwnedFd, name: &CString) -> io::Result<Option<File>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match openat(folder, name, flags, Mode::empty()) {
-        Err(Errno::LOOP | Errno::NXIO) => None,
-        other => unless_gone(other)?.map(File::from).filter(|file| file.metadata().is_ok_and(|file| file.is_file())),
-    };
-    if file.is_none() && rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-        log::warn!("{}: no message any more, but a link or a special file; not opened", name.to_string_lossy());
-    }
-    Ok(file)
-}
-
-fn unless_gone(opened: Result<OwnedFd, Errno>) -> io::Result<Option<OwnedFd>> {
-    match opened {
-        Ok(fd) => Ok(Some(fd)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 #[cfg(test)]
@@ -112,10 +35,10 @@ mod tests {
     use super::*;
     use crate::journal::record::tests::sample;
     use crate::notify::testing::Scratch;
+    use rustix::fs::Mode;
     use std::ffi::OsStr;
     use std::fs;
     use std::io::Read;
-    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
 
     struct Maildir(Scratch);
@@ -161,14 +84,6 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_utf_8_is_found_by_the_path_of_the_record() {
-        let maildir = Maildir::new("latin");
-        let name = OsStr::from_bytes(b"new/1.M1.\xe4,S=1");
-        fs::write(maildir.file(name), "one").unwrap();
-        assert_eq!(maildir.read("new/1.M1.\u{FFFD},S=1").unwrap(), "one");
-    }
-
-    #[test]
     fn no_link_is_followed_and_no_special_file_is_opened() {
         let maildir = Maildir::new("links");
         for (name, target) in [("new/1.M1", "../../secret"), ("new/1.M2", "1.M1"), ("new/1.M3", "/dev/zero")] {
@@ -188,11 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_opened_is_an_error() {
+    fn a_message_of_our_own_that_cannot_be_opened_is_an_error() {
         use std::os::unix::fs::PermissionsExt;
         let maildir = Maildir::new("rights");
         fs::write(maildir.file("new/1.M1"), "one").unwrap();
         fs::set_permissions(maildir.file("new/1.M1"), fs::Permissions::from_mode(0o000)).unwrap();
+        if rustix::process::geteuid().is_root() {
+            for path in ["", "new", "new/1.M1"] {
+                std::os::unix::fs::chown(maildir.file(path), Some(65_534), None).unwrap();
+            }
+        }
         let opened = std::thread::scope(|scope| {
             let other_user = scope.spawn(|| {
                 if rustix::process::geteuid().is_root() {

@@ -1,39 +1,39 @@
 //! POP3 over a connection: does what the session's steps say. Messages go from file to socket through the dot encoder in
-//! large blocks; what a reply says and which command may come when is the session's affair (`pop3`), not this room's.
+//! large blocks. The text of replies and the order of commands are in `pop3`.
 //!
-//! Every way in which a session ends but QUIT leaves the maildrop as it was (RFC 1939 section 6).
+//! A session that ends without QUIT leaves the maildrop as it was (RFC 1939 section 6).
 
 mod authorization;
 
 use std::io::Read;
 
+use crate::config::ListenerKind;
 use crate::limits;
 use crate::maildir::drop::{self, Maildrop};
 use crate::maildir::reader::MessageReader;
+use crate::message::dot::encode::LineEnds;
 use crate::net::conn::{Client, Command, Conn, Error};
 use crate::pop3::{Maildrop as _, Marks, Part, Session, Step, Unavailable, Updating};
 use crate::sasl::{Exchange, Mechanism};
+use crate::service::Service;
 use crate::service::login;
 use crate::service::maillog::Line;
-use crate::service::{Door, Service};
-use crate::sys;
 
 /// Most octets that are read of a message at once. The block and the output that it becomes stay in a core's cache.
 const BLOCK: usize = 64 * 1024;
 
-/// The same for TOP, which is asked for headers.
+/// The same for TOP, by which clients ask for headers.
 const TOP_BLOCK: usize = 8 * 1024;
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
-#[inline(never)] // Its frame would be every session's, of another protocol, too.
-pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
+pub fn serve(service: &Service, conn: Conn, client: &Client, kind: ListenerKind) {
     service.counters.pop3_sessions.one();
-    let mut driver = Driver::new(service, conn, client, door);
+    let mut driver = Driver::new(service, conn, client, kind);
     let end = driver.run();
     driver.end(&end);
 }
 
-/// What a session handed out: messages by RETR, and octets on disk by RETR and TOP.
+/// What a session has sent: messages by RETR, and octets on disk by RETR and TOP.
 #[derive(Default)]
 struct Sent {
     messages: u64,
@@ -44,17 +44,17 @@ struct Driver<'a> {
     service: &'a Service,
     conn: Conn,
     client: &'a Client,
-    door: Door,
+    kind: ListenerKind,
     session: Session<Maildrop>,
     /// What APOP digests begin with; only where APOP is offered.
     stamp: Option<String>,
     /// The SASL exchange under way.
     exchange: Option<(Mechanism, Exchange)>,
-    /// Who logged in.
+    /// The user that logged in.
     user: Option<String>,
     /// The command of the moment. Empty while the session waits, as is `block`: an idle one keeps no buffer.
     line: Vec<u8>,
-    /// What was read of a message.
+    /// The block of a message that was read last.
     block: Vec<u8>,
     sent: Sent,
     /// Messages that the update removed.
@@ -63,15 +63,14 @@ struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     /// On the heap, so that the stack of a session that waits stays small.
-    #[inline(never)]
-    fn new(service: &'a Service, conn: Conn, client: &'a Client, door: Door) -> Box<Driver<'a>> {
+    fn new(service: &'a Service, conn: Conn, client: &'a Client, kind: ListenerKind) -> Box<Driver<'a>> {
         let stamp = service.live().accounts.all_plain().then(|| authorization::stamp(&service.config.hostname));
-        let session = Session::new(authorization::settings(service, client, door, stamp.clone()));
+        let session = Session::new(authorization::settings(service, client, kind, stamp.clone()));
         Box::new(Driver {
             service,
             conn,
             client,
-            door,
+            kind,
             session,
             stamp,
             exchange: None,
@@ -94,11 +93,7 @@ impl<'a> Driver<'a> {
                     Step::Close => return Ok(()),
                     Step::More => self.session.more(self.conn.output()),
                     Step::StartTls => self.start_tls()?,
-                    Step::Login(_) | Step::Auth { .. } | Step::AuthResponse => {
-                        let next = self.authorize(step);
-                        sys::release_stack();
-                        next?
-                    }
+                    Step::Login(_) | Step::Auth { .. } | Step::AuthResponse => self.authorize(step)?,
                     Step::Send(part) => self.send(part)?,
                     Step::Update => self.update(),
                 };
@@ -127,20 +122,21 @@ impl<'a> Driver<'a> {
     }
 
     fn start_tls(&mut self) -> Result<Step, Error> {
-        login::start_tls(self.service, &mut self.conn, self.client, self.door)?;
+        login::start_tls(self.service, &mut self.conn, self.client, self.kind)?;
         self.session.tls_started();
         Ok(Step::Continue)
     }
 
-    /// Sends a message, or says why not.
-    #[inline(never)]
+    /// Sends a message, or replies why not.
     fn send(&mut self, part: Part) -> Result<Step, Error> {
         let (mut reader, mut octets) = match self.open(part) {
             Ok(opened) => opened,
             Err(why) => return Ok(self.session.message_opened(part, Err(why), self.conn.output())),
         };
         let step = self.session.message_opened(part, Ok(()), self.conn.output());
-        let mut encoder = part.encoder();
+        let maildrop = self.session.maildrop();
+        let line_ends = maildrop.map(|open| open.line_ends(part.message_number, &self.block[..octets]));
+        let mut encoder = part.encoder(line_ends.unwrap_or(LineEnds::Mixed));
         while octets > 0 && encoder.encode(&self.block[..octets], self.conn.output()) {
             self.sent.octets += octets as u64;
             self.conn.flush_blocks()?;
@@ -156,8 +152,8 @@ impl<'a> Driver<'a> {
         Ok(step)
     }
 
-    /// Opens a message and reads its first block, before anything is said: a file that cannot be read is answered, and
-    /// does not end the session.
+    /// Opens a message and reads its first block before the reply: a file that cannot be read gets an -ERR and does not
+    /// end the session.
     fn open(&mut self, part: Part) -> Result<(MessageReader, usize), Unavailable> {
         let maildrop = self.session.maildrop().ok_or(Unavailable::Failed)?;
         let mut reader = maildrop.open_message(part.message_number).map_err(|error| match error {
@@ -180,8 +176,7 @@ impl<'a> Driver<'a> {
         Ok((reader, octets))
     }
 
-    /// QUIT: what was deleted goes, what was sent is seen.
-    #[inline(never)]
+    /// QUIT: removes the deleted messages, and marks those that were sent as seen.
     fn update(&mut self) -> Step {
         let (mark_seen, nothing) = (self.service.config.pop3.mark_seen, Marks::new());
         let report = self.session.updating().map(|Updating { maildrop, deleted, seen }| {
@@ -193,23 +188,22 @@ impl<'a> Driver<'a> {
         self.session.updated(report.failed, self.conn.output())
     }
 
-    /// Says goodbye where that is right, and frees the maildrop before the client can see the end.
-    #[inline(never)]
+    /// Says that the server stops, where it does, and releases the maildrop before the client can see the end.
     fn end(mut self: Box<Self>, end: &Result<(), Error>) {
-        // RFC 1939 section 3 has a silent client closed without a word.
+        // RFC 1939 section 3: the connection of a silent client is closed without a reply.
         if matches!(end, Err(Error::Stopping)) {
             self.session.stopping(self.conn.output());
         }
         std::mem::drop(self.session);
         self.conn.close();
         if let Err(Error::Io(error)) = &end {
-            log::info!("{}: {}: {error}", self.door, self.client);
+            log::info!("{}: {}: {error}", self.kind, self.client);
         }
         if let Some(user) = &self.user {
             Line::new("session-end")
                 .field("user", user)
                 .field("client", self.client)
-                .field("door", self.door)
+                .field("door", self.kind)
                 .field("retrieved", self.sent.messages)
                 .field("octets", self.sent.octets)
                 .field("deleted", self.deleted)
