@@ -3,7 +3,6 @@
 //! Nothing is locked while the disk works, so that many messages are synced at once. `incoming.rs` tells the way of a
 //! message from top to bottom.
 
-mod head;
 mod housekeeping;
 #[cfg(test)]
 mod housekeeping_tests;

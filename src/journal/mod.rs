@@ -14,6 +14,7 @@
 //! other. It is told which are lost.
 
 mod cursor;
+mod cursor_folder;
 mod follow;
 mod kept;
 mod lock;
@@ -25,7 +26,8 @@ pub mod segment;
 #[cfg(test)]
 mod tests;
 
-pub use cursor::{Cursor, CursorError, cursors, encode};
+pub use cursor::{Cursor, CursorError};
+pub use cursor_folder::{cursors, encode};
 pub use follow::Follower;
 pub use kept::{Begun, Kept, Place};
 pub use lock::{Held, Lock};
