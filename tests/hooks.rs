@@ -18,7 +18,7 @@ command = ["/bin/sh", "-c", "cat > $MAILBELL_USER.json"]
 stdin = "event"
 [[hook]]
 name = "stuck"
-command = ["/bin/sleep", "1000"]
+command = ["./stuck"]
 stdin = "none"
 [[hook]]
 name = "bad"
@@ -37,6 +37,9 @@ match = { subject = "*BAD*" }
     )
     .unwrap();
     fs::set_permissions(scratch.path("good"), fs::Permissions::from_mode(0o755)).unwrap();
+    // It hangs until the test ends, so that no stop has to wait for it.
+    fs::write(scratch.path("stuck"), format!("#!/bin/sh\nuntil [ -e {folder}/over ]; do sleep 0.05; done\n")).unwrap();
+    fs::set_permissions(scratch.path("stuck"), fs::Permissions::from_mode(0o755)).unwrap();
     let file = scratch.path("mailbell.toml");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("$MAILBELL_USER.json", &format!("{folder}/$MAILBELL_USER.json"))).unwrap();
@@ -77,5 +80,6 @@ match = { subject = "*BAD*" }
     });
     assert_eq!((&stuck["last_seq"], &stuck["backlog"]), (&0.into(), &3.into()));
     assert!(stuck["oldest_unread"].is_string());
+    fs::write(server.path("over"), "").unwrap();
     server.stop();
 }
