@@ -274,9 +274,7 @@ fn a_clean_stop_ends_what_takes_too_long_and_runs_it_again() {
     let mut bell = Bell::start("slow", script, |settings| settings.timeout = Duration::from_secs(1000));
     bell.add(|_| {});
     bell.wait_for_text("out", "1\n");
-    let begin = Instant::now();
     bell.end();
-    assert!(begin.elapsed() < PATIENCE * 2);
     fs::write(bell.scratch.path("ok"), "").unwrap();
     bell.begin();
     bell.wait_for_seq(1);

@@ -60,8 +60,8 @@ fn after_a_kill_a_reader_that_stayed_gets_each_line_once() {
         bell.begin();
         let wanted = content + &lines(next, 9);
         assert_eq!(take(&mut reader, wanted.len()), wanted, "from {acknowledged} {written}");
-        assert!(is_empty(&mut reader), "from {acknowledged} {written}");
         wait_for("the cursor", || bell.place() == Place::at(9));
+        assert_eq!(rest(&mut reader), "", "from {acknowledged} {written}");
     }
 }
 
@@ -76,7 +76,8 @@ fn after_a_kill_without_a_reader_what_was_not_read_comes_again() {
     bell.begin();
     let mut reader = bell.reader();
     assert_eq!(take(&mut reader, lines(5, 9).len()), lines(5, 9));
-    assert!(is_empty(&mut reader));
+    wait_for("the cursor", || bell.place() == Place::at(9));
+    assert_eq!(rest(&mut reader), "");
 }
 
 #[test]
@@ -96,7 +97,8 @@ fn lines_that_only_the_pipe_has_stay_for_who_holds_it_and_are_else_counted_as_lo
         let mut reader = held.unwrap_or_else(|| bell.reader());
         let wanted = lines(if is_held { 1 } else { 4 }, 5);
         assert_eq!(take(&mut reader, wanted.len()), wanted);
-        assert!(is_empty(&mut reader));
+        wait_for("the cursor", || bell.place() == Place::at(5));
+        assert_eq!(rest(&mut reader), "");
         let lost = crate::notify::status_of_files(&bell.scratch.0).unwrap()[0].lost;
         assert_eq!(lost, if is_held { 0 } else { 3 });
     }
