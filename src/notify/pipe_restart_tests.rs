@@ -99,7 +99,7 @@ fn lines_that_only_the_pipe_has_stay_for_who_holds_it_and_are_else_counted_as_lo
         assert_eq!(take(&mut reader, wanted.len()), wanted);
         wait_for("the cursor", || bell.place() == Place::at(5));
         assert_eq!(rest(&mut reader), "");
-        let lost = crate::notify::status_of_files(&bell.scratch.0).unwrap()[0].lost;
-        assert_eq!(lost, if is_held { 0 } else { 3 });
+        let lost = || crate::notify::status_of_files(&bell.scratch.0).unwrap()[0].lost;
+        wait_for("the lost ones to be counted", || lost() == if is_held { 0 } else { 3 });
     }
 }
