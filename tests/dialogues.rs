@@ -1,10 +1,9 @@
-//! Plays every dialogue script in `tests/dialogues/` against the real binary: one file a rule of the protocol.
+//! Runs each dialogue in `tests/dialogues/` against the real binary: one file for each rule of the protocol.
 //!
 //! `C: text` is sent with CRLF, `C-: text` without; `\r \n \t \xHH \\` are escapes. `S: pattern` is one line that must come,
 //! with `*` for anything and the same escapes; after the last line the server must have sent nothing more. `S-EOF` is the
-//! end of the connection. `C*20: text` is said 20 times, and so are `C-*20:` and `S*20:`. `@ message TEXT` puts a message
-//! into alice's Maildir before a POP3 dialogue; `@ door=KIND` chooses the
-//! listener. `# text` says which rule it is.
+//! end of the connection. `C*20: text` is sent 20 times; `C-*20:` and `S*20:` work the same way. `@ message TEXT` puts a
+//! message into alice's Maildir before a POP3 dialogue; `@ door=KIND` chooses the listener. `# text` names the rule.
 
 mod common;
 #[path = "common/script.rs"]

@@ -1,4 +1,4 @@
-//! One helper for every test on the real binary: a scratch folder, a server in it, and clients that speak by hand.
+//! Helpers for tests on the real binary: a scratch folder, a server in it, and clients that send lines as given.
 #![allow(dead_code)]
 
 #[cfg(feature = "tls")]
@@ -20,7 +20,7 @@ pub fn binary() -> PathBuf {
     std::env::var_os("MAILBELL_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_mailbell").into(), PathBuf::from)
 }
 
-/// A folder that goes when it is dropped.
+/// A folder that is removed when this is dropped.
 pub struct Scratch(pub PathBuf);
 
 impl Scratch {
@@ -309,7 +309,7 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A line protocol spoken by hand.
+/// A client of a line protocol that sends what the test gives it.
 pub struct Talk {
     stream: TcpStream,
     reader: BufReader<TcpStream>,

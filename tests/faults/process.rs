@@ -13,7 +13,7 @@ fn sigstop_and_sigcont() {
     let mut open = server.smtp();
     open.expect("220");
     server.signal("STOP");
-    // The kernel takes connections for it; nobody is answered, nobody is refused.
+    // The kernel accepts connections meanwhile; no client is answered, and none is refused.
     open.write(b"NOOP\r\n");
     let mut waiting = Talk::to(server.address("smtp"));
     server.signal("CONT");

@@ -156,16 +156,16 @@ pub enum Numbers {
 }
 
 /// No number and no message was told in a way that [`Numbers`] rules out.
-pub fn check_numbers(who: &str, told: &[Told], numbers: Numbers) {
+pub fn check_numbers(subscriber: &str, told: &[Told], numbers: Numbers) {
     let (mut by_seq, mut by_id) = (BTreeMap::new(), BTreeMap::new());
     for line in told {
         if numbers != Numbers::Anew {
             let first = by_seq.entry(line.seq).or_insert(&line.id);
-            assert_eq!(*first, &line.id, "{who}: seq {} was told of two messages: {told:#?}", line.seq);
+            assert_eq!(*first, &line.id, "{subscriber}: seq {} was told of two messages: {told:#?}", line.seq);
         }
         if numbers == Numbers::Exact {
             let first = by_id.entry(&line.id).or_insert(line.seq);
-            assert_eq!(*first, line.seq, "{who}: {} was told under two numbers: {told:#?}", line.id);
+            assert_eq!(*first, line.seq, "{subscriber}: {} was told under two numbers: {told:#?}", line.id);
         }
     }
 }
