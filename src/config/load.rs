@@ -156,6 +156,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     let watches = subscribers::watches(top, base);
     let mut section = top.section("journal");
     let journal_keep = section.text("keep", "\"30d\"", some_time).unwrap_or(minutes(30 * 24 * 60));
+    let journal_max_size = section.text("max_size", "\"1GiB\"", size).unwrap_or(1 << 30);
     section.finish();
 
     Config {
@@ -179,6 +180,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         hooks,
         watches,
         journal_keep,
+        journal_max_size,
     }
 }
 

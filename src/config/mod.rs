@@ -64,6 +64,8 @@ pub struct Config {
     pub watches: Vec<Watch>,
     /// How long the journal is kept.
     pub journal_keep: Duration,
+    /// How large it may grow, octets: the oldest records go earlier beyond it.
+    pub journal_max_size: u64,
 }
 
 /// `domains`.
