@@ -2,7 +2,7 @@
 //! Mail never stops; what cannot be read any more is passed, and no number is given twice.
 
 use crate::common::{Scratch, Server};
-use crate::scene::{Fault, Numbers, When, in_state, segments};
+use crate::scene::{Fault, Numbers, When, in_state, remove_all, segments};
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ fn both(name: &str, make: &dyn Fn(&Scratch), numbers: Numbers) {
 
 #[test]
 fn the_journal_folder_removed() {
-    both("journal-gone", &|at| fs::remove_dir_all(at.path("state/journal")).unwrap(), Numbers::Anew);
+    both("journal-gone", &|at| remove_all(&at.path("state/journal")), Numbers::Anew);
 }
 
 #[test]
@@ -76,6 +76,27 @@ fn both_at_the_next_start(name: &str, make: &dyn Fn(&Scratch)) {
 }
 
 #[test]
+fn the_active_segment_replaced_by_a_folder() {
+    let folder = |at: &Scratch| {
+        let path = active(at);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(path).unwrap();
+    };
+    both_at_the_next_start("active-folder", &folder);
+}
+
+#[test]
+fn the_active_segment_replaced_by_a_link() {
+    let link = |at: &Scratch| {
+        let path = active(at);
+        fs::write(at.path("precious"), "precious\n").unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink("../../precious", path).unwrap();
+    };
+    both_at_the_next_start("active-link", &link);
+}
+
+#[test]
 fn the_active_segment_garbled() {
     both("active-garbled", &|at| garble(&active(at), 0xff), Numbers::NotReused);
 }
@@ -102,6 +123,23 @@ fn the_sealed_segment_removed() {
     both("sealed-gone", &|at| fs::remove_file(sealed(at)).unwrap(), Numbers::NotReused);
 }
 
+#[test]
+fn the_sealed_segment_replaced_by_a_folder() {
+    let folder = |at: &Scratch| {
+        let path = sealed(at);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(path).unwrap();
+    };
+    both("sealed-folder", &folder, Numbers::NotReused);
+}
+
+#[test]
+fn the_sealed_segment_garbled_truncated_or_empty() {
+    both("sealed-garbled", &|at| garble(&sealed(at), 0xff), Numbers::NotReused);
+    both("sealed-cut", &|at| cut(&sealed(at), 60), Numbers::NotReused);
+    both("sealed-empty", &|at| cut(&sealed(at), 0), Numbers::NotReused);
+}
+
 /// Every index of a sealed segment; a journal may have none.
 fn keys(at: &Scratch, change: &dyn Fn(&Path)) {
     let all = in_state(at, "journal", "0");
@@ -112,4 +150,23 @@ fn keys(at: &Scratch, change: &dyn Fn(&Path)) {
 fn the_index_of_a_sealed_segment_removed_or_garbled() {
     both("keys-gone", &|at| keys(at, &|path| fs::remove_file(path).unwrap()), Numbers::Exact);
     both("keys-garbled", &|at| keys(at, &|path| fs::write(path, "\0garbled").unwrap()), Numbers::Exact);
+}
+
+#[test]
+fn a_sealed_segment_and_its_index_lost() {
+    let with_segment = |at: &Scratch| {
+        cut(&sealed(at), 0);
+        keys(at, &|path| fs::remove_file(path).unwrap());
+    };
+    both("keys-and-segment", &with_segment, Numbers::NotReused);
+}
+
+#[test]
+fn a_megabyte_without_a_line_end() {
+    let long = |at: &Scratch| {
+        use std::io::Write;
+        let mut file = fs::OpenOptions::new().append(true).open(active(at)).unwrap();
+        file.write_all(&vec![b'x'; 2 << 20]).unwrap();
+    };
+    both("long-line", &long, Numbers::NotReused);
 }

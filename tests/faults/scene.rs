@@ -328,6 +328,11 @@ impl Fault<'_> {
     }
 }
 
+/// Removes a folder in which a running server may write meanwhile.
+pub fn remove_all(folder: &std::path::Path) {
+    wait_for("the folder to be gone", || fs::remove_dir_all(folder).ok());
+}
+
 /// Every file of a folder of the state that begins so.
 pub fn in_state(scratch: &Scratch, folder: &str, start: &str) -> Vec<PathBuf> {
     let wanted = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start));
