@@ -15,10 +15,9 @@ mod watcher;
 mod watches;
 
 use crate::delivery::Delivery;
-use rustix::event::{EventfdFlags, eventfd};
+use crate::sys::Wake;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -56,22 +55,21 @@ enum Order {
 struct Orders {
     waiting: Mutex<Vec<Order>>,
     /// Readable when there are some.
-    bell: OwnedFd,
+    bell: Wake,
 }
 
 impl Orders {
     fn new() -> io::Result<Orders> {
-        Ok(Orders { waiting: Mutex::default(), bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+        Ok(Orders { waiting: Mutex::default(), bell: Wake::new()? })
     }
 
     fn give(&self, order: Order) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(order);
-        // It fails only when the counter is full, and then the thread has been woken often enough.
-        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        self.bell.wake();
     }
 
     fn take(&self) -> Vec<Order> {
-        let _ = rustix::io::read(&self.bell, &mut [0_u8; 8]);
+        self.bell.clear();
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -44,6 +44,8 @@ pub struct Config {
     pub smtp: Smtp,
     /// Submission listeners (`submission.listen`).
     pub submission: Vec<Place>,
+    /// Users who may send from any address (`submission.any_sender`); `*` stands for all.
+    pub any_sender: Vec<String>,
     /// LMTP listeners (`lmtp.listen`).
     pub lmtp: Vec<Place>,
     /// Networks that must send a PROXY header.
@@ -142,6 +144,8 @@ pub struct Smtp {
     pub max_recipients: usize,
     /// Authentication on `listen`.
     pub auth: AuthPolicy,
+    /// `early_talkers = "allow"`: a client may send before the greeting.
+    pub allows_early_talkers: bool,
 }
 
 /// `[pop3]`.
@@ -183,6 +187,8 @@ pub struct Limits {
     pub command_timeout: Duration,
     /// For a whole session.
     pub session_timeout: Duration,
+    /// Networks from which failed logins are not delayed.
+    pub penalty_exempt: Vec<Network>,
 }
 
 /// So many in a period: a bucket that holds `count` and takes `period` to fill.
@@ -260,6 +266,11 @@ impl Config {
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
         let line = self.file.as_ref().map_or(0, |file| load::line_of_key(file, key));
         Problem { file: self.file.clone().unwrap_or_else(|| "built-in defaults".into()), line, message: message.into() }
+    }
+
+    /// Whether the file does not name this key (`smtp.listen`), so that its value is the default.
+    pub fn is_default(&self, key: &str) -> bool {
+        self.file.as_ref().is_none_or(|file| load::line_of_key(file, key) == 0)
     }
 
     /// Every listener with its place in the file, such as `smtp.listen[0]`.

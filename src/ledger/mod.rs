@@ -183,7 +183,7 @@ impl Ledger {
             log::error!("{}: {error}", state.join("cursors").display());
             Vec::new()
         });
-        let told = cursors.iter().map(|(_, place)| place.acknowledged.max(place.written));
+        let told = cursors.iter().map(|(_, kept)| kept.place.written);
         let mut writer = recover::open(&dir, told.chain([known::covered(state)]).max().unwrap_or(0))?;
         let known = if knows { KnownIds::load(state, &writer)? } else { KnownIds::none() };
         let unsynced = writer.take_unsynced();

@@ -5,3 +5,5 @@ pub mod conn;
 pub mod line;
 pub mod proxy;
 pub mod tls;
+#[cfg(feature = "tls")]
+mod x509;

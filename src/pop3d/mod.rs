@@ -16,7 +16,6 @@ use crate::sasl::{Exchange, Mechanism};
 use crate::service::login;
 use crate::service::maillog::Line;
 use crate::service::{Door, Service};
-use crate::sys;
 
 /// Most octets that are read of a message at once. The block and the output that it becomes stay in a core's cache.
 const BLOCK: usize = 64 * 1024;
@@ -25,7 +24,6 @@ const BLOCK: usize = 64 * 1024;
 const TOP_BLOCK: usize = 8 * 1024;
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
-#[inline(never)] // Its frame would be every session's, of another protocol, too.
 pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
     service.counters.pop3_sessions.one();
     let mut driver = Driver::new(service, conn, client, door);
@@ -63,7 +61,6 @@ struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     /// On the heap, so that the stack of a session that waits stays small.
-    #[inline(never)]
     fn new(service: &'a Service, conn: Conn, client: &'a Client, door: Door) -> Box<Driver<'a>> {
         let stamp = service.live().accounts.all_plain().then(|| authorization::stamp(&service.config.hostname));
         let session = Session::new(authorization::settings(service, client, door, stamp.clone()));
@@ -94,11 +91,7 @@ impl<'a> Driver<'a> {
                     Step::Close => return Ok(()),
                     Step::More => self.session.more(self.conn.output()),
                     Step::StartTls => self.start_tls()?,
-                    Step::Login(_) | Step::Auth { .. } | Step::AuthResponse => {
-                        let next = self.authorize(step);
-                        sys::release_stack();
-                        next?
-                    }
+                    Step::Login(_) | Step::Auth { .. } | Step::AuthResponse => self.authorize(step)?,
                     Step::Send(part) => self.send(part)?,
                     Step::Update => self.update(),
                 };
@@ -133,7 +126,6 @@ impl<'a> Driver<'a> {
     }
 
     /// Sends a message, or says why not.
-    #[inline(never)]
     fn send(&mut self, part: Part) -> Result<Step, Error> {
         let (mut reader, mut octets) = match self.open(part) {
             Ok(opened) => opened,
@@ -181,7 +173,6 @@ impl<'a> Driver<'a> {
     }
 
     /// QUIT: what was deleted goes, what was sent is seen.
-    #[inline(never)]
     fn update(&mut self) -> Step {
         let (mark_seen, nothing) = (self.service.config.pop3.mark_seen, Marks::new());
         let report = self.session.updating().map(|Updating { maildrop, deleted, seen }| {
@@ -194,7 +185,6 @@ impl<'a> Driver<'a> {
     }
 
     /// Says goodbye where that is right, and frees the maildrop before the client can see the end.
-    #[inline(never)]
     fn end(mut self: Box<Self>, end: &Result<(), Error>) {
         // RFC 1939 section 3 has a silent client closed without a word.
         if matches!(end, Err(Error::Stopping)) {

@@ -7,7 +7,7 @@ pub mod maillog;
 pub mod sessions;
 
 use crate::accounts::{Accounts, Penalties, Verifier};
-use crate::config::{Config, Users};
+use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::ledger::Ledger;
 use crate::maildir::maildrops::Maildrops;
@@ -23,8 +23,6 @@ use std::time::Instant;
 /// What a reload replaces as a whole. A session keeps the one that it began with for a transaction's time.
 #[derive(Debug)]
 pub struct Live {
-    /// Where the accounts are read from.
-    pub users: Users,
     /// Users and aliases.
     pub accounts: Accounts,
     /// Certificate and key.
@@ -73,7 +71,7 @@ impl Service {
             subscribers: Mutex::new(Some(subscribers)),
             maildrops: Arc::new(Maildrops::new(config.state.join("sizes"))),
             verifier: Verifier::default(),
-            penalties: Penalties::default(),
+            penalties: Penalties::new(config.limits.penalty_exempt.clone()),
             counters: Counters::default(),
             admission: Admission::by(&config.limits),
             sessions: Sessions::default(),
@@ -129,6 +127,11 @@ impl Door {
             Door::Pop3s => "pop3s",
             Door::Metrics => "metrics",
         }
+    }
+
+    /// Clients log in here: POP3 and submission.
+    pub fn is_for_users(self) -> bool {
+        matches!(self, Door::Submission | Door::Smtps | Door::Pop3 | Door::Pop3s)
     }
 
     /// TLS begins with the connection.

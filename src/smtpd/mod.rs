@@ -7,24 +7,30 @@ mod receive;
 
 use crate::config::AuthPolicy;
 use crate::limits;
-use crate::net::conn::{Client, Command, Conn, Error};
+use crate::net::conn::{Client, Command, Conn, Early, Error};
 use crate::service::login;
 use crate::service::maillog::Line;
 use crate::service::{Door, Live, Service};
 use crate::smtp::{Auth, Farewell, Protocol, Session, Settings, Step};
-use crate::sys;
 use receive::Message;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
-#[inline(never)] // Its frame would be every session's, of another protocol, too.
 pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
     service.counters.smtp_sessions.one();
     let live = service.live();
     let session = Session::new(settings(service, &live, client, door));
-    let mut driver =
-        Driver { service, conn, client, door, session, live, strangers: 0, line: Vec::new(), decoded: Vec::new() };
+    let mut driver = Driver {
+        service,
+        conn,
+        client,
+        door,
+        session,
+        live,
+        unknown_recipients: 0,
+        line: Vec::new(),
+        decoded: Vec::new(),
+    };
     let end = driver.run();
     driver.end(&end);
 }
@@ -58,8 +64,8 @@ struct Driver<'a> {
     session: Session<Message<'a>>,
     /// Accounts and certificate, the same for a transaction's time.
     live: Arc<Live>,
-    /// Recipients that the client named and nobody is.
-    strangers: u32,
+    /// Unknown recipients so far.
+    unknown_recipients: u32,
     /// The command of the moment.
     line: Vec<u8>,
     /// A block of message data for the store. Empty while the session waits: an idle one keeps no buffer.
@@ -68,14 +74,16 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     fn run(&mut self) -> Result<(), Error> {
-        if self.talks_early()? {
-            log::info!("{}: {} spoke before the greeting, or left", self.door, self.client);
+        if self.is_early()? {
+            log::info!(
+                "{}: {} refused: sent data before the greeting (smtp.early_talkers = \"refuse\")",
+                self.door,
+                self.client
+            );
             self.session.farewell(Farewell::TalksEarly, self.conn.output());
             return Ok(());
         }
         self.session.greeting(self.conn.output());
-        // Many clients never get further than this; what came before them took another page or two.
-        sys::release_stack();
         loop {
             let mut step = self.next_line()?;
             loop {
@@ -90,7 +98,6 @@ impl Driver<'_> {
     }
 
     /// Does what a step says and answers the session.
-    #[inline(never)] // Its frame is large, and would be that of every idle session.
     fn act(&mut self, step: Step) -> Result<Step, Error> {
         match step {
             Step::Continue | Step::Close => Ok(step),
@@ -104,11 +111,27 @@ impl Driver<'_> {
         }
     }
 
-    /// A mail server waits to be greeted (RFC 5321 section 4.3.1), and what sends spam often does not. Nobody is made to
-    /// wait for this: only who has spoken already is found out. Programs of this machine, and clients that hand in their
-    /// users' mail, are let alone, for a script may send all that it has to say at once.
-    fn talks_early(&mut self) -> Result<bool, Error> {
-        Ok(self.door == Door::Smtp && !self.client.is_local() && self.conn.talks_early(Duration::ZERO)?)
+    /// Whether the client is refused because it sent something before the greeting. A mail server waits for the greeting
+    /// (RFC 5321 section 4.3.1), and a program that sends spam often does not. Nothing is delayed for this: only what has
+    /// come already counts. Programs of this machine and clients of submission are not asked.
+    fn is_early(&mut self) -> Result<bool, Error> {
+        if self.door != Door::Smtp || self.client.is_local() || self.service.config.smtp.allows_early_talkers {
+            return Ok(false);
+        }
+        match self.conn.early()? {
+            Early::Silent => Ok(false),
+            Early::Sent => Ok(true),
+            Early::Left => Err(Error::Closed),
+        }
+    }
+
+    /// Whether this is submission: a listener for it, or one for SMTP where all clients must log in.
+    fn is_submission(&self) -> bool {
+        match self.door {
+            Door::Submission | Door::Smtps => true,
+            Door::Smtp => self.service.config.smtp.auth == AuthPolicy::Required,
+            _ => false,
+        }
     }
 
     /// Waits for a line and gives it to the session.

@@ -27,7 +27,9 @@ format = '{seq} {id} {subject}'
 keep = \"2d\"
 ";
     let scratch = prepared(name, more);
-    let clock = scratch.path("clock");
+    // The threads of the sessions may read what is below the mail, and not much else.
+    fs::create_dir(scratch.path("mail")).unwrap();
+    let clock = scratch.path("mail/clock");
     fs::write(&clock, "+0\n").unwrap();
     let mut command = Command::new(binary());
     command.args(["serve", "-c"]).arg(scratch.path("mailbell.toml")).stdin(Stdio::null());
