@@ -182,6 +182,13 @@ fn put_folder(path: &Path) {
     });
 }
 
+/// A link in the place of a file.
+fn put_link(at: &Scratch, to: &str, path: &Path) {
+    let _ = fs::remove_file(at.path("link"));
+    symlink(to, at.path("link")).unwrap();
+    fs::rename(at.path("link"), path).unwrap();
+}
+
 #[test]
 fn cursors_removed() {
     both(
@@ -210,6 +217,23 @@ fn cursors_replaced_by_a_folder() {
         }
     };
     Fault { make: &folder, mend: &mend, ..Fault::default() }.play("cursor-folder");
+}
+
+#[test]
+fn cursors_replaced_by_links() {
+    let precious = |at: &Scratch| {
+        fs::write(at.path("precious"), "precious").unwrap();
+        each_cursor(at, |path| put_link(at, "../../precious", path));
+    };
+    let untouched = |at: &Server| {
+        assert_eq!(fs::read(at.path("precious")).unwrap(), b"precious");
+        for entry in fs::read_dir(at.path("state/cursors")).unwrap().flatten() {
+            if entry.file_type().unwrap().is_symlink() {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
+    };
+    both("cursor-link", Fault { make: &precious, mend: &untouched, ..Fault::default() });
 }
 
 #[test]

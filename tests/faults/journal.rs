@@ -134,6 +134,16 @@ fn the_sealed_segment_replaced_by_a_folder() {
 }
 
 #[test]
+fn the_sealed_segment_replaced_by_a_link() {
+    let link = |at: &Scratch| {
+        let path = sealed(at);
+        fs::remove_file(&path).unwrap();
+        symlink("/nonexistent", path).unwrap();
+    };
+    both("sealed-link", &link, Numbers::NotReused);
+}
+
+#[test]
 fn the_sealed_segment_garbled_truncated_or_empty() {
     both("sealed-garbled", &|at| garble(&sealed(at), 0xff), Numbers::NotReused);
     both("sealed-cut", &|at| cut(&sealed(at), 60), Numbers::NotReused);

@@ -1,11 +1,12 @@
 //! What the system gives the process runs out: descriptors, threads, memory, the size of a file.
 
-use crate::common::{Scratch, Server, binary, is_root, wait_for};
+use crate::common::{Scratch, Server, Talk, binary, is_root, wait_for};
 use crate::scene::{
     Numbers, Pipe, check_numbers, complaints, prepared, send, send_until_stored, stored, wait_until_told,
 };
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 /// `serve` behind another program that sets a limit and becomes it.
@@ -61,6 +62,42 @@ fn descriptors_out_in_the_middle_of_a_transaction() {
     assert_eq!(stored(&server.path("mail/alice")).len(), usize::from(reply.starts_with("250")));
     drop(crowd);
     send_until_stored(&server, "after");
+    server.stop();
+}
+
+#[test]
+fn threads_out() {
+    if !is_root() {
+        return;
+    }
+    // A limit of threads holds for a user; this one has nothing else.
+    const USER: u32 = 54_321;
+    let scratch = prepared("threads", "[limits]\nconnections = 200\nconnections_per_ip = 200\n");
+    fs::copy(binary(), scratch.path("mailbell")).unwrap();
+    fs::set_permissions(scratch.path("mailbell"), fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["", "users", "aliases", "mailbell.toml", "hook"] {
+        std::os::unix::fs::chown(scratch.path(name), Some(USER), Some(USER)).unwrap();
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &USER.to_string(), "--regid", &USER.to_string(), "--clear-groups"]);
+    command.args(["prlimit", "--nproc=24:24"]).arg(scratch.path("mailbell")).args(["serve", "-c"]);
+    command.arg(scratch.path("mailbell.toml")).stdin(Stdio::null());
+    let server = Server::start_by(scratch, command);
+    let pipe = Pipe::follow(server.path("notify"));
+    send_until_stored(&server, "before");
+    // Each client gets a greeting or a refusal with a reply; no connection is closed without one.
+    let mut crowd: Vec<_> = (0..60).map(|_| Talk::to(server.address("smtp"))).collect();
+    let mut greeted = 0;
+    for talk in &mut crowd {
+        let line = talk.line().expect("a greeting or a refusal");
+        assert!(line.starts_with("220") || line.starts_with("421"), "{line}");
+        greeted += usize::from(line.starts_with("220"));
+    }
+    assert!((1..60).contains(&greeted), "{greeted} of 60 were served");
+    drop(crowd);
+    send_until_stored(&server, "after");
+    wait_until_told("pipe", &["before", "after"].map(str::to_owned).into(), || pipe.told());
+    assert_eq!(stored(&server.path("mail/alice")).len(), 2);
     server.stop();
 }
 
@@ -128,4 +165,24 @@ impl Drop for MemoryGroup {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.0);
     }
+}
+
+/// A message that would grow beyond RLIMIT_FSIZE is refused, the process lives, and smaller mail goes on.
+#[test]
+fn file_size_limit() {
+    let scratch = prepared("file-size", "");
+    let command = limited(&scratch, "prlimit", &["--fsize=200000:200000"]);
+    let server = Server::start_by(scratch, command);
+    let pipe = Pipe::follow(server.path("notify"));
+    send_until_stored(&server, "before");
+    let reply = send(&server, "too-large", 400_000).expect("a reply, not a dead server");
+    assert!(reply.starts_with("452") || reply.starts_with("451") || reply.starts_with("552"), "{reply}");
+    send_until_stored(&server, "after");
+    wait_until_told("pipe", &["before", "after"].map(str::to_owned).into(), || pipe.told());
+    check_numbers("pipe", &pipe.told(), Numbers::Exact);
+    assert_eq!(stored(&server.path("mail/alice")).len(), 2);
+    assert!(crate::common::files(&server.path("mail/alice/tmp")).is_empty());
+    let log = server.log();
+    assert!(log.contains("refused client="), "{log}");
+    server.stop();
 }
