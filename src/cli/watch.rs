@@ -10,7 +10,7 @@ mod runner;
 use super::{Failed, Outcome, exit};
 use crate::accounts::Accounts;
 use crate::config::Config;
-use crate::journal::{self, Cursor, CursorError, Kept, Place};
+use crate::journal::{self, Cursor, CursorError, Follower, Kept, Place};
 use crate::notify::{Filter, Format, Sink, Subscriber};
 use crate::server::owner;
 use crate::sys;
@@ -129,8 +129,8 @@ struct Ready<'a> {
 
 impl Ready<'_> {
     fn run<W: Sink>(self, sink: W) -> Result<W, Failed> {
-        let subscriber = Subscriber::new(&self.journal, self.after, self.filter, self.cursor, sink);
-        Ok(subscriber.map_err(|error| failed(&self.journal, &error))?.run(self.stop))
+        let follower = Follower::open(&self.journal, self.after).map_err(|error| failed(&self.journal, &error))?;
+        Ok(Subscriber::new(follower, self.filter, self.cursor, sink).run(self.stop))
     }
 }
 

@@ -1,7 +1,8 @@
 //! One message on its way in: bounded, counted, and stored for all its recipients or for none.
 //!
 //! A small message stays in memory until it is whole, and is then written with one write(2). A larger one goes to
-//! `tmp/` in blocks, so that a client that stops in the middle costs little memory. What goes wrong is sticky: the rest is dropped, and the answer comes with `commit`.
+//! `tmp/` in blocks, so that a client that stops in the middle costs little memory. What goes wrong is sticky: the rest is
+//! dropped, and the answer comes with `commit`.
 
 use super::{Delivery, Envelope, Failure, Recipient, Stored, unwritable};
 use crate::journal::Record;
@@ -155,7 +156,7 @@ impl<'a> Incoming<'a> {
         failpoint::reach("after-journal");
         published.make_safe()?;
         if let Some(recorded) = recorded {
-            recorded.is_safe();
+            drop(recorded);
             // The records say it now.
             first.inspect(|path| typed::forget(path.as_ref()));
         }

@@ -1,10 +1,12 @@
-//! Following the journal while it grows: inside the server and outside it alike.
+//! Following the journal while it grows.
 //!
-//! A follower needs no help from the writer: inotify(7) on the mark and on the folder tells when there is more to read.
+//! In the process that writes the journal, [`Told`] wakes a follower. In another process, inotify(7) on the mark and on the
+//! folder does.
 
 use super::mark;
 use super::reader::{Item, Reader};
 use super::segment;
+use super::told::{Sleeper, Told};
 use rustix::fs::inotify;
 use rustix::io::Errno;
 use std::ffi::CStr;
@@ -17,56 +19,82 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct Follower {
     reader: Reader,
-    /// `None` where there are no more instances (inotify(7), max_user_instances).
-    inotify: Option<OwnedFd>,
+    bell: Bell,
+}
+
+/// What says that there may be more.
+#[derive(Debug)]
+enum Bell {
+    Told(Sleeper),
+    Inotify(OwnedFd),
+    /// There are no more inotify instances (inotify(7), max_user_instances).
+    None,
 }
 
 impl Follower {
-    /// Follows the journal in `dir` from the record after `after`. Where inotify is not to be had, its user has to look
-    /// now and then: [`Follower::fd`] says so.
+    /// Follows the journal in `dir` from the record after `after`. Without inotify the caller has to look now and then:
+    /// [`Follower::fd`] says so.
     ///
     /// # Errors
     ///
     /// When the folder is not there or cannot be read.
     pub fn open(dir: &Path, after: u64) -> io::Result<Follower> {
-        let inotify = match watch(dir) {
-            Ok(inotify) => Some(inotify),
+        let bell = match watch(dir) {
+            Ok(inotify) => Bell::Inotify(inotify),
             Err(Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::NOSYS) => {
                 log::warn!("no more inotify instances or watches (fs.inotify.*, sysctl): looking now and then instead");
-                None
+                Bell::None
             }
             Err(error) => return Err(error.into()),
         };
-        let follower = Follower { reader: Reader::new(dir, after), inotify };
+        let follower = Follower { reader: Reader::new(dir, after), bell };
         segment::list(dir)?;
         Ok(follower)
     }
 
+    /// The same in the process that writes the journal.
+    ///
+    /// # Errors
+    ///
+    /// When the folder is not there or cannot be read, or there are no descriptors left.
+    pub fn inside(dir: &Path, after: u64, told: &Told) -> io::Result<Follower> {
+        segment::list(dir)?;
+        Ok(Follower { reader: Reader::of_told(dir, after, told.clone()), bell: Bell::Told(told.sleeper()?) })
+    }
+
     /// Readable when the journal may have grown since [`Follower::drain_events`]; `None` when nothing tells.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.inotify.as_ref().map(AsFd::as_fd)
+        match &self.bell {
+            Bell::Told(sleeper) => Some(sleeper.fd(self.reader.safe_seq())),
+            Bell::Inotify(inotify) => Some(inotify.as_fd()),
+            Bell::None => None,
+        }
     }
 
     /// As it is where inotify is not to be had.
     #[cfg(test)]
     pub(crate) fn make_blind(&mut self) {
-        self.inotify = None;
+        self.bell = Bell::None;
     }
 
     /// Goes to the record after `after`, forwards or back.
     pub fn go_to(&mut self, after: u64) {
-        self.reader = Reader::new(self.reader.dir(), after);
+        self.reader.go_to(after);
     }
 
     /// Takes what [`Follower::fd`] holds. Call it before reading to the end, not after: an event that comes in between
     /// then stays for the next wait.
     pub fn drain_events(&mut self) {
         self.reader.look_again();
-        let Some(inotify) = &self.inotify else {
-            // Nothing tells whether a mark has come meanwhile.
-            self.reader.look_at_folder();
-            self.reader.look_for_mark();
-            return;
+        let inotify = match &self.bell {
+            Bell::Told(sleeper) => return sleeper.is_awake(),
+            Bell::Inotify(inotify) => inotify,
+            Bell::None => {
+                // Nothing tells whether a mark has come meanwhile.
+                self.reader.look_at_folder();
+                self.reader.look_for_mark();
+                return;
+            }
         };
         let mut space = [MaybeUninit::uninit(); 4096];
         let mut events = inotify::Reader::new(inotify, &mut space);

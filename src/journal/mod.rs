@@ -25,6 +25,7 @@ pub mod record;
 pub mod segment;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub use cursor::{Cursor, CursorError};
 pub use cursor_folder::{cursors, encode};
@@ -33,3 +34,4 @@ pub use kept::{Begun, Kept, Place};
 pub use lock::{Held, Lock};
 pub use reader::{Item, Reader, first_seq, last_seq, oldest_after};
 pub use record::Record;
+pub use told::{Sleeper, Told};

@@ -6,6 +6,7 @@
 use super::mark;
 use super::record::Record;
 use super::segment::{self, Lines, Segment};
+use super::told::Told;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,8 @@ enum Safe {
     All,
     /// It said this, and may say more since it was `stale`.
     UpTo { file: File, seq: u64, stale: bool },
+    /// The writer is in this process, and said this.
+    Told { told: Told, seq: u64 },
 }
 
 #[derive(Debug)]
@@ -78,6 +81,11 @@ impl Reader {
         }
     }
 
+    /// The same in the process that writes it.
+    pub(super) fn of_told(dir: &Path, after: u64, told: Told) -> Reader {
+        Reader { safe: Safe::Told { told, seq: 0 }, ..Reader::new(dir, after) }
+    }
+
     /// Reads all that there is, safe or not.
     #[cfg(test)]
     pub(crate) fn of_all(dir: &Path) -> Reader {
@@ -96,7 +104,24 @@ impl Reader {
 
     /// The mark may be another file now, or be there at last.
     pub(super) fn look_for_mark(&mut self) {
-        self.safe = Safe::Unknown;
+        if !matches!(self.safe, Safe::Told { .. }) {
+            self.safe = Safe::Unknown;
+        }
+    }
+
+    /// Goes to the record after `after`, forwards or back.
+    pub(super) fn go_to(&mut self, after: u64) {
+        (self.next, self.open) = (after.saturating_add(1), None);
+        self.peeked.clear();
+        self.changed = true;
+    }
+
+    /// Records up to this one were called safe.
+    pub(super) fn safe_seq(&self) -> u64 {
+        match &self.safe {
+            Safe::UpTo { seq, .. } | Safe::Told { seq, .. } => *seq,
+            Safe::All | Safe::Unknown => u64::MAX,
+        }
     }
 
     /// The mark may say more now.
@@ -110,7 +135,11 @@ impl Reader {
     fn is_next_safe(&mut self) -> io::Result<bool> {
         match &mut self.safe {
             Safe::All => return Ok(true),
-            Safe::UpTo { seq, .. } if self.next <= *seq => return Ok(true),
+            Safe::UpTo { seq, .. } | Safe::Told { seq, .. } if self.next <= *seq => return Ok(true),
+            Safe::Told { told, seq } => match told.seq() {
+                now if now <= *seq => return Ok(false),
+                now => *seq = now,
+            },
             Safe::UpTo { stale: false, .. } => return Ok(false),
             Safe::UpTo { file, seq, stale } => match mark::read_file(file) {
                 Some(now) => (*seq, *stale) = (now.max(*seq), false),
@@ -127,13 +156,6 @@ impl Reader {
             open.lines.forget_ahead()?;
         }
         Ok(self.next <= self.safe_seq())
-    }
-
-    fn safe_seq(&self) -> u64 {
-        match &self.safe {
-            Safe::UpTo { seq, .. } => *seq,
-            Safe::All | Safe::Unknown => u64::MAX,
-        }
     }
 
     /// The next item; `None` at the end of what is safe.
@@ -209,7 +231,7 @@ impl Reader {
     /// The end of this segment, or of the journal: a later segment tells. The writer ends one before it begins the next,
     /// so one more look at this one is enough.
     fn end_of_segment(&mut self) -> io::Result<Step> {
-        let (is_marked, safe) = (matches!(self.safe, Safe::UpTo { .. }), self.safe_seq());
+        let (is_marked, safe) = (matches!(self.safe, Safe::UpTo { .. } | Safe::Told { .. }), self.safe_seq());
         let Some(open) = self.open.as_mut().filter(|_| self.changed || is_marked) else {
             return Ok(Step::Return(None));
         };

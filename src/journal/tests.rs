@@ -338,7 +338,7 @@ fn a_line_without_end_and_a_number_that_is_damaged_cost_their_own_records() {
 fn nothing_beyond_the_mark_is_told_and_what_was_read_of_it_is_forgotten() {
     let scratch = Scratch::new("mark");
     let journal = Journal::open(&scratch.journal()).unwrap();
-    let mark = mark::Mark::open(&scratch.journal(), 0).unwrap();
+    let mark = mark::Mark::open(&scratch.journal(), 0, mark::Reserved::default()).unwrap();
     (0..3).for_each(|n| _ = add(&journal, &n.to_string()));
     let mut follower = Follower::open(&scratch.journal(), 0).unwrap();
     assert!(rest(&mut follower).is_empty());
@@ -376,7 +376,7 @@ fn a_mark_that_comes_later_is_obeyed() {
     let mut follower = Follower::open(&scratch.journal(), 0).unwrap();
     add(&journal, "a");
     assert_eq!(rest(&mut follower), [1]);
-    let mark = mark::Mark::open(&scratch.journal(), 1).unwrap();
+    let mark = mark::Mark::open(&scratch.journal(), 1, mark::Reserved::default()).unwrap();
     add(&journal, "b");
     follower.drain_events();
     assert!(rest(&mut follower).is_empty());

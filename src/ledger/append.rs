@@ -1,4 +1,4 @@
-//! How records get into the journal: appended, kept waiting while the state's disk takes none, and taken out again.
+//! How records get into the journal: appended, or kept waiting while the state's disk takes none.
 
 use super::known::Identity;
 use super::{Ledger, State, writer};
@@ -10,9 +10,6 @@ const WAITING: usize = 4 * 1024 * 1024;
 /// Records are written in blocks of about this size, octets.
 const BLOCK: usize = 256 * 1024;
 
-/// A segment that many deliveries keep busy is not made larger than so many times what it should be.
-const LARGEST: u64 = 4;
-
 impl Ledger {
     /// Puts a record behind those that are to be written, or that wait.
     pub(super) fn push(&self, state: &mut State, record: &mut Record, identity: Identity) {
@@ -21,8 +18,7 @@ impl Ledger {
             return self.wait(state, record.clone());
         }
         let writer = &mut state.writer;
-        let is_full = writer.end >= writer::SEGMENT_OCTETS && writer.buffered() == 0;
-        if is_full && (state.open.is_empty() || writer.end >= LARGEST * writer::SEGMENT_OCTETS) {
+        if writer.end >= writer::SEGMENT_OCTETS && writer.buffered() == 0 {
             writer.rotate();
         }
         writer.push(record);
@@ -77,43 +73,6 @@ impl Ledger {
             drop(state);
             self.on_missed.get().inspect(|callback| callback());
         }
-    }
-
-    /// Takes the records of a message out of the journal again, which is not there.
-    pub(super) fn take_out(&self, ticket: Option<u64>, users: &[String], identity: Identity) {
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        let is_of = |record: &Record| users.contains(&record.user) && Identity::of_record(record) == identity;
-        state.waiting.retain(|record| !is_of(record));
-        state.octets = state.waiting.iter().map(memory).sum();
-        let at = state.open.iter().position(|entry| Some(entry.ticket) == ticket);
-        let entry = at.map(|at| state.open.remove(at));
-        if let Some(entry) = entry.filter(|entry| entry.segment == state.writer.first) {
-            let is_out = |record: &Record| (entry.first..=entry.last).contains(&record.seq);
-            match state.writer.take_out(entry.place, is_out) {
-                Ok(taken) => {
-                    state.synced = state.synced.min(entry.first - 1);
-                    state.rewritten = state.rewritten.min(entry.first);
-                    for other in &mut state.open {
-                        for moved in &taken.moved {
-                            if moved.old == other.first {
-                                (other.first, other.place) = (moved.new, moved.place);
-                            }
-                            if moved.old == other.last {
-                                other.last = moved.new;
-                                break;
-                            }
-                        }
-                    }
-                    // These wait before all others.
-                    let later = std::mem::take(&mut state.waiting);
-                    taken.unwritten.into_iter().chain(later).for_each(|record| self.wait(state, record));
-                }
-                Err(error) => log::error!("journal: {error}; records of a message that is not there stay"),
-            }
-        }
-        users.iter().for_each(|user| self.known.remove(user, identity));
-        self.wake(guard);
     }
 }
 

@@ -61,11 +61,6 @@ impl Duplicates {
         }
     }
 
-    /// These records are not in the journal any more.
-    pub fn forget_from(&mut self, first: u64) {
-        self.0.retain(|_, seq| *seq < first);
-    }
-
     /// These were dropped.
     pub fn forget_before(&mut self, oldest: u64) {
         self.0.retain(|_, seq| *seq >= oldest);

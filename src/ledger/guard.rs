@@ -1,7 +1,7 @@
 //! What a delivery holds while its message becomes known: an expectation before the rename, then the records, until the
 //! message's folder is synced.
 
-use super::{Identity, Ledger, Unsafe};
+use super::{Identity, Ledger};
 use crate::journal::Record;
 use std::sync::Arc;
 
@@ -38,27 +38,26 @@ impl Expected {
 
     /// Records the message for each of its recipients. It never fails: what the journal does not take follows later.
     pub fn record(mut self, mut record: Record, copies: Vec<Copy>) -> Recorded {
-        let (ledger, users) = (self.ledger.clone(), std::mem::take(&mut self.users));
+        let ledger = self.ledger.clone();
+        self.users.clear();
         let ticket = {
             let mut guard = ledger.lock();
             let state = &mut *guard;
-            let before = (state.writer.last(), state.writer.end, state.writer.first);
+            let first = state.writer.last() + 1;
             for copy in copies {
                 (record.user, record.path, record.rcpt_to) = (copy.user, copy.path, copy.rcpt_to);
                 ledger.push(state, &mut record, self.identity);
             }
             ledger.write(state);
-            let (first, last, segment) = (before.0 + 1, state.writer.last(), state.writer.first);
-            let place = if segment == before.2 { before.1 } else { 0 };
-            let ticket = (last >= first).then_some(state.ticket);
+            let ticket = (state.writer.last() >= first).then_some(state.ticket);
             if let Some(ticket) = ticket {
-                state.open.push(Unsafe { ticket, first, last, place, segment });
+                state.open.push((ticket, first));
                 state.ticket += 1;
             }
             ledger.wake(guard);
             ticket
         };
-        Recorded { ledger, ticket, users, identity: self.identity, is_safe: false }
+        Recorded { ledger, ticket }
     }
 }
 
@@ -68,38 +67,23 @@ impl Drop for Expected {
     }
 }
 
-/// A message with records that nobody is told of before its folder is synced. When it is dropped before, the records are
-/// taken out again.
+/// A message with records that nobody is told of before its folder is synced: they may be told when this is dropped.
+///
+/// The records stay where the folder cannot be synced and the message is taken away again. A subscriber is told of a
+/// message that is gone, as of one that somebody has removed.
 #[derive(Debug)]
 #[must_use]
 pub struct Recorded {
     ledger: Arc<Ledger>,
     /// `None` when all records wait.
     ticket: Option<u64>,
-    users: Vec<String>,
-    identity: Identity,
-    is_safe: bool,
-}
-
-impl Recorded {
-    /// The folders of the message are synced.
-    pub fn is_safe(mut self) {
-        self.is_safe = true;
-        if let Some(ticket) = self.ticket {
-            let safe = {
-                let mut state = self.ledger.lock();
-                state.open.retain(|entry| entry.ticket != ticket);
-                state.safe()
-            };
-            self.ledger.tell_soon(safe);
-        }
-    }
 }
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        if !self.is_safe {
-            self.ledger.take_out(self.ticket, &self.users, self.identity);
+        if let Some(ticket) = self.ticket {
+            self.ledger.lock().open.retain(|(other, _)| *other != ticket);
+            self.ledger.tell();
         }
     }
 }

@@ -3,15 +3,13 @@
 //! ```text
 //! expect(users, file name) -> Expected --- dropped: withdrawn, the message is unknown again
 //!                                |
-//!                              record -> Recorded --- dropped: the record is taken out again
-//!                                           |
-//!                                         is_safe: the message's folder is synced
+//!                              record -> Recorded --- dropped: the folder of the message is synced
 //! found(...)  for a file that somebody else put there        gone(...)  for a file that left its Maildir
 //! ```
 //!
 //! A record is told to subscribers when it is *safe*: the journal is synced behind it, the folder of its message is
-//! synced, and the same holds for every record before it. One thread syncs the journal for all records that wait, and
-//! writes the mark that readers obey ([`mark`]). No delivery waits for that, so a state's disk that fails or is full
+//! synced, its number is reserved, and the same holds for every record before it. One thread syncs the journal for all
+//! records that wait, and writes the mark for readers in other processes ([`mark`]). No delivery waits for that, so a state's disk that fails or is full
 //! delays no mail: what the journal does not take waits here in order, and is tried again.
 //!
 //! The way of a message, in system calls, from the last octet of its data to the line in the pipe (a small message for one
@@ -26,11 +24,10 @@
 //!  6  rename     tmp/ID to new/NAME                               worker
 //!  7  write      the record                                       worker
 //!  8  fsync      new/, and then the 250   worker  |  fdatasync  the journal, for all that wait   ledger
-//!  9  pwrite     the mark                                         the one that is ready last
-//! 10  read       the event, behind ppoll                          subscriber
-//! 11  pread      the mark                                         subscriber
-//! 12  read       the record                                       subscriber
-//! 13  write      the line                                         subscriber
+//!  9  write      wakes a subscriber that sleeps                   the one that is ready last
+//! 10  read       the wake-up, behind ppoll                        subscriber
+//! 11  read       the record                                       subscriber
+//! 12  write      the line                                         subscriber
 //! ```
 
 mod append;
@@ -53,15 +50,15 @@ pub use known::Identity;
 pub use plain::Journal;
 pub use upkeep::Keep;
 
-use crate::journal::mark::Mark;
-use crate::journal::{self, Record};
+use crate::journal::mark::{Mark, Reserved};
+use crate::journal::{self, Record, Told};
 use known::KnownIds;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use upkeep::Clock;
@@ -82,7 +79,7 @@ pub struct Ledger {
     dir: PathBuf,
     keep: Keep,
     /// Up to which `seq` records are told.
-    told: AtomicU64,
+    told: Told,
     /// `None` where it cannot be made; to be tried again.
     mark: Mutex<Option<Mark>>,
     /// Held while the journal is synced.
@@ -102,9 +99,13 @@ struct State {
     writer: Writer,
     /// Up to here the journal is synced.
     synced: u64,
-    /// Records of messages whose folders are being synced, in the order of their numbers.
-    open: Vec<Unsafe>,
-    /// Number of the next entry of `open`.
+    /// Numbers that may be told.
+    reserved: Reserved,
+    /// Up to here the mark says that records are told.
+    marked: u64,
+    /// Messages whose folders are being synced, in the order of their records: a ticket, and `seq` of the first record.
+    open: Vec<(u64, u64)>,
+    /// The next ticket.
     ticket: u64,
     /// Records that the journal did not take.
     waiting: Vec<Record>,
@@ -115,12 +116,8 @@ struct State {
     /// What fails now, and was logged.
     failing: Failing,
     unsettled: usize,
-    /// Records from this one on were written anew since the last sync began.
-    rewritten: u64,
     /// The active segment when the journal's size was looked at.
     looked_at: u64,
-    /// A delivery left it to the thread to tell of its record.
-    untold: bool,
     /// The thread has nothing to do.
     is_idle: bool,
     stop: bool,
@@ -129,7 +126,7 @@ struct State {
 impl State {
     /// Up to which `seq` records may be told.
     fn safe(&self) -> u64 {
-        self.synced.min(self.open.first().map_or(u64::MAX, |entry| entry.first - 1))
+        self.synced.min(self.reserved.to).min(self.open.first().map_or(u64::MAX, |(_, first)| first - 1))
     }
 }
 
@@ -138,17 +135,6 @@ struct Failing {
     write: bool,
     sync: bool,
     mark: bool,
-}
-
-/// Records of one message, in the journal, whose folders are not synced yet.
-#[derive(Debug)]
-struct Unsafe {
-    ticket: u64,
-    first: u64,
-    last: u64,
-    /// Octets before the first of them, in the segment of this name.
-    place: u64,
-    segment: u64,
 }
 
 impl Ledger {
@@ -188,11 +174,16 @@ impl Ledger {
             told = told.min(journal::mark::read(&dir).unwrap_or(told));
             writer.give_back(unsynced);
         }
-        let mark = Mark::open(&dir, told).inspect_err(|error| log::error!("{}: {error}", dir.display())).ok();
+        let active = if writer.file.is_some() { writer.first } else { 0 };
+        let there = journal::mark::reserved(&dir).filter(|it| it.active == active && it.to >= told + safe::AHEAD / 2);
+        let reserved = there.unwrap_or(Reserved { to: writer.last().max(told) + safe::AHEAD, active });
+        let mark = Mark::open(&dir, told, reserved).inspect_err(|error| log::error!("{}: {error}", dir.display())).ok();
         Ok(Arc::new(Ledger {
             state: Mutex::new(State {
                 writer,
                 synced: told,
+                reserved,
+                marked: told,
                 open: Vec::new(),
                 ticket: 0,
                 waiting: Vec::new(),
@@ -200,9 +191,7 @@ impl Ledger {
                 overflowed: false,
                 failing: Failing::default(),
                 unsettled: 0,
-                rewritten: u64::MAX,
                 looked_at: 0,
-                untold: false,
                 is_idle: false,
                 stop: false,
             }),
@@ -210,7 +199,7 @@ impl Ledger {
             known,
             dir,
             keep,
-            told: AtomicU64::new(told),
+            told: Told::new(told),
             mark: Mutex::new(mark),
             syncing: Mutex::default(),
             keeping: Mutex::default(),
@@ -237,6 +226,12 @@ impl Ledger {
         self.lock().stop = true;
         self.work.notify_all();
         self.tick();
+        self.reserve_no_more();
+    }
+
+    /// Up to which `seq` records may be told.
+    pub fn told(&self) -> Told {
+        self.told.clone()
     }
 
     /// `callback` is called when records were told, once until the next [`Ledger::tick`]. The first one counts.
@@ -317,22 +312,7 @@ impl Ledger {
         self.lock().writer.check_place();
         self.retry();
         self.sync();
-        if let Err(error) = self.sync_mark() {
-            self.complain_of_mark(&error);
-        }
-    }
-
-    /// Without the lock while the disk works: a delivery may want to tell something.
-    fn sync_mark(&self) -> io::Result<()> {
-        let mark = lock(&self.mark).clone();
-        match mark.filter(Mark::is_in_place) {
-            Some(mark) => mark.sync(),
-            None => {
-                let mut mark = lock(&self.mark);
-                *mark = Some(Mark::open(&self.dir, self.told.load(SeqCst))?);
-                Ok(())
-            }
-        }
+        self.sync_mark();
     }
 
     /// Writes down which messages are recorded, so that the next start need not read the whole journal, and forgets
@@ -369,7 +349,7 @@ impl Ledger {
     fn maintain(&self, now: SystemTime) -> io::Result<()> {
         let active = {
             let mut state = self.lock();
-            if upkeep::is_due(&state.writer, now, self.keep) && state.open.is_empty() {
+            if upkeep::is_due(&state.writer, now, self.keep) {
                 state.writer.rotate();
                 // Its name is what remains of the numbers when all else is dropped. Without room it comes later.
                 let _ = state.writer.open();
@@ -381,7 +361,7 @@ impl Ledger {
         }
         // What is told of is synced, so a segment is not compressed before it is.
         self.sync();
-        let told = self.told.load(SeqCst);
+        let told = self.told.seq();
         let oldest = upkeep::drop_old(&self.dir, active, now, self.keep)?;
         self.lock().writer.duplicates.forget_before(oldest);
         if told + 1 >= active { upkeep::compress_sealed(&self.dir, active) } else { Ok(()) }

@@ -1,22 +1,30 @@
 //! Opening a journal to write to it: repairs what a crash or a power cut left, and finds the number that comes next, which
-//! is above every number that was ever given, so that none is given twice.
+//! is above every number that was ever told, so that none is told of two messages.
 //!
-//! Nobody was told of a record that is behind the mark and behind every cursor. A power cut may have taken the message of
-//! such a record, or have left a part of a line. Then the record goes, and those behind it get its number. A message
-//! whose record is gone is found in its Maildir and recorded anew. Without a mark everything may have been told.
+//! Every record that can be read stays, whether its message is there or not: it may have been told. What follows the last
+//! one is cut off.
+//!
+//! Usually the number that comes next follows the last record: a record is told when it is on disk, so what a power cut
+//! took was not told. Damage is different. When the newest segment is missing or damaged, or ends before what was told,
+//! nothing says which numbers it held, and numbering goes on behind all that were reserved ([`Reserved`]). Readers pass
+//! over what lies between as lost.
 
 use super::duplicates::Duplicates;
 use super::writer::Writer;
+use crate::journal::mark::{self, Reserved};
 use crate::journal::segment::{self, LARGEST_SEQ, Segment};
-use crate::journal::{Record, mark};
-use crate::maildir::moved;
 use rustix::fs::OFlags;
-use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A write that was cut short ends where a block of the disk ends; this is the smallest size of one, octets.
+const BLOCK: u64 = 512;
+
+/// What follows the last record, octets, is a part of one line at most.
+const LONGEST_TAIL: u64 = 1024 * 1024;
 
 /// Opens the journal in `dir`. `told`: everything up to this `seq` may have been told, as cursors and others say.
 ///
@@ -34,48 +42,56 @@ pub(super) fn open(dir: &Path, told: u64) -> io::Result<Writer> {
     let segments = segment::list(dir)?;
     let duplicates = Duplicates::load(dir, &segments);
     let marked = mark::read(dir);
+    let reserved = mark::reserved(dir).unwrap_or_default();
     let told = told.max(marked.unwrap_or(0)).min(LARGEST_SEQ - 1);
-    let Some(last) = segments.last() else { return Ok(Writer::new(dir, told + 1, duplicates)) };
+    let Some(last) = segments.last() else { return Ok(begin(dir, told, reserved, duplicates)) };
     let found = look(last);
     let given = told.max(duplicates.last()).max(found.last).max(last.first - 1);
     if last.compressed {
         // How many records a stream that ends early had is unknown, but each took an octet at least.
         let unknown = if found.is_damaged && marked.is_none() { fs::metadata(&last.path)?.len() } else { 0 };
-        return Ok(Writer::new(dir, given + unknown + 1, duplicates));
+        return Ok(begin(dir, given + unknown, reserved, duplicates));
     }
-    let no_link = OFlags::NOFOLLOW.bits() as i32;
-    let file = match OpenOptions::new().append(true).custom_flags(no_link).open(&last.path) {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+    let file = match options.open(&last.path).and_then(only_file) {
         Ok(file) => file,
         Err(error) => {
             log::error!("{}: {error}; records go to another segment when there is room", last.path.display());
-            return Ok(Writer::new(dir, given.max(last.first) + 1, duplicates));
+            return Ok(begin(dir, given.max(last.first), reserved, duplicates));
         }
     };
     let length = file.metadata()?.len();
-    let unknown = if found.last == 0 && marked.is_none() { length } else { 0 };
+    let is_whole = found.last.max(last.first - 1) >= given
+        && last.first >= reserved.active
+        && !found.is_damaged
+        && (reserved.to <= given || is_ordinary(&file, found.end, length));
     if length > found.end {
         log::warn!("{}: cut off {} octets that are no record", last.path.display(), length - found.end);
         file.set_len(found.end)?;
     }
-    let given = given + unknown;
-    let mut writer = Writer::new(dir, given + 1, duplicates).resume(file, last.first, found.end, found.began);
-    let untold: Vec<&(Record, u64)> =
-        found.tail.iter().filter(|(record, _)| marked.is_some() && record.seq > told).collect();
-    if let Some((_, from)) = untold.iter().find(|(record, _)| !is_there(record)) {
-        let before = writer.last();
-        writer.take_out(*from, |record| !is_there(record))?;
-        log::warn!("journal: {} records of messages that are not there were taken out", before - writer.last());
+    if is_whole {
+        return Ok(Writer::new(dir, given + 1, duplicates).resume(file, last.first, found.end, found.began));
     }
-    // A power cut must not take what will be told now.
-    let folders: BTreeSet<&Path> = untold.iter().filter_map(|(record, _)| Path::new(&record.path).parent()).collect();
-    for folder in folders {
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    let unknown = if found.last == 0 && marked.is_none() { length } else { 0 };
+    Ok(begin(dir, given + unknown, reserved, duplicates))
+}
+
+/// Begins another segment, behind all numbers that may have been told. It is made at once, so that the next start does not
+/// find the damaged one again.
+fn begin(dir: &Path, given: u64, reserved: Reserved, duplicates: Duplicates) -> Writer {
+    if reserved.to > given {
+        log::warn!(
+            "journal: numbers {} to {} are left out: damage hides which of them were told",
+            given + 1,
+            reserved.to
+        );
     }
-    // The number that comes next does not follow the last one of this segment: it begins another one.
-    if given > found.last.max(last.first - 1) {
-        writer.rotate();
+    let mut writer = Writer::new(dir, given.max(reserved.to) + 1, duplicates);
+    if writer.last() > 0 {
+        let _ = writer.open();
     }
-    Ok(writer)
+    writer
 }
 
 /// What the last segment holds.
@@ -85,15 +101,12 @@ struct Last {
     last: u64,
     /// Octets up to the end of the last record.
     end: u64,
-    began: Option<std::time::SystemTime>,
+    began: Option<SystemTime>,
+    /// It cannot be read, or something before its last record is no record.
     is_damaged: bool,
-    /// Its last records, with the octets before each.
-    tail: Vec<(Record, u64)>,
 }
 
 fn look(segment: &Segment) -> Last {
-    /// Records that can be behind the mark: it is safe within a second.
-    const TAIL: usize = 10_000;
     let mut found = Last::default();
     let mut missing = 0;
     let outcome = segment.records(|record, start, end| {
@@ -101,31 +114,35 @@ fn look(segment: &Segment) -> Last {
         // sealing with every restart; that a segment ends too early, once a start, does no harm.
         found.began = found.began.or(Some(UNIX_EPOCH + Duration::from_micros(record.timestamp)));
         missing += record.seq.saturating_sub(found.last.max(segment.first - 1) + 1);
+        found.is_damaged |= start != found.end;
         (found.last, found.end) = (found.last.max(record.seq), end);
-        if found.tail.len() >= 2 * TAIL {
-            found.tail.drain(..TAIL);
-        }
-        found.tail.push((record, start));
     });
     match outcome {
         Ok(0) => {}
         Ok(octets) => {
-            found.is_damaged = true;
             log::error!("{}: {octets} octets are damaged; {missing} records are lost", segment.path.display());
+            found.is_damaged |= segment.compressed || missing > 0;
         }
         Err(error) => {
-            found.is_damaged = true;
             log::error!("{}: {error}", segment.path.display());
+            found.is_damaged = true;
         }
     }
     found
 }
 
-/// Whether the message of a record is in its Maildir. Where that cannot be told, it is.
-fn is_there(record: &Record) -> bool {
-    let path = Path::new(&record.path);
-    let (Some(maildir), Some(file_name)) = (path.parent().and_then(Path::parent), path.file_name()) else {
+/// A FIFO or a device is no segment.
+fn only_file(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+}
+
+/// Whether what follows the last record is what a crash leaves: nothing, or a part of a line up to the end of a block.
+fn is_ordinary(file: &File, end: u64, length: u64) -> bool {
+    let tail = length.saturating_sub(end);
+    if tail == 0 {
         return true;
-    };
-    moved::is_in(maildir, file_name).unwrap_or(true)
+    }
+    let mut octets = vec![0; tail.min(LONGEST_TAIL) as usize];
+    let is_read = tail <= LONGEST_TAIL && file.read_exact_at(&mut octets, end).is_ok();
+    is_read && length.is_multiple_of(BLOCK) && octets.starts_with(b"{") && octets.iter().all(|octet| *octet >= b' ')
 }

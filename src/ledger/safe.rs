@@ -1,7 +1,9 @@
-//! When records are told: the journal is synced for all that wait, by one thread, and the mark is written.
+//! When records are told: one thread syncs the journal for all that wait. Whoever makes a record safe, this thread or a
+//! delivery that has synced its folder, tells it at once inside the process. The mark, for other processes, is written by
+//! the thread alone, once for all that were told meanwhile.
 
 use super::{Failing, Ledger, State, lock, upkeep};
-use crate::journal::mark::{self, Mark};
+use crate::journal::mark::{self, Mark, Reserved};
 use crate::maildir::failpoint;
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
@@ -12,6 +14,9 @@ use upkeep::Keep;
 /// How long to wait before what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Numbers are reserved in blocks of this size.
+pub(super) const AHEAD: u64 = 1_024;
+
 /// After so many records what is known is put in order, which makes it small.
 const UNSETTLED: usize = 50_000;
 
@@ -20,83 +25,112 @@ impl Ledger {
     pub(super) fn sync(&self) -> bool {
         let outcome = {
             let _alone = lock(&self.syncing);
-            let unsynced = {
-                let mut state = self.lock();
-                state.rewritten = u64::MAX;
-                state.writer.take_unsynced()
-            };
+            let unsynced = self.lock().writer.take_unsynced();
             if !unsynced.is_empty() {
                 failpoint::reach("before-journal-sync");
             }
+            let (to, active) = (unsynced.to, unsynced.active);
             let outcome = unsynced.sync(&self.dir);
-            let mut state = self.lock();
             match &outcome {
-                // What was written anew meanwhile is not synced.
-                Ok(()) => state.synced = state.synced.max(unsynced.to.min(state.rewritten - 1)),
-                Err(_) => state.writer.give_back(unsynced),
+                Ok(()) => {
+                    self.reserve(to, active);
+                    let mut state = self.lock();
+                    (state.synced, state.failing.sync) = (state.synced.max(to), false);
+                }
+                Err(_) => self.lock().writer.give_back(unsynced),
             }
             outcome
         };
         if let Err(error) = &outcome {
-            self.complain_of_sync(error);
+            // Said once, until it is well again.
+            if !std::mem::replace(&mut self.lock().failing.sync, true) {
+                log::error!("journal: {error}; nothing is told until it can be synced");
+            }
             return false;
         }
-        self.lock().failing.sync = false;
         self.tell();
+        self.write_mark();
         true
     }
 
-    /// Said once, until it is well again.
-    pub(super) fn complain_of_sync(&self, error: &io::Error) {
-        if !std::mem::replace(&mut self.lock().failing.sync, true) {
-            log::error!("journal: {error}; nothing is told until it can be synced");
+    /// Sees to it that no number is told that is not reserved: neither up to `to`, nor soon after.
+    fn reserve(&self, to: u64, active: u64) {
+        let reserved = self.lock().reserved;
+        let active = active.max(reserved.active);
+        if to + AHEAD / 2 <= reserved.to && active == reserved.active {
+            return;
+        }
+        let wanted = Reserved { to: reserved.to.max(to + AHEAD), active };
+        match lock(&self.mark).as_ref().map_or(Ok(()), |mark| mark.reserve(wanted)) {
+            Ok(()) => self.lock().reserved = wanted,
+            Err(error) => self.complain_of_mark(&error),
         }
     }
 
-    /// Said once, until it is well again.
-    pub(super) fn complain_of_mark(&self, error: &io::Error) {
-        if !std::mem::replace(&mut self.lock().failing.mark, true) {
-            log::error!("{}: {error}", self.dir.join(mark::NAME).display());
-        }
-    }
-
-    /// Tells what is safe.
+    /// Tells what is safe. It waits for nothing.
     pub(super) fn tell(&self) {
-        self.tell_with(lock(&self.mark).as_ref());
-    }
-
-    /// The same for a delivery that made `safe` safe. It waits for nothing: the thread does it where another one is about it.
-    pub(super) fn tell_soon(&self, safe: u64) {
-        if safe <= self.told.load(SeqCst) {
+        let safe = self.lock().safe();
+        if !self.told.advance(safe) {
             return;
-        }
-        match self.mark.try_lock() {
-            Ok(mark) => self.tell_with(mark.as_ref()),
-            Err(_) => {
-                let mut state = self.lock();
-                state.untold = true;
-                self.wake(state);
-            }
-        }
-    }
-
-    fn tell_with(&self, mark: Option<&Mark>) {
-        let (told, was_failing) = {
-            let state = self.lock();
-            (state.safe(), state.failing.mark)
-        };
-        if told <= self.told.load(SeqCst) {
-            return;
-        }
-        if let Err(error) = mark.map_or(Ok(()), |mark| mark.set(told)) {
-            return self.complain_of_mark(&error);
-        }
-        self.told.store(told, SeqCst);
-        if was_failing {
-            self.lock().failing.mark = false;
         }
         if !self.is_due.swap(true, SeqCst) {
             self.on_told.get().inspect(|callback| callback());
+        }
+        // The thread writes the mark.
+        self.wake(self.lock());
+    }
+
+    /// Makes the mark say what is told.
+    fn write_mark(&self) {
+        let mark = lock(&self.mark);
+        let (told, marked) = (self.told.seq(), self.lock().marked);
+        if told <= marked {
+            return;
+        }
+        match mark.as_ref().map_or(Ok(()), |mark| mark.set(told)) {
+            Ok(()) => {
+                let mut state = self.lock();
+                (state.marked, state.failing.mark) = (told, false);
+            }
+            Err(error) => self.complain_of_mark(&error),
+        }
+    }
+
+    /// Makes the mark safe against a power cut. Without the lock while the disk works.
+    pub(super) fn sync_mark(&self) {
+        let mark = lock(&self.mark).clone();
+        let outcome = match mark.filter(Mark::is_in_place) {
+            Some(mark) => mark.sync(),
+            None => {
+                let mut mark = lock(&self.mark);
+                let reserved = self.lock().reserved;
+                Mark::open(&self.dir, self.told.seq(), reserved).map(|new| *mark = Some(new))
+            }
+        };
+        outcome.unwrap_or_else(|error| self.complain_of_mark(&error));
+    }
+
+    /// At a clean stop nothing is reserved that is not used: numbers go on without a gap, whatever becomes of the journal.
+    pub(super) fn reserve_no_more(&self) {
+        let mark = lock(&self.mark);
+        let wanted = {
+            let mut state = self.lock();
+            let told = self.told.seq();
+            if told < state.writer.last() {
+                return;
+            }
+            state.reserved.to = told;
+            state.reserved
+        };
+        if let Err(error) = mark.as_ref().map_or(Ok(()), |mark| mark.reserve(wanted)) {
+            log::debug!("{}: {error}", self.dir.join(mark::NAME).display());
+        }
+    }
+
+    /// Said once, until it is well again.
+    fn complain_of_mark(&self, error: &io::Error) {
+        if !std::mem::replace(&mut self.lock().failing.mark, true) {
+            log::error!("{}: {error}", self.dir.join(mark::NAME).display());
         }
     }
 
@@ -117,13 +151,12 @@ impl Ledger {
             if is_failing {
                 // Deliveries need not wake it: it comes soon enough.
                 state = self.work.wait_timeout(state, AGAIN).unwrap_or_else(PoisonError::into_inner).0;
-            } else if state.writer.is_synced() && !state.untold {
+            } else if state.writer.is_synced() && self.told.seq() <= state.marked {
                 state.is_idle = true;
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 state.is_idle = false;
                 continue;
             }
-            state.untold = false;
             drop(state);
             if is_failing {
                 self.retry();

@@ -1,5 +1,5 @@
-//! The journal's one writer: appends records to the active segment, begins the next one, and takes records out again that
-//! nobody was told of. It syncs nothing: that is done without the lock that deliveries need, see [`Unsynced`].
+//! The journal's one writer: appends records to the active segment, and begins the next one. It syncs nothing: that is done
+//! without the lock that deliveries need, see [`Unsynced`].
 //!
 //! A record is appended by one write(2), for which the disk has room already (fallocate(2)), so that a full disk refuses
 //! a record before its first octet.
@@ -57,6 +57,8 @@ pub(super) struct Unsynced {
     folder: bool,
     /// `seq` of the last record.
     pub(super) to: u64,
+    /// `seq` in the name of the active segment; 0 where there is none yet.
+    pub(super) active: u64,
 }
 
 impl Unsynced {
@@ -227,7 +229,8 @@ impl Writer {
 
     /// What is to be synced; nothing of it is kept here.
     pub(super) fn take_unsynced(&mut self) -> Unsynced {
-        Unsynced { to: self.last(), ..std::mem::take(&mut self.unsynced) }
+        let active = if self.file.is_some() { self.first } else { 0 };
+        Unsynced { to: self.last(), active, ..std::mem::take(&mut self.unsynced) }
     }
 
     /// It could not be synced. The system takes for written what it could not write (fsync(2)), so the active segment is
@@ -260,55 +263,4 @@ impl Writer {
     pub(super) fn is_synced(&self) -> bool {
         self.unsynced.is_empty()
     }
-
-    /// Takes records out of the active segment that nobody was told of, and gives those behind them lower numbers. `from`:
-    /// octets before the first of them.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read or cut; it is as it was.
-    pub(super) fn take_out(&mut self, from: u64, is_out: impl Fn(&Record) -> bool) -> io::Result<TakenOut> {
-        let file = self.open()?;
-        let path = Segment::plain(&self.dir, self.first).path;
-        let mut octets = vec![0; usize::try_from(self.end.saturating_sub(from)).unwrap_or(0)];
-        File::open(path)?.read_exact_at(&mut octets, from)?;
-        let records = octets.split(|octet| *octet == b'\n').filter_map(|line| Record::parse(line).ok());
-        let records: Vec<Record> = records.collect();
-        let Some(first) = records.first().map(|record| record.seq) else { return Ok(TakenOut::default()) };
-        file.set_len(from)?;
-        (self.end, self.reserved, self.next) = (from, self.reserved.min(from), first);
-        self.duplicates.forget_from(first);
-        if !self.unsynced.files.iter().any(|other| Arc::ptr_eq(other, &file)) {
-            self.unsynced.files.push(file);
-        }
-        let mut taken = TakenOut::default();
-        for mut record in records.into_iter().filter(|record| !is_out(record)) {
-            let (old, place) = (record.seq, from + self.buffered() as u64);
-            self.push(&mut record);
-            taken.moved.push(Moved { old, new: record.seq, place });
-        }
-        if let Err((error, records)) = self.write() {
-            log::error!("journal: {error}; {} records follow", records.len());
-            taken = TakenOut { moved: Vec::new(), unwritten: records };
-        }
-        Ok(taken)
-    }
-}
-
-/// What [`Writer::take_out`] did.
-#[derive(Debug, Default)]
-pub(super) struct TakenOut {
-    /// Records that have another number or place now.
-    pub(super) moved: Vec<Moved>,
-    /// Records that are in no file now, because the disk failed.
-    pub(super) unwritten: Vec<Record>,
-}
-
-/// A record that was moved.
-#[derive(Debug)]
-pub(super) struct Moved {
-    pub(super) old: u64,
-    pub(super) new: u64,
-    /// Octets before it.
-    pub(super) place: u64,
 }

@@ -4,9 +4,7 @@
 use super::filter::Filter;
 use crate::journal::{Cursor, Follower, Item, Kept, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Records that are handed over before the stop signal is looked at again.
@@ -98,21 +96,10 @@ enum Next {
 }
 
 impl<W: Sink> Subscriber<W> {
-    /// Follows the journal in `journal` after `after`.
-    ///
-    /// # Errors
-    ///
-    /// When the folder is not there or cannot be read.
-    pub fn new(
-        journal: &Path,
-        after: u64,
-        filter: Filter,
-        cursor: Option<Cursor>,
-        sink: W,
-    ) -> io::Result<Subscriber<W>> {
-        let follower = Follower::open(journal, after)?;
+    /// Hands over what `follower` reads.
+    pub fn new(follower: Follower, filter: Filter, cursor: Option<Cursor>, sink: W) -> Subscriber<W> {
         let kept = cursor.as_ref().map(|cursor| cursor.kept().clone()).unwrap_or_default();
-        Ok(Subscriber {
+        Subscriber {
             follower,
             filter,
             cursor,
@@ -122,7 +109,7 @@ impl<W: Sink> Subscriber<W> {
             is_unreadable: false,
             is_unwritable: false,
             sink,
-        })
+        }
     }
 
     /// Hands records over until `stop` is readable, or the sink is done. Returns the sink.
@@ -285,8 +272,9 @@ mod tests {
         let journal = scratch.journal();
         let (sender, told) = channel();
         let path = scratch.path("journal");
-        let mut subscriber = Subscriber::new(&path, 0, Filter::default(), None, Teller(sender)).unwrap();
-        subscriber.follower.make_blind();
+        let mut follower = Follower::open(&path, 0).unwrap();
+        follower.make_blind();
+        let subscriber = Subscriber::new(follower, Filter::default(), None, Teller(sender));
         let stop = Wake::new().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| subscriber.run(stop.as_fd()));

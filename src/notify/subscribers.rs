@@ -8,7 +8,7 @@ use super::pipe::Pipe;
 use super::status::status_of_files;
 use super::subscriber::{self, Subscriber};
 use super::{HookSettings, PipeSettings, SubscriberStatus};
-use crate::journal::{self, Cursor};
+use crate::journal::{self, Cursor, Follower, Told};
 use crate::sys::{self, Wake};
 use rustix::event::{PollFd, PollFlags};
 use std::collections::BTreeMap;
@@ -30,8 +30,16 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// The pipes and hooks, by name.
 #[derive(Debug)]
 pub struct Subscribers {
-    state: PathBuf,
+    place: Place,
     running: BTreeMap<String, Running>,
+}
+
+/// Where events come from.
+#[derive(Clone, Debug)]
+struct Place {
+    state: PathBuf,
+    /// `None` where another process writes the journal.
+    told: Option<Told>,
 }
 
 /// One pipe or hook and its thread. The thread is there until its work is done, also after a reload took it away.
@@ -73,12 +81,24 @@ enum Ready {
 }
 
 impl Subscribers {
-    /// Starts one thread for every pipe and hook. `state` holds `cursors/` and `journal/`. The ledger is open already.
+    /// As `start_inside`, with a journal that no ledger writes.
+    #[cfg(test)]
+    pub(super) fn start(state: &Path, pipes: &[PipeSettings], hooks: &[HookSettings]) -> Result<Subscribers, String> {
+        Subscribers::start_inside(state, None, pipes, hooks)
+    }
+
+    /// Starts one thread for every pipe and hook. `state` holds `cursors/` and `journal/`. The ledger is open already, and
+    /// advances `told`.
     ///
     /// # Errors
     ///
     /// Says which pipe or hook cannot work, and why.
-    pub fn start(state: &Path, pipes: &[PipeSettings], hooks: &[HookSettings]) -> Result<Subscribers, String> {
+    pub fn start_inside(
+        state: &Path,
+        told: Option<Told>,
+        pipes: &[PipeSettings],
+        hooks: &[HookSettings],
+    ) -> Result<Subscribers, String> {
         static PREPARED: Once = Once::new();
         PREPARED.call_once(|| {
             sys::keep_descriptors();
@@ -86,7 +106,7 @@ impl Subscribers {
                 log::warn!("ended processes that hooks leave behind are not collected: {error}");
             }
         });
-        let mut subscribers = Subscribers { state: state.to_owned(), running: BTreeMap::new() };
+        let mut subscribers = Subscribers { place: Place { state: state.to_owned(), told }, running: BTreeMap::new() };
         let problems = subscribers.reload(pipes, hooks);
         if problems.is_empty() {
             return Ok(subscribers);
@@ -119,7 +139,7 @@ impl Subscribers {
         }
         for (name, settings) in wanted {
             if !self.running.get(&name).is_some_and(|running| running.slot.want(Some(settings.clone()))) {
-                match Running::start(&self.state, settings) {
+                match Running::start(&self.place, settings) {
                     Ok(running) => drop(self.running.insert(name.clone(), running)),
                     Err(problem) => problems.push(format!("{name}: {problem}")),
                 }
@@ -133,8 +153,8 @@ impl Subscribers {
 
     /// The state of every subscriber that is configured, and of every cursor of `watch`.
     pub fn status(&self) -> Vec<SubscriberStatus> {
-        let mut status = status_of_files(&self.state).unwrap_or_else(|error| {
-            log::error!("{}: {error}", self.state.display());
+        let mut status = status_of_files(&self.place.state).unwrap_or_else(|error| {
+            log::error!("{}: {error}", self.place.state.display());
             Vec::new()
         });
         let is_wanted = |name: &str| self.running.get(name).is_some_and(|running| running.slot.lock().next.is_some());
@@ -178,12 +198,12 @@ impl Slot {
     }
 
     /// The work of the thread: by the settings that are wanted, until none are.
-    fn work(&self, state: &Path, mut first: Option<Ready>) {
+    fn work(&self, place: &Place, mut first: Option<Ready>) {
         // A FIFO is kept open between two settings, so that its reader sees no end of file.
         let mut held = None;
         while let Some(settings) = self.take() {
             let round = || -> Result<Option<File>, String> {
-                let ready = first.take().map_or_else(|| settings.open(state), Ok)?;
+                let ready = first.take().map_or_else(|| settings.open(place), Ok)?;
                 drop(held.take());
                 if self.lock().trouble.take().is_some() {
                     log::info!("{}: works again", settings.name());
@@ -209,19 +229,19 @@ impl Slot {
 
 impl Running {
     /// Starts a thread. Whether it can work is known at once.
-    fn start(state: &Path, settings: Settings) -> Result<Running, String> {
-        let opened = settings.open(state);
+    fn start(place: &Place, settings: Settings) -> Result<Running, String> {
+        let opened = settings.open(place);
         let (name, trouble) = (thread_name(&settings.name()), opened.as_ref().err().cloned());
         let wanted = Mutex::new(Wanted { next: Some(settings), ended: false, trouble });
         let slot = Arc::new(Slot { wanted, wake: Wake::new().map_err(text)? });
-        let (for_thread, state) = (slot.clone(), state.to_owned());
+        let (for_thread, place) = (slot.clone(), place.clone());
         let builder = std::thread::Builder::new().name(name).stack_size(STACK);
         let work = move || {
             let mut first = opened.ok();
             if first.is_none() {
                 subscriber::wait(&mut [PollFd::new(&for_thread.wake, PollFlags::IN)], Some(AGAIN));
             }
-            for_thread.work(&state, first.take());
+            for_thread.work(&place, first.take());
         };
         Ok(Running { slot, thread: builder.spawn(work).map_err(text)? })
     }
@@ -240,22 +260,25 @@ impl Settings {
         }
     }
 
-    fn open(&self, state: &Path) -> Result<Ready, String> {
-        let (name, journal) = (self.name(), state.join("journal"));
-        let last = || journal::last_seq(&journal);
+    fn open(&self, place: &Place) -> Result<Ready, String> {
+        let (name, journal) = (self.name(), place.state.join("journal"));
+        let last = || place.told.as_ref().map_or_else(|| journal::last_seq(&journal), |told| Ok(told.seq()));
         let end = last().map_err(text)?;
-        let cursor = Cursor::open(state, &name, || end).map_err(text)?;
+        let follow = |after| match &place.told {
+            Some(told) => Follower::inside(&journal, after, told).map_err(text),
+            None => Follower::open(&journal, after).map_err(text),
+        };
+        let cursor = Cursor::open(&place.state, &name, || end).map_err(text)?;
         let acknowledged = cursor.kept().place.acknowledged;
         Ok(match self {
             Settings::Pipe(settings) => {
                 let pipe = Pipe::open(&journal, settings, cursor.kept(), last).map_err(text)?;
                 let (after, filter) = (pipe.after(), settings.filter.clone());
-                Ready::Pipe(Box::new(Subscriber::new(&journal, after, filter, Some(cursor), pipe).map_err(text)?))
+                Ready::Pipe(Box::new(Subscriber::new(follow(after)?, filter, Some(cursor), pipe)))
             }
             Settings::Hook(settings) => {
                 let (hook, filter) = (Hook::open(settings, cursor.kept()).map_err(text)?, settings.filter.clone());
-                let subscriber = Subscriber::new(&journal, acknowledged, filter, Some(cursor), hook);
-                Ready::Hook(Box::new(subscriber.map_err(text)?))
+                Ready::Hook(Box::new(Subscriber::new(follow(acknowledged)?, filter, Some(cursor), hook)))
             }
         })
     }

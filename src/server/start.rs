@@ -78,7 +78,9 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     let delivery = Arc::new(Delivery::new(&config, Some(ledger.clone())));
     delivery.on_record(Box::new(move || drop(waker.wake())));
     // Subscribers start before arrivals, so that a new pipe or hook begins at the end of the journal at the last stop.
-    let subscribers = Subscribers::start(&config.state, &config.pipes, &config.hooks).map_err(StartError::Temporary)?;
+    let told = Some(ledger.told());
+    let subscribers =
+        Subscribers::start_inside(&config.state, told, &config.pipes, &config.hooks).map_err(StartError::Temporary)?;
     let arrivals =
         Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;
 
