@@ -136,13 +136,17 @@ fn only_file(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
 }
 
-/// Whether what follows the last record is what a crash leaves: nothing, or a part of a line up to the end of a block.
+/// Whether what follows the last record is what a crash leaves: a part of a line up to the end of a block of the disk, and
+/// zeroes where the file system knew the new length of the file before it had its octets.
 fn is_ordinary(file: &File, end: u64, length: u64) -> bool {
     let tail = length.saturating_sub(end);
-    if tail == 0 {
-        return true;
-    }
     let mut octets = vec![0; tail.min(LONGEST_TAIL) as usize];
-    let is_read = tail <= LONGEST_TAIL && file.read_exact_at(&mut octets, end).is_ok();
-    is_read && length.is_multiple_of(BLOCK) && octets.starts_with(b"{") && octets.iter().all(|octet| *octet >= b' ')
+    if tail > LONGEST_TAIL || file.read_exact_at(&mut octets, end).is_err() {
+        return false;
+    }
+    let text = octets.iter().position(|octet| *octet == 0).unwrap_or(octets.len());
+    let (line, zeroes) = octets.split_at(text);
+    (line.is_empty() || line.starts_with(b"{") && (end + text as u64).is_multiple_of(BLOCK))
+        && line.iter().all(|octet| *octet >= b' ')
+        && zeroes.iter().all(|octet| *octet == 0)
 }

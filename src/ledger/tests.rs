@@ -157,9 +157,11 @@ fn damage_to_the_newest_segment_lets_numbers_go_on_behind_those_that_were_reserv
     let block = whole.len() / 512 * 512;
     let garbled = [&whole[..line + 9], &[0; 30], &whole[line + 39..]].concat();
     let zeroed = [&whole[..2 * line], &vec![0; whole.len() - 2 * line]].concat();
-    let cases: [(&str, Option<&[u8]>, u64); 8] = [
+    let grown = [&whole[..3 * line], &[0; 700]].concat();
+    let cases: [(&str, Option<&[u8]>, u64); 9] = [
         ("whole", Some(&whole), 6),
         ("cut short as a crash does", Some(&whole[..block]), 0),
+        ("zeroes, as after a power cut", Some(&grown), 0),
         ("missing", None, 100),
         ("empty", Some(b""), 100),
         ("cut below what was told", Some(&whole[..line + 9]), 100),
