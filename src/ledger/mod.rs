@@ -309,7 +309,6 @@ impl Ledger {
     /// Records what waits, syncs the journal, tells what is safe, and makes the mark safe against a power cut, too.
     pub fn tick(&self) {
         self.is_due.store(false, SeqCst);
-        self.lock().writer.check_place();
         self.retry();
         self.sync();
         self.sync_mark();

@@ -36,6 +36,7 @@ impl Ledger {
                     self.reserve(to, active);
                     let mut state = self.lock();
                     (state.synced, state.failing.sync) = (state.synced.max(to), false);
+                    self.check_place(&mut state);
                 }
                 Err(_) => self.lock().writer.give_back(unsynced),
             }
@@ -51,6 +52,15 @@ impl Ledger {
         self.tell();
         self.write_mark();
         true
+    }
+
+    /// Goes on in another segment where somebody took the active one away. What was not told yet is recorded there again.
+    fn check_place(&self, state: &mut State) {
+        let told = self.told.seq();
+        if !state.writer.is_in_place() && state.writer.begin_anew(told) {
+            state.synced = told;
+            self.write(state);
+        }
     }
 
     /// Sees to it that no number is told that is not reserved: neither up to `to`, nor soon after.

@@ -345,6 +345,24 @@ fn an_active_segment_that_is_taken_away_is_not_written_any_more() {
 }
 
 #[test]
+fn what_was_not_told_yet_is_recorded_again_when_its_segment_is_taken_away() {
+    let scratch = Scratch::new("recorded-again");
+    let ledger = open(&scratch);
+    add(&ledger, "1", |_| {});
+    ledger.tick();
+    (2..=3).for_each(|n| _ = add(&ledger, &n.to_string(), |_| {}));
+    let path = Segment::plain(&scratch.journal(), 1).path;
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(path).unwrap();
+    ledger.tick();
+    ledger.tick();
+    let (last, records) = last_told(&scratch.journal(), 9);
+    assert_eq!(last, 3);
+    let found: Vec<_> = records.iter().map(|record| (record.seq, record.id.as_str(), record.duplicate_of)).collect();
+    assert_eq!(found, [(2, "2", None), (3, "3", None)]);
+}
+
+#[test]
 fn a_part_of_a_line_that_cannot_be_cut_off_costs_no_later_record() {
     let scratch = Scratch::new("torn");
     let ledger = open(&scratch);

@@ -28,6 +28,8 @@ pub(super) struct Writer {
     dir: PathBuf,
     /// The active segment; `None` until the first record, and where it cannot be opened.
     pub(super) file: Option<Arc<File>>,
+    /// Device and inode of `file`.
+    place: (u64, u64),
     /// `seq` in the name of the active segment.
     pub(super) first: u64,
     /// Octets in the active segment.
@@ -79,6 +81,7 @@ impl Writer {
         Writer {
             dir: dir.to_owned(),
             file: None,
+            place: (0, 0),
             first: next,
             end: 0,
             reserved: 0,
@@ -95,6 +98,7 @@ impl Writer {
 
     /// Goes on with a segment that has `end` octets.
     pub(super) fn resume(mut self, file: File, first: u64, end: u64, began: Option<SystemTime>) -> Writer {
+        self.place = file.metadata().map(|metadata| place(&metadata)).unwrap_or_default();
         let file = Arc::new(file);
         self.unsynced.files.push(file.clone());
         (self.file, self.first, self.end, self.reserved, self.began) = (Some(file), first, end, end, began);
@@ -180,9 +184,10 @@ impl Writer {
         }
         let path = Segment::plain(&self.dir, self.first).path;
         let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o640).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+        options.read(true).append(true).create(true).mode(0o640).custom_flags(OFlags::NOFOLLOW.bits() as i32);
         let file = Arc::new(options.open(path)?);
-        self.end = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        (self.place, self.end) = (place(&metadata), metadata.len());
         self.reserved = self.end;
         self.unsynced.folder = true;
         Ok(self.file.insert(file).clone())
@@ -212,19 +217,42 @@ impl Writer {
         }
     }
 
-    /// Begins another segment where the active one was removed, replaced or cut short behind our back.
-    pub(super) fn check_place(&mut self) {
-        // A test may have put a device there.
-        let Some(file) = self.file.as_ref().filter(|file| file.metadata().is_ok_and(|found| found.is_file())) else {
-            return;
-        };
+    /// Whether the active segment is still the file that readers find, and as long as it was made.
+    pub(super) fn is_in_place(&self) -> bool {
         let path = Segment::plain(&self.dir, self.first).path;
-        let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino(), metadata.len() >= self.end);
-        let (there, own) = (path.symlink_metadata().map(of).ok(), file.metadata().map(of).ok());
-        if there.is_none_or(|there| Some(there) != own || !there.2) {
-            log::error!("{}: was removed, replaced or cut short; going on with another segment", path.display());
-            self.rotate();
+        let is_own = |there: fs::Metadata| place(&there) == self.place && there.len() >= self.end;
+        self.file.is_none() || path.symlink_metadata().is_ok_and(is_own)
+    }
+
+    /// Begins another segment where the active one was removed, replaced or cut short behind our back. Records that were
+    /// not told yet are put into it again, to be written; false where there are none, or they cannot be read any more.
+    pub(super) fn begin_anew(&mut self, told: u64) -> bool {
+        log::error!(
+            "{}: was removed, replaced or cut short; going on with another segment",
+            Segment::plain(&self.dir, self.first).path.display()
+        );
+        let untold = self.file.as_ref().map(|file| self.records_after(file, told)).unwrap_or_default();
+        let is_whole = !untold.is_empty() && untold.len() as u64 == self.last() - told;
+        // By the same numbers, unless the segment would have the same name.
+        let next = if is_whole && told + 1 > self.first { told + 1 } else { self.next };
+        self.rotate();
+        (self.first, self.next) = (next, next);
+        for mut record in untold.into_iter().filter(|_| is_whole) {
+            record.seq = self.next + self.pending;
+            record.write_json(&mut self.buffer);
+            self.buffer.push(b'\n');
+            self.pending += 1;
         }
+        is_whole
+    }
+
+    fn records_after(&self, file: &File, told: u64) -> Vec<Record> {
+        let mut octets = vec![0; usize::try_from(self.end).unwrap_or(0)];
+        if let Err(error) = file.read_exact_at(&mut octets, 0) {
+            log::debug!("journal: {error}");
+        }
+        let records = octets.split(|octet| *octet == b'\n').filter_map(|line| Record::parse(line).ok());
+        records.filter(|record| record.seq > told).collect()
     }
 
     /// What is to be synced; nothing of it is kept here.
@@ -263,4 +291,8 @@ impl Writer {
     pub(super) fn is_synced(&self) -> bool {
         self.unsynced.is_empty()
     }
+}
+
+fn place(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
