@@ -35,8 +35,8 @@ pub struct Accepted {
 
 /// What the worker threads do.
 pub enum Work {
-    /// Serve a connection.
-    Session(Accepted),
+    /// Serve a connection. On the heap, so that the stack of the thread that serves it stays small.
+    Session(Box<Accepted>),
     /// Answer a client of the control socket.
     Status(Arc<Service>, OwnedFd, Ticket),
     /// Something short that may wait for the disk.
@@ -46,7 +46,7 @@ pub enum Work {
 impl Job for Work {
     fn run(self) {
         match self {
-            Work::Session(accepted) => serve(accepted),
+            Work::Session(accepted) => serve(*accepted),
             Work::Status(service, socket, _ticket) => monitor::serve_status(&service, socket.into()),
             Work::Task(task) => task(),
         }

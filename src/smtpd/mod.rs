@@ -135,8 +135,6 @@ impl Driver<'_> {
     }
 
     /// Gives the line to the session and does what it says, until the session wants the next line; false when it ends.
-    // Not inlined: only the memory of a session that waits depends on it.
-    #[inline(never)]
     fn answer(&mut self, is_whole: bool) -> Result<bool, Error> {
         let mut step = match is_whole {
             true => self.session.command(&self.line, self.conn.output()),
@@ -153,6 +151,8 @@ impl Driver<'_> {
     }
 
     /// Does what a step says and answers the session.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
     fn act(&mut self, step: Step) -> Result<Step, Error> {
         match step {
             Step::Continue | Step::Close => Ok(step),
