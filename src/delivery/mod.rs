@@ -62,8 +62,8 @@ pub enum Failure {
     TooLarge,
     /// More than 100 Received fields: 554 5.4.6.
     Loop,
-    /// The disk is full, or as full as `min_free` allows: 452 4.3.1.
-    DiskFull,
+    /// The disk is full, or as full as `min_free` allows, or another limit is reached; the text says which: 452 4.3.1.
+    DiskFull(&'static str),
     /// The quota of every recipient (of any, where one answer is for all of them) was reached: 552 5.2.2.
     OverQuota,
     /// The system failed: 451 4.3.0.
@@ -75,7 +75,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::TooLarge => f.write_str("message too large"),
             Failure::Loop => f.write_str("too many Received fields"),
-            Failure::DiskFull => f.write_str("disk full"),
+            Failure::DiskFull(why) => f.write_str(why),
             Failure::OverQuota => f.write_str("mailbox full"),
             Failure::System(error) => write!(f, "{error}"),
         }
@@ -85,8 +85,10 @@ impl fmt::Display for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Failure::DiskFull
+            io::ErrorKind::StorageFull => Failure::DiskFull("disk full"),
+            io::ErrorKind::QuotaExceeded => Failure::DiskFull("disk quota reached"),
+            io::ErrorKind::FileTooLarge => {
+                Failure::DiskFull("file size limit reached (RLIMIT_FSIZE, or the file system's)")
             }
             _ => Failure::System(error),
         }

@@ -63,6 +63,7 @@ impl Folder {
         Ok(Folder { state, cursors, safe, owner })
     }
 
+    /// Opens a cursor's file; `InvalidData` for what is no regular file.
     pub(super) fn open_file(&self, name: &str) -> io::Result<File> {
         open_regular(&self.cursors, &encode(name))
     }
@@ -81,15 +82,25 @@ impl Folder {
             form = Form::Old;
             self.tally(name)
         });
-        let damaged = match kept {
-            Ok(kept) => return Ok((kept, form)),
-            Err(damaged) => damaged,
-        };
-        let copy = self.safe.as_ref().and_then(|safe| open_regular(safe, &encode(name)).ok());
+        Ok(match kept {
+            Ok(kept) => (kept, form),
+            Err(damaged) => (self.read_copy(name).unwrap_or(damaged), Form::Damaged),
+        })
+    }
+
+    /// What the copy of a cursor says, where there is one.
+    pub(super) fn read_copy(&self, name: &str) -> Option<Kept> {
+        let file = open_regular(self.safe.as_ref()?, &encode(name)).ok()?;
         let mut text = Vec::new();
-        let copy = copy.and_then(|file| file.take(LONGEST).read_to_end(&mut text).ok());
-        let copy = copy.and_then(|_| Kept::parse(name, &text, || None).ok());
-        Ok((copy.unwrap_or(damaged), Form::Damaged))
+        file.take(LONGEST).read_to_end(&mut text).ok()?;
+        Kept::parse(name, &text, || None).ok()
+    }
+
+    /// Gives what is in the place of a cursor, and is no file, another name. It is not followed or written to.
+    /// [`Folder::remove_stale`] removes it later, unless it is a folder.
+    pub(super) fn set_aside(&self, name: &str) -> io::Result<()> {
+        let aside = format!(".{}-{}", encode(name), std::process::id());
+        Ok(renameat(&self.cursors, encode(name), &self.cursors, aside)?)
     }
 
     /// The second file of a subscriber of version 0.1.0.
@@ -184,14 +195,16 @@ pub(super) enum Form {
     Damaged,
 }
 
-/// Opens a regular file to read it; anything else is an error. It does not block, whatever is there.
+/// Opens a regular file to read it; anything else is `InvalidData`. It does not block, whatever is there.
 fn open_regular(folder: &OwnedFd, name: &str) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(openat(folder, name, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    Ok(file)
+    let no_file = || io::Error::new(io::ErrorKind::InvalidData, "not a regular file");
+    let file = match openat(folder, name, flags, Mode::empty()) {
+        // A link, and a socket.
+        Err(Errno::LOOP | Errno::NXIO) => return Err(no_file()),
+        opened => File::from(opened?),
+    };
+    if file.metadata()?.is_file() { Ok(file) } else { Err(no_file()) }
 }
 
 /// Every cursor and what it says, without holding them; for `status`. One that cannot be read is logged and left out.
@@ -206,11 +219,14 @@ pub fn cursors(state: &Path) -> io::Result<Vec<(String, Kept)>> {
     };
     let mut found = Vec::new();
     for name in folder.names()? {
-        match folder.open_file(&name).and_then(|file| folder.read(&name, &file)) {
-            Ok((kept, _)) => found.push((name, kept)),
+        let read = folder.open_file(&name).and_then(|file| folder.read(&name, &file));
+        match (read, folder.read_copy(&name)) {
+            (Ok((kept, _)), _) => found.push((name, kept)),
             // It may be replaced between the look and the opening.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => log::warn!("cursor {name}: {error}"),
+            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => {}
+            // Its next holder goes on from there.
+            (Err(error), Some(copy)) if error.kind() == io::ErrorKind::InvalidData => found.push((name, copy)),
+            (Err(error), _) => log::warn!("cursor {name}: {error}"),
         }
     }
     found.sort_by(|one, other| one.0.cmp(&other.0));
