@@ -3,6 +3,7 @@
 //! Nothing is locked while the disk works, so that many messages are synced at once. `incoming.rs` tells the way of a
 //! message from top to bottom.
 
+mod first_look;
 mod housekeeping;
 #[cfg(test)]
 mod housekeeping_tests;
@@ -13,6 +14,7 @@ mod recorder_tests;
 pub(crate) mod tests;
 mod unwritable;
 
+pub use first_look::FirstLook;
 pub use incoming::Incoming;
 
 use crate::config::Config;
@@ -118,6 +120,7 @@ pub struct Delivery {
     free: Mutex<Option<(Instant, u64)>>,
     ledger: OnceLock<Arc<Ledger>>,
     unwritable: Unwritable,
+    first_look: FirstLook,
     /// Held by the work of the hour, which never overlaps itself.
     housekeeping: Mutex<()>,
 }
@@ -136,6 +139,7 @@ impl Delivery {
             free: Mutex::default(),
             ledger: OnceLock::new(),
             unwritable: Unwritable::default(),
+            first_look: FirstLook::default(),
             housekeeping: Mutex::default(),
         };
         ledger.into_iter().for_each(|ledger| delivery.record_in(ledger));
@@ -177,6 +181,11 @@ impl Delivery {
     /// Whether it is the Maildir of a user of ours, where our trace fields can be believed.
     pub fn is_own(&self, user: &str, maildir: &Path) -> bool {
         self.maildir(user) == maildir
+    }
+
+    /// The first look at the Maildirs after a start.
+    pub fn first_look(&self) -> &FirstLook {
+        &self.first_look
     }
 
     /// Where messages are recorded; `None` where another process records.

@@ -99,7 +99,7 @@ impl Folder {
     /// Gives what is in the place of a cursor, and is no file, another name. It is not followed or written to.
     /// [`Folder::remove_stale`] removes it later, unless it is a folder.
     pub(super) fn set_aside(&self, name: &str) -> io::Result<()> {
-        let aside = format!(".{}-{}", encode(name), std::process::id());
+        let aside = temporary_name();
         Ok(renameat(&self.cursors, encode(name), &self.cursors, aside)?)
     }
 
@@ -160,10 +160,9 @@ impl Folder {
 
     /// A locked file of a name that no cursor has; with `sync` its content is safe on disk.
     fn temporary(&self, text: &str, sync: bool) -> io::Result<(String, File)> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (name, mut file) = loop {
-            let name = format!(".{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+            let name = temporary_name();
             match openat(&self.cursors, &name, flags, Mode::from_raw_mode(0o640)) {
                 // A process with the same number, in another container or before.
                 Err(Errno::EXIST) => {}
@@ -184,6 +183,12 @@ impl Folder {
         }
         Ok((name, file))
     }
+}
+
+/// A name that no cursor has.
+fn temporary_name() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    format!(".{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// How a file says what it says.
