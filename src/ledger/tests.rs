@@ -363,6 +363,21 @@ fn what_was_not_told_yet_is_recorded_again_when_its_segment_is_taken_away() {
 }
 
 #[test]
+fn a_journal_that_is_removed_as_a_whole_is_made_again() {
+    let scratch = Scratch::new("made-again");
+    let ledger = open(&scratch);
+    (1..=2).for_each(|n| _ = add(&ledger, &n.to_string(), |_| {}));
+    ledger.tick();
+    fs::remove_dir_all(scratch.journal()).unwrap();
+    ledger.tick();
+    drop(ledger.expect(["alice"].into_iter(), "3").record(sample(0, "alice", "3"), Vec::new()));
+    ledger.found(vec![(ledger.claim("alice", b"4").unwrap(), sample(0, "alice", "4"))]);
+    ledger.tick();
+    let (last, records) = last_told(&scratch.journal(), 9);
+    assert_eq!((last, records.len()), (3, 1));
+}
+
+#[test]
 fn a_part_of_a_line_that_cannot_be_cut_off_costs_no_later_record() {
     let scratch = Scratch::new("torn");
     let ledger = open(&scratch);

@@ -9,9 +9,9 @@ use crate::journal::Record;
 use crate::journal::segment::Segment;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -185,7 +185,15 @@ impl Writer {
         let path = Segment::plain(&self.dir, self.first).path;
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o640).custom_flags(OFlags::NOFOLLOW.bits() as i32);
-        let file = Arc::new(options.open(path)?);
+        let file = match options.open(&path) {
+            // Somebody has removed the journal.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                DirBuilder::new().mode(0o750).create(&self.dir)?;
+                options.open(path)?
+            }
+            file => file?,
+        };
+        let file = Arc::new(file);
         let metadata = file.metadata()?;
         (self.place, self.end) = (place(&metadata), metadata.len());
         self.reserved = self.end;
