@@ -13,7 +13,8 @@
 //! delays no mail: what the journal does not take waits here in order, and is tried again.
 //!
 //! The way of a message, in system calls, from the last octet of its data to the line in the pipe (a small message for one
-//! user; two of close(2), a futex(2) and, once a second, statfs(2) come to that):
+//! user; two of close(2), a futex(2) and, once a second, statfs(2) come to that; when the line is on its way, the thread writes
+//! the mark with pwrite(2), and looks with lstat(2) whether the journal is still in its place):
 //!
 //! ```text
 //!  1  recvfrom   the data with its final dot                      worker

@@ -23,6 +23,7 @@ const UNSETTLED: usize = 50_000;
 impl Ledger {
     /// Syncs the journal, without the lock that deliveries need, and tells what is safe then.
     pub(super) fn sync(&self) -> bool {
+        let told = self.told.seq();
         let outcome = {
             let _alone = lock(&self.syncing);
             let unsynced = self.lock().writer.take_unsynced();
@@ -36,7 +37,6 @@ impl Ledger {
                     self.reserve(to, active);
                     let mut state = self.lock();
                     (state.synced, state.failing.sync) = (state.synced.max(to), false);
-                    self.check_place(&mut state);
                 }
                 Err(_) => self.lock().writer.give_back(unsynced),
             }
@@ -51,15 +51,17 @@ impl Ledger {
         }
         self.tell();
         self.write_mark();
+        self.check_place(told);
         true
     }
 
-    /// Goes on in another segment where somebody took the active one away. What was not told yet is recorded there again.
-    fn check_place(&self, state: &mut State) {
-        let told = self.told.seq();
+    /// Goes on in another segment where somebody took the active one away. What follows `told` is recorded there again, by
+    /// the same numbers: not every subscriber may have read it.
+    fn check_place(&self, told: u64) {
+        let mut state = self.lock();
         if !state.writer.is_in_place() && state.writer.begin_anew(told) {
             state.synced = told;
-            self.write(state);
+            self.write(&mut state);
         }
     }
 
