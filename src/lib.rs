@@ -9,14 +9,15 @@
 //! floor 3   cli  server                                                 what a person types; the event loop and what belongs to it
 //! floor 2   smtpd  pop3d  arrivals  service  delivery                   sockets and threads
 //! floor 1   maildir  journal  notify  accounts  config  net  sys        files, sockets and the operating system
-//! floor 0   smtp  pop3  sasl  message  nearest  limits  script          pure: no I/O, no clock
+//! floor 0   smtp  pop3  imap  sasl  message  nearest  limits  script          pure: no I/O, no clock
 //! ```
 //!
 //! A message flows one way: accept -> `conn` -> `smtp::Session` -> `dot` -> `maildir` (fsync) -> `journal` -> 250, and
 //! from the journal to each subscriber in `notify`. Nothing below knows who reads it.
 
-// Floor 0. Siblings: smtp -> message, sasl; pop3 -> message, sasl; sasl -> message; all -> limits; the dialogues'
+// Floor 0. Siblings: smtp -> message, sasl; pop3, imap -> message, sasl; sasl -> message; all -> limits; the dialogues'
 // tests -> script.
+pub mod imap;
 pub mod limits;
 pub mod message;
 pub mod nearest;

@@ -1,6 +1,8 @@
 //! SASL as SMTP (RFC 4954) and POP3 (RFC 5034) share it: PLAIN, LOGIN, CRAM-MD5, without their transport. It believes
 //! nobody: what the client wants to be believed goes to `accounts`.
 
+pub mod client;
+
 use crate::message::base64;
 use std::fmt;
 
