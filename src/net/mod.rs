@@ -4,4 +4,6 @@ pub mod by_address;
 pub mod conn;
 pub mod line;
 pub mod proxy;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod tls;
