@@ -28,7 +28,7 @@ pub mod sasl;
 mod script;
 pub mod smtp;
 
-// Floor 1. Siblings: notify -> journal -> maildir; config -> notify; accounts -> config, net; all -> sys.
+// Floor 1. Siblings: notify -> journal -> maildir; config -> net, notify; accounts -> config, net; all -> sys.
 pub mod accounts;
 pub mod config;
 pub mod journal;

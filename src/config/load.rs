@@ -154,6 +154,12 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     let pipes = subscribers::pipes(top, base);
     let hooks = subscribers::hooks(top, base);
     let watches = subscribers::watches(top, base);
+    #[cfg(feature = "remote")]
+    let remotes = super::remote::remotes(top, base);
+    #[cfg(not(feature = "remote"))]
+    if top.sections("remote").is_some() {
+        top.wrong("remote", "this mailbell was built without it (cargo feature `remote`)");
+    }
     let mut section = top.section("journal");
     let journal_keep = section.text("keep", "\"30d\"", some_time).unwrap_or(minutes(30 * 24 * 60));
     section.finish();
@@ -178,6 +184,8 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         pipes,
         hooks,
         watches,
+        #[cfg(feature = "remote")]
+        remotes,
         journal_keep,
     }
 }

@@ -4,6 +4,8 @@ mod conflicts;
 mod load;
 mod network;
 mod place;
+#[cfg(feature = "remote")]
+mod remote;
 mod report;
 mod section;
 mod subscribers;
@@ -13,6 +15,8 @@ mod value;
 
 pub use network::Network;
 pub use place::Place;
+#[cfg(feature = "remote")]
+pub use remote::{After, Encryption, Protocol, Remote};
 pub use value::user_name;
 
 use crate::notify::{HookSettings, PipeSettings};
@@ -62,6 +66,9 @@ pub struct Config {
     pub hooks: Vec<HookSettings>,
     /// Maildirs that other programs deliver into.
     pub watches: Vec<Watch>,
+    /// Mailboxes on other servers.
+    #[cfg(feature = "remote")]
+    pub remotes: Vec<Remote>,
     /// How long the journal is kept.
     pub journal_keep: Duration,
 }
