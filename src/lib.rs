@@ -8,12 +8,17 @@
 //! floor 4   main                                                        a match on run()
 //! floor 3   cli  server                                                 what a person types; the event loop and what belongs to it
 //! floor 2   smtpd  pop3d  arrivals  service  delivery                   sockets and threads
-//! floor 1   maildir  journal  notify  accounts  config  net  sys        files, sockets and the operating system
-//! floor 0   smtp  pop3  imap  sasl  message  nearest  limits  script          pure: no I/O, no clock
+//! floor 1   maildir  journal  ledger  notify  accounts  config  net  sys    files, sockets and the operating system
+//! floor 0   smtp  pop3  imap  sasl  message  nearest  limits  script    pure: no I/O, no clock
 //! ```
 //!
-//! A message flows one way: accept -> `conn` -> `smtp::Session` -> `dot` -> `maildir` (fsync) -> `journal` -> 250, and
-//! from the journal to each subscriber in `notify`. Nothing below knows who reads it.
+//! A message flows one way. Nothing below knows who reads it.
+//!
+//! ```text
+//! accept -> net::conn -> smtp::Session -> dot decoder -> delivery: write, fsync -> ledger: expect -> maildir: rename
+//!        -> maildir: fsync the folder -> 250
+//!        '-> ledger: record, one sync for all that wait -> notify: each subscriber reads the journal up to what is safe
+//! ```
 
 // Floor 0. Siblings: smtp -> message, sasl; pop3, imap -> message, sasl; sasl -> message; all -> limits; the dialogues'
 // tests -> script.
@@ -28,10 +33,12 @@ pub mod sasl;
 mod script;
 pub mod smtp;
 
-// Floor 1. Siblings: notify -> journal -> maildir; config -> net, notify; accounts -> config, net; all -> sys.
+// Floor 1. Siblings: ledger -> journal, maildir; notify -> journal; config -> net, notify; accounts -> config, net;
+// all -> sys.
 pub mod accounts;
 pub mod config;
 pub mod journal;
+pub mod ledger;
 pub mod maildir;
 pub mod net;
 pub mod notify;

@@ -3,7 +3,8 @@
 mod common;
 
 use common::{BASIC, Scratch, Server, wait_for};
-use mailbell::journal::{Journal, Record};
+use mailbell::journal::Record;
+use mailbell::ledger::Journal;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};

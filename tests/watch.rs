@@ -3,7 +3,8 @@
 mod common;
 
 use common::{BASIC, PATIENCE, Scratch, Server, run, wait_for};
-use mailbell::journal::{Journal, Record};
+use mailbell::journal::Record;
+use mailbell::ledger::Journal;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;

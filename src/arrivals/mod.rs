@@ -82,9 +82,9 @@ impl Arrivals {
     ///
     /// # Errors
     ///
-    /// When the system has no descriptor or thread left, or when `delivery` has no journal.
+    /// When the system has no descriptor or thread left, or when `delivery` has no ledger.
     pub fn start(delivery: Arc<Delivery>, watched: Vec<Watched>) -> io::Result<Arrivals> {
-        if delivery.recorder().is_none() {
+        if delivery.ledger().is_none() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "nothing to record in"));
         }
         let orders = Arc::new(Orders::new()?);

@@ -2,16 +2,17 @@
 
 use super::Watched;
 use super::look::{Look, QUIET, Way, look};
-use crate::delivery::Recorder;
 use crate::journal::Record;
-use crate::maildir::name;
+use crate::ledger::{Expected, Ledger};
+use crate::maildir::{name, typed};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long at most between two looks at a file that is never finished.
@@ -36,6 +37,7 @@ pub struct Target {
 struct Unsure {
     due: Instant,
     wait: Duration,
+    expected: Expected,
 }
 
 impl Target {
@@ -86,38 +88,38 @@ impl Target {
     }
 
     /// Looks at a name that came, if it is not known.
-    pub fn consider(&mut self, file_name: OsString, way: Way, recorder: &Recorder) -> Option<Record> {
+    pub fn consider(&mut self, file_name: OsString, way: Way, ledger: &Arc<Ledger>) -> Option<(Expected, Record)> {
         if !name::is_message(file_name.as_bytes()) {
             return None;
         }
-        if self.unsure.contains_key(&file_name) {
-            if way == Way::Unknown {
+        let expected = match self.unsure.remove(&file_name) {
+            Some(unsure) if way == Way::Unknown => {
+                self.unsure.insert(file_name, unsure);
                 return None;
             }
-        } else if !recorder.known().insert(&self.watched.user, name::known_as(file_name.as_bytes())) {
-            return None;
-        }
-        self.decide(file_name, way, Unsure { due: Instant::now() + QUIET, wait: QUIET }, recorder)
+            Some(unsure) => unsure.expected,
+            None => ledger.claim(&self.watched.user, file_name.as_bytes())?,
+        };
+        self.decide(file_name, way, Unsure { due: Instant::now() + QUIET, wait: QUIET, expected })
     }
 
     /// Looks again at an unsure file.
-    pub fn look_again(&mut self, file_name: OsString, now: Instant, recorder: &Recorder) -> Option<Record> {
-        let wait = self.unsure.get(&file_name)?.wait;
-        self.decide(file_name, Way::Unknown, Unsure { due: now + wait, wait: (wait * 2).min(LONGEST_WAIT) }, recorder)
+    pub fn look_again(&mut self, file_name: OsString, now: Instant) -> Option<(Expected, Record)> {
+        let Unsure { wait, expected, .. } = self.unsure.remove(&file_name)?;
+        let next = Unsure { due: now + wait, wait: (wait * 2).min(LONGEST_WAIT), expected };
+        self.decide(file_name, Way::Unknown, next)
     }
 
-    /// Looks at a name that was made known. What comes to nothing is unknown again. `next`: when it is looked at again,
-    /// if it may still become something.
-    fn decide(&mut self, file_name: OsString, way: Way, next: Unsure, recorder: &Recorder) -> Option<Record> {
-        self.unsure.remove(&file_name);
+    /// Looks at a name that is expected. What comes to nothing is unknown again. `next`: when it is looked at again, if it
+    /// may still become something.
+    fn decide(&mut self, file_name: OsString, way: Way, next: Unsure) -> Option<(Expected, Record)> {
         match look(&self.watched, self.is_own, &file_name, way)
             .unwrap_or_else(|error| self.complain(&file_name, &error))
         {
-            Look::Message(record) => return Some(*record),
+            Look::Message(record) => return Some((next.expected, *record)),
             Look::Unsure => drop(self.unsure.insert(file_name, next)),
             Look::Nothing => {
                 log::debug!("{}: {file_name:?} was gone, or no message", self.watched.maildir.display());
-                recorder.known().remove(&self.watched.user, name::known_as(file_name.as_bytes()));
             }
         }
         None
@@ -161,17 +163,20 @@ impl Target {
     }
 
     /// A name has left `new/`: another message may come by it, if it is not elsewhere.
-    pub fn forget(&mut self, file_name: &OsStr, is_elsewhere: bool, recorder: &Recorder) {
+    pub fn forget(&mut self, file_name: &OsStr, is_elsewhere: bool, ledger: &Ledger) {
         self.unsure.remove(file_name);
         if !is_elsewhere {
-            recorder.known().forget(&self.watched.user, name::known_as(file_name.as_bytes()));
+            ledger.gone(&self.watched.user, file_name.as_bytes());
         }
     }
 
-    /// It is not watched any more: what is unsure will not be recorded.
-    pub fn leave(self, recorder: &Recorder) {
-        for file_name in self.unsure.keys() {
-            recorder.known().remove(&self.watched.user, name::known_as(file_name.as_bytes()));
+    /// The recipients beside a file are not needed any more when its record is there.
+    pub fn forget_recipients(&self, record: &Record) {
+        if self.is_own && record.rcpt_to.is_some() {
+            let path = Path::new(&record.path);
+            let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+            let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
+            let _ = file.map(|file| typed::forget_user(&file, &record.user));
         }
     }
 }

@@ -4,8 +4,9 @@ use super::look::Way;
 use super::target::{LONGEST_WAIT, Target};
 use super::watches::{Attached, Event, Key, Watches};
 use super::{Order, Orders, Watched};
-use crate::delivery::{Delivery, Recorder};
+use crate::delivery::Delivery;
 use crate::journal::Record;
+use crate::ledger::{Expected, Ledger};
 use crate::maildir::name::{self, Arrival};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, HashMap};
@@ -107,8 +108,10 @@ impl Watcher {
     }
 
     fn forget(&mut self, key: Key) {
-        let (Some(target), Some(recorder)) = (self.targets.remove(&key), self.delivery.recorder()) else { return };
-        target.leave(recorder);
+        // What is unsure in it is not expected any more.
+        if self.targets.remove(&key).is_none() {
+            return;
+        }
         if let Some(watches) = &mut self.watches {
             watches.detach(key);
         }
@@ -249,12 +252,12 @@ impl Watcher {
     /// Another message may come by a name that has left a Maildir, unless this message is still there, or in another one
     /// of the user's.
     fn forget_name(&mut self, key: Key, file_name: &OsStr, is_there: bool) {
-        let (Some(target), Some(recorder)) = (self.targets.get(&key), self.delivery.recorder()) else { return };
+        let (Some(target), Some(ledger)) = (self.targets.get(&key), self.delivery.ledger()) else { return };
         let user = &target.watched.user;
         let mut others = self.targets.iter().filter(|(other, target)| **other != key && target.watched.user == *user);
         let is_elsewhere = is_there || others.any(|(_, target)| target.has(file_name));
         if let Some(target) = self.targets.get_mut(&key) {
-            target.forget(file_name, is_elsewhere, recorder);
+            target.forget(file_name, is_elsewhere, ledger);
         }
     }
 
@@ -309,7 +312,7 @@ impl Watcher {
 
     /// Looks at those names that are not known.
     fn consider(&mut self, names: Vec<(Key, OsString, Way)>) {
-        self.record(names, |target, file_name, way, recorder| target.consider(file_name, way, recorder));
+        self.record(names, |target, file_name, way, ledger| target.consider(file_name, way, ledger));
     }
 
     /// Looks again at files that may be finished by `now`.
@@ -319,25 +322,31 @@ impl Watcher {
             names.extend(target.due_names(now).map(|file_name| (*key, file_name.to_owned(), Way::Unknown)));
         }
         sort(&mut names);
-        self.record(names, |target, file_name, _, recorder| target.look_again(file_name, now, recorder));
+        self.record(names, |target, file_name, _, _| target.look_again(file_name, now));
     }
 
     /// Appends what `look` makes of these names.
     fn record(
         &mut self,
         names: Vec<(Key, OsString, Way)>,
-        look: impl Fn(&mut Target, OsString, Way, &Recorder) -> Option<Record>,
+        look: impl Fn(&mut Target, OsString, Way, &Arc<Ledger>) -> Option<(Expected, Record)>,
     ) {
-        let Some(recorder) = self.delivery.recorder() else { return };
-        let mut records = Vec::new();
+        let Some(ledger) = self.delivery.ledger() else { return };
+        let (mut found, mut recipients) = (Vec::new(), Vec::new());
         for (key, file_name, way) in names {
             let Some(target) = self.targets.get_mut(&key) else { continue };
-            records.extend(look(target, file_name, way, recorder));
-            if records.len() >= BATCH {
-                recorder.record(std::mem::take(&mut records));
+            if let Some((expected, record)) = look(target, file_name, way, ledger) {
+                recipients.push((key, record.clone()));
+                found.push((expected, record));
+            }
+            if found.len() >= BATCH {
+                ledger.found(std::mem::take(&mut found));
             }
         }
-        recorder.record(records);
+        ledger.found(found);
+        for (key, record) in recipients {
+            self.targets.get(&key).inspect(|target| target.forget_recipients(&record));
+        }
     }
 }
 

@@ -162,6 +162,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     }
     let mut section = top.section("journal");
     let journal_keep = section.text("keep", "\"30d\"", some_time).unwrap_or(minutes(30 * 24 * 60));
+    let journal_max_size = section.text("max_size", "\"1GiB\"", size).unwrap_or(1 << 30);
     section.finish();
 
     Config {
@@ -187,6 +188,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         #[cfg(feature = "remote")]
         remotes,
         journal_keep,
+        journal_max_size,
     }
 }
 

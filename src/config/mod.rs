@@ -71,6 +71,8 @@ pub struct Config {
     pub remotes: Vec<Remote>,
     /// How long the journal is kept.
     pub journal_keep: Duration,
+    /// How large it may grow, octets: the oldest records go earlier beyond it.
+    pub journal_max_size: u64,
 }
 
 /// `domains`.

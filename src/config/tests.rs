@@ -228,7 +228,10 @@ fn a_key_below_the_wrong_header_is_told_where_it_belongs() {
         wrong("[smtp]\nhostname = \"a\"\n")[0],
         "2: unknown key `smtp.hostname`; `hostname` belongs above the first [section]"
     );
-    assert_eq!(wrong("[journal]\nfoo = 1\n")[0], "2: unknown key `journal.foo`; the keys of [journal] are keep");
+    assert_eq!(
+        wrong("[journal]\nfoo = 1\n")[0],
+        "2: unknown key `journal.foo`; the keys of [journal] are keep, max_size"
+    );
 }
 
 #[test]

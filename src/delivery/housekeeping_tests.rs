@@ -2,8 +2,24 @@
 
 use super::tests::{House, envelope, store};
 use super::*;
+use crate::ledger::Ledger;
 use crate::maildir::store::make_maildir;
 use std::fs;
+
+/// Whether a message is known; it stays what it is.
+fn knows(ledger: &Arc<Ledger>, user: &str, file_name: &str) -> bool {
+    ledger.claim(user, file_name.as_bytes()).is_none()
+}
+
+/// Another program's delivery.
+fn record(ledger: &Arc<Ledger>, user: &str, maildir: &Path, name: &str) {
+    let path = maildir.join("new").join(name);
+    fs::write(&path, "").unwrap();
+    let expected = ledger.claim(user, name.as_bytes()).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    let record = crate::journal::Record { user: user.into(), id: name.into(), path, ..Default::default() };
+    ledger.found(vec![(expected, record)]);
+}
 
 #[test]
 fn the_work_of_the_hour_forgets_what_is_gone_and_nothing_else() {
@@ -16,10 +32,7 @@ fn the_work_of_the_hour_forgets_what_is_gone_and_nothing_else() {
     let kept = store(&delivery, envelope(&["alice"]), b"1\n").unwrap().id;
     let gone = store(&delivery, envelope(&["alice"]), b"2\n").unwrap().id;
     fs::remove_file(&house.records()[1].path).unwrap();
-    let known = delivery.recorder().unwrap().known();
-    known.insert("bob", b"foreign");
-    known.recorded("bob", b"foreign");
-    fs::write(foreign.join("new/foreign"), "").unwrap();
+    record(delivery.ledger().unwrap(), "bob", &foreign, "foreign");
     for seen in ["cur/1.M1.seen:2,S", "cur/seen:2,S"] {
         fs::write(foreign.join(seen), "").unwrap();
     }
@@ -27,17 +40,16 @@ fn the_work_of_the_hour_forgets_what_is_gone_and_nothing_else() {
     // The next start, with nothing of the journal but the number that comes next.
     fs::remove_dir_all(house.config.journal()).unwrap();
     fs::create_dir(house.config.journal()).unwrap();
-    fs::write(house.config.journal().join("00000000000000000003.jsonl"), "").unwrap();
-    let next = house.open();
-    let known = next.recorder().unwrap().known();
-    assert!(!known.insert("alice", kept.as_bytes()) && known.insert("alice", gone.as_bytes()));
-    assert!(!known.insert("bob", b"foreign") && !known.insert("bob", b"1.M1.seen"));
-    assert!(known.insert("bob", b"seen"), "another message may be given such a name");
+    fs::write(house.config.journal().join("00000000000000000004.jsonl"), "").unwrap();
+    let ledger = house.ledger();
+    assert!(knows(&ledger, "alice", &kept) && !knows(&ledger, "alice", &gone));
+    assert!(knows(&ledger, "bob", "foreign") && knows(&ledger, "bob", "1.M1.seen"));
+    assert!(!knows(&ledger, "bob", "seen"), "another message may be given such a name");
     // A disk that is not mounted is no reason to forget.
-    next.watch(vec![("bob".into(), foreign.clone())]);
+    ledger.watch(vec![("bob".into(), foreign.clone())]);
     fs::remove_dir_all(house.folder.join("home")).unwrap();
-    next.save_known();
-    assert!(!house.open().recorder().unwrap().known().insert("bob", b"foreign"));
+    ledger.save_known();
+    assert!(knows(&house.ledger(), "bob", "foreign"));
 }
 
 #[test]
@@ -49,48 +61,37 @@ fn nothing_is_forgotten_while_a_maildir_of_the_user_cannot_be_read() {
         make_maildir(maildir, &Modes::of_files(0o600)).unwrap();
     }
     let (own, one, two) = (&places[0].1, &places[1].1, &places[2].1);
-    let delivery = house.open();
-    delivery.watch(places.to_vec());
-    let known = delivery.recorder().unwrap().known();
-    let recorded = |maildir: &Path, id: &str| {
-        fs::write(maildir.join("new").join(id), "").unwrap();
-        assert!(known.insert("alice", id.as_bytes()));
-        known.recorded("alice", id.as_bytes());
-    };
-    (0..3).for_each(|number| recorded(&places[number].1, &number.to_string()));
-    let known_are = |delivery: &Delivery, wanted: [bool; 3]| {
-        let known = delivery.recorder().unwrap().known();
-        let found = ["0", "1", "2"].map(|id| !known.insert("alice", id.as_bytes()));
-        ["0", "1", "2"].iter().for_each(|id| known.remove("alice", id.as_bytes()));
-        assert_eq!(found, wanted);
-    };
+    let ledger = house.ledger();
+    ledger.watch(places.to_vec());
+    (0..3).for_each(|number| record(&ledger, "alice", &places[number].1, &number.to_string()));
+    let known = |ledger: &Arc<Ledger>| ["0", "1", "2"].map(|id| knows(ledger, "alice", id));
     // A folder is away for a while, ours or another's; or a link leads nowhere.
     for maildir in [own, one] {
         fs::rename(maildir, house.folder.join("away")).unwrap();
-        delivery.save_known();
+        ledger.save_known();
         std::os::unix::fs::symlink(house.folder.join("nowhere"), maildir).unwrap();
-        delivery.save_known();
+        ledger.save_known();
         fs::remove_file(maildir).unwrap();
         fs::rename(house.folder.join("away"), maildir).unwrap();
-        known_are(&delivery, [true; 3]);
+        assert_eq!(known(&ledger), [true; 3]);
     }
     // One is watched no more, across a restart too, and no more rings when it is watched again.
-    delivery.watch(places[..2].to_vec());
-    delivery.save_known();
-    let delivery = house.open();
-    delivery.watch(places[..1].to_vec());
-    delivery.save_known();
-    delivery.save_known();
-    known_are(&delivery, [true; 3]);
+    ledger.watch(places[..2].to_vec());
+    ledger.save_known();
+    let ledger = house.ledger();
+    ledger.watch(places[..1].to_vec());
+    ledger.save_known();
+    ledger.save_known();
+    assert_eq!(known(&ledger), [true; 3]);
     // Neither does that of an account that is gone, while another program delivers to the user.
-    delivery.watch(places[1..].to_vec());
-    delivery.save_known();
-    delivery.watch(Vec::new());
-    delivery.save_known();
-    delivery.watch(places.to_vec());
-    known_are(&delivery, [true; 3]);
+    ledger.watch(places[1..].to_vec());
+    ledger.save_known();
+    ledger.watch(Vec::new());
+    ledger.save_known();
+    ledger.watch(places.to_vec());
+    assert_eq!(known(&ledger), [true; 3]);
     // What all who can be read do not have is gone.
     fs::remove_file(two.join("new/2")).unwrap();
-    delivery.save_known();
-    known_are(&house.open(), [true, true, false]);
+    ledger.save_known();
+    assert_eq!(known(&house.ledger()), [true, true, false]);
 }

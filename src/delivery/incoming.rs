@@ -4,8 +4,9 @@
 //! `tmp/` in blocks. What goes wrong is sticky: the rest is dropped, and the answer comes with `commit`.
 
 use super::head::Head;
-use super::{Delivery, Envelope, Failure, Recipient, Stored};
+use super::{Delivery, Envelope, Failure, Recipient, Stored, unwritable};
 use crate::journal::Record;
+use crate::ledger::Copy;
 use crate::limits;
 use crate::maildir::failpoint;
 use crate::maildir::quota::Claim;
@@ -18,7 +19,7 @@ use crate::message::trace::{self, Trace};
 use memchr::memchr_iter;
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A message of up to this many octets is kept in memory; a larger one is written in blocks of this size.
@@ -50,7 +51,7 @@ struct Begun {
     summary: Summary,
 }
 
-/// Who gets the message, and who has no room for it.
+/// The users that get the message, and those without room for it.
 #[derive(Debug, Default)]
 struct Room<'a> {
     recipients: Vec<&'a Recipient>,
@@ -101,7 +102,7 @@ impl<'a> Incoming<'a> {
         if self.buffer.len() >= BLOCK { self.flush() } else { Ok(()) }
     }
 
-    /// Makes it last, then records it: fsync, rename, fsync of the directories, journal.
+    /// Stores it for good, and records it.
     ///
     /// # Errors
     ///
@@ -109,68 +110,66 @@ impl<'a> Incoming<'a> {
     pub fn commit(mut self) -> Result<Stored, Failure> {
         let outcome = self.store();
         // A disk that is full although there is room in `mail.root` is one user's own.
-        let is_ours = |failure: &Failure| match failure {
-            Failure::System(_) => true,
+        let is_users = |failure: &Failure| match failure {
+            Failure::System(error) => !unwritable::is_ours(error),
             Failure::DiskFull => self.delivery.has_room(0),
             _ => false,
         };
-        if outcome.as_ref().is_err_and(is_ours) {
+        if outcome.as_ref().is_err_and(is_users) {
             self.delivery.examine(self.envelope.recipients.iter().map(|to| to.user.as_str()));
         }
         outcome
     }
 
+    /// The way of a message: prepare, publish, record.
     fn store(&mut self) -> Result<Stored, Failure> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
+        self.finish()?;
+        // unwrap: finish() has begun the file, or has failed.
+        let Begun { draft, id, lines, summary } = self.begun.take().unwrap();
+        let size = draft.size() + lines + self.lines;
+        let file_name = format!("{},S={},W={size}", id.text, draft.size());
+        let Room { recipients, claims, over_quota } = self.claim(draft.size())?;
+        let maildirs: Vec<PathBuf> = recipients.iter().map(|to| self.delivery.maildir(&to.user)).collect();
+        let copies: Vec<Copy> =
+            recipients.iter().zip(&maildirs).map(|(to, maildir)| copy(to, maildir, &file_name)).collect();
+        let origin = self.envelope.origin.clone();
+        let mut record = Record { id: id.text.clone(), size, origin, summary, ..Record::default() };
+
+        // The file is synced in tmp/. What watches new/ must find the message known when it comes there.
+        let staged = draft.stage(&id.text, &maildirs)?;
+        let users = recipients.iter().map(|to| to.user.as_str());
+        let expected = self.delivery.ledger().map(|ledger| ledger.expect(users, &file_name));
+
+        let published = staged.publish(&file_name)?;
+        failpoint::reach("before-journal");
+
+        // The journal is synced by another thread while this one syncs the folders. A record is told when both are done.
+        record.timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        let first = copies.first().filter(|_| copies.len() > 1).map(|copy| copy.path.clone());
+        let recorded = expected.map(|expected| expected.record(record, copies));
+        failpoint::reach("after-journal");
+        published.make_safe()?;
+        if let Some(recorded) = recorded {
+            recorded.is_safe();
+            // The records say it now.
+            first.inspect(|path| typed::forget(path.as_ref()));
+        }
+        claims.into_iter().for_each(Claim::keep);
+        Ok(Stored { id: id.text, size, over_quota })
+    }
+
+    /// Writes all that is to be in the file.
+    fn finish(&mut self) -> Result<(), Failure> {
         self.head.finish();
         // A message without a last line end is given one, so that its size is the same however it is counted.
         if self.last.is_some_and(|last| last != b'\n') {
             self.buffer.push(b'\n');
             self.lines += 1;
         }
-        self.flush()?;
-        // unwrap: flush() has begun the file, or has failed.
-        let Begun { draft, id, lines, summary } = self.begun.take().unwrap();
-        let size = draft.size() + lines + self.lines;
-        let file_name = format!("{},S={},W={size}", id.text, draft.size());
-        let Room { recipients, claims, over_quota } = self.claim(draft.size())?;
-        let maildirs: Vec<PathBuf> = recipients.iter().map(|to| self.delivery.maildir(&to.user)).collect();
-        let staged = draft.stage(&id.text, &maildirs)?;
-        let recorder = self.delivery.recorder();
-        // Before the rename, so that who watches the folder finds that it is known. The records are made here, too: who
-        // waits for the message has to wait for nothing but the disk.
-        recorder.inspect(|recorder| recorder.announce(&recipients, &id.text));
-        let record = |(to, maildir): (&&Recipient, &PathBuf)| Record {
-            seq: 0,
-            timestamp: 0,
-            user: to.user.clone(),
-            id: id.text.clone(),
-            path: maildir.join("new").join(&file_name).to_string_lossy().into_owned(),
-            size,
-            origin: self.envelope.origin.clone(),
-            rcpt_to: Some(to.typed.clone()),
-            summary: summary.clone(),
-            duplicate_of: None,
-        };
-        let mut records: Vec<Record> = recipients.iter().zip(&maildirs).map(record).collect();
-        if let Err(error) = staged.publish(&file_name) {
-            recorder.inspect(|recorder| recorder.withdraw(&recipients, &id.text));
-            return Err(error.into());
-        }
-        claims.into_iter().for_each(Claim::keep);
-        failpoint::reach("before-journal");
-        if let Some(recorder) = recorder {
-            let stored = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
-            records.iter_mut().for_each(|record| record.timestamp = stored);
-            let first = (records.len() > 1).then(|| PathBuf::from(&records[0].path));
-            recorder.record(records);
-            // The records say it now.
-            first.inspect(|path| typed::forget(path));
-        }
-        failpoint::reach("after-journal");
-        Ok(Stored { id: id.text, size, over_quota })
+        self.flush()
     }
 
     /// Writes what is in memory.
@@ -219,8 +218,8 @@ impl<'a> Incoming<'a> {
         Ok(Begun { draft, id, lines, summary })
     }
 
-    /// Room in the Maildirs of those who get the message for `octets`. One reply stands for all who are behind one
-    /// address: when one of them has no room, none of them gets it.
+    /// Room for `octets` in the Maildirs of the recipients. One reply stands for all users of one address: when one of
+    /// them has no room, none of them gets the message.
     fn claim(&self, octets: u64) -> Result<Room<'_>, Failure> {
         let claim = |to: &Recipient| self.delivery.quota.claim(&self.delivery.maildir(&to.user), octets);
         let claims: Vec<_> = self.envelope.recipients.iter().map(|to| (to, claim(to))).collect();
@@ -241,4 +240,10 @@ impl<'a> Incoming<'a> {
         }
         Ok(room)
     }
+}
+
+/// One recipient's part of the record.
+fn copy(to: &Recipient, maildir: &Path, file_name: &str) -> Copy {
+    let path = maildir.join("new").join(file_name).to_string_lossy().into_owned();
+    Copy { user: to.user.clone(), path, rcpt_to: Some(to.typed.clone()) }
 }

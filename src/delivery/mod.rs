@@ -1,35 +1,33 @@
 //! From a message's octets to files in Maildirs and records in the journal, in the durable order of the first promise.
 //!
-//! Nothing is locked while the disk works: many messages are made last at once. What comes after that, the record, is
-//! a matter of memory and one write(2) without fsync; see `journal` for why that is enough.
+//! Nothing is locked while the disk works, so that many messages are synced at once. `incoming.rs` tells the way of a
+//! message from top to bottom.
 
-mod ailing;
 mod head;
 mod housekeeping;
 #[cfg(test)]
 mod housekeeping_tests;
 mod incoming;
-mod recorder;
 #[cfg(test)]
 mod recorder_tests;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unwritable;
 
 pub use incoming::Incoming;
-pub use recorder::{Recorder, Stir};
 
 use crate::config::Config;
-use crate::journal::{Journal, KnownIds};
+use crate::ledger::Ledger;
 use crate::maildir::quota::Quota;
 use crate::maildir::store::Modes;
 use crate::maildir::unique::Ids;
 use crate::message::trace::{Facts, Origin, Via};
-use ailing::Ailing;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use unwritable::Unwritable;
 
 /// How long the free space of the disk is taken to be what it was.
 const FREE_SPACE_AGE: Duration = Duration::from_secs(1);
@@ -113,20 +111,18 @@ pub struct Delivery {
     min_free: u64,
     quota: Quota,
     ids: Ids,
-    /// What the disk had free, and when.
+    /// What the disk had free, and when that was asked.
     free: Mutex<Option<(Instant, u64)>>,
-    recorder: OnceLock<Recorder>,
-    journal_keep: Duration,
-    /// Each with its user.
-    maildirs: Mutex<Vec<(String, PathBuf)>>,
-    ailing: Ailing,
-    scan: OnceLock<Stir>,
+    ledger: OnceLock<Arc<Ledger>>,
+    unwritable: Unwritable,
+    /// Held by the work of the hour, which never overlaps itself.
+    housekeeping: Mutex<()>,
 }
 
 impl Delivery {
-    /// Stores below `config.mail.root` and records in `journal`; without one (a server runs, and this is another process)
+    /// Stores below `config.mail.root` and records in `ledger`; without one (a server runs, and this is another process)
     /// the server records what it finds.
-    pub fn new(config: &Config, journal: Option<(Arc<Journal>, Arc<KnownIds>)>) -> Delivery {
+    pub fn new(config: &Config, ledger: Option<Arc<Ledger>>) -> Delivery {
         let delivery = Delivery {
             hostname: config.hostname.clone(),
             root: config.mail.root.clone(),
@@ -135,19 +131,17 @@ impl Delivery {
             quota: Quota::new(config.mail.quota),
             ids: Ids::new(&config.hostname),
             free: Mutex::default(),
-            recorder: OnceLock::new(),
-            journal_keep: config.journal_keep,
-            maildirs: Mutex::default(),
-            ailing: Ailing::default(),
-            scan: OnceLock::new(),
+            ledger: OnceLock::new(),
+            unwritable: Unwritable::default(),
+            housekeeping: Mutex::default(),
         };
-        journal.into_iter().for_each(|(journal, known)| delivery.record_in(journal, known));
+        ledger.into_iter().for_each(|ledger| delivery.record_in(ledger));
         delivery
     }
 
-    /// Records from now on. Only the first journal counts.
-    pub fn record_in(&self, journal: Arc<Journal>, known: Arc<KnownIds>) {
-        let _ = self.recorder.set(Recorder::new(journal, known));
+    /// Records from now on. Only the first ledger counts.
+    pub fn record_in(&self, ledger: Arc<Ledger>) {
+        let _ = self.ledger.set(ledger);
     }
 
     /// Whether a message of `announced` octets may come: MAIL FROM's 452 4.3.1.
@@ -182,9 +176,9 @@ impl Delivery {
         self.maildir(user) == maildir
     }
 
-    /// The way into the journal; `None` where another process records.
-    pub fn recorder(&self) -> Option<&Recorder> {
-        self.recorder.get()
+    /// Where messages are recorded; `None` where another process records.
+    pub fn ledger(&self) -> Option<&Arc<Ledger>> {
+        self.ledger.get()
     }
 }
 

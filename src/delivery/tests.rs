@@ -1,5 +1,6 @@
 use super::*;
 use crate::journal::{Item, Reader, Record};
+use crate::ledger::Keep;
 use crate::maildir::testing::{files, folder};
 use proptest::prelude::*;
 use std::fs;
@@ -21,13 +22,16 @@ impl House {
     }
 
     pub(crate) fn open(&self) -> Delivery {
-        let journal = Arc::new(Journal::open(&self.config.journal()).unwrap());
-        let known = Arc::new(KnownIds::load(&self.config.state, &journal).unwrap());
-        Delivery::new(&self.config, Some((journal, known)))
+        Delivery::new(&self.config, Some(self.ledger()))
+    }
+
+    /// Its thread does not run: `tick` does what it would do.
+    pub(crate) fn ledger(&self) -> Arc<Ledger> {
+        Ledger::open(&self.config.state, Keep { age: self.config.journal_keep, size: 1 << 30 }).unwrap()
     }
 
     pub(crate) fn records(&self) -> Vec<Record> {
-        let mut reader = Reader::new(&self.config.journal(), 0);
+        let mut reader = Reader::of_all(&self.config.journal());
         let mut records = Vec::new();
         while let Some(item) = reader.next_item().unwrap() {
             match item {
@@ -94,7 +98,7 @@ fn a_message_is_a_file_and_a_record() {
     assert_eq!((record.path.as_str(), record.id.as_str()), (path.to_str().unwrap(), stored.id.as_str()));
     assert_eq!((record.origin.via, record.rcpt_to.as_deref()), (Via::Smtp, Some("alice@Example.org")));
     assert_eq!(record.summary.subject.as_deref(), Some("one"));
-    assert!(!delivery.recorder().unwrap().known().insert("alice", stored.id.as_bytes()));
+    assert!(delivery.ledger().unwrap().claim("alice", stored.id.as_bytes()).is_none(), "it is known");
 }
 
 #[test]

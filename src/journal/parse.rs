@@ -2,8 +2,7 @@
 
 use super::record::{FIELDS, Record};
 use crate::message::date;
-use crate::message::header::Summary;
-use crate::message::trace::{Origin, Via};
+use crate::message::trace::Via;
 use serde_core::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
@@ -26,18 +25,7 @@ impl<'de> Visitor<'de> for Fields {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record, A::Error> {
-        let mut record = Record {
-            seq: 0,
-            timestamp: 0,
-            user: String::new(),
-            id: String::new(),
-            path: String::new(),
-            size: 0,
-            origin: Origin::unknown(Via::Smtp),
-            rcpt_to: None,
-            summary: Summary::default(),
-            duplicate_of: None,
-        };
+        let mut record = Record::default();
         let mut missing = NEEDED.to_vec();
         while let Some(Name(name)) = map.next_key()? {
             let name = name.unwrap_or_default();
@@ -58,7 +46,7 @@ fn read<'de, A: MapAccess<'de>>(record: &mut Record, name: &str, map: &mut A) ->
         }
         "user" => record.user = map.next_value()?,
         "id" => record.id = map.next_value()?,
-        "path" => record.path = map.next_value()?,
+        "path" => record.path = map.next_value::<Option<String>>()?.unwrap_or_default(),
         "size" => record.size = map.next_value()?,
         "via" => {
             let text: String = map.next_value()?;

@@ -2,9 +2,10 @@
 
 use crate::message::date;
 use crate::message::header::Summary;
-use crate::message::trace::Origin;
+use crate::message::trace::{Origin, Via};
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write;
 
 /// One stored message, as the journal and every subscriber tell it (names after RFC 5423).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct Record {
     pub user: String,
     /// The Maildir base name up to the first `,` or `:`.
     pub id: String,
-    /// The file's absolute path when it was stored.
+    /// The file's absolute path when it was stored; empty where nothing is stored here, which is null in JSON.
     pub path: String,
     /// Octets with CRLF line ends.
     pub size: u64,
@@ -32,13 +33,17 @@ pub struct Record {
 }
 
 /// The names of a record's fields, in the order of its JSON.
-pub const FIELDS: [&str; 25] = [
+pub const FIELDS: [&str; 29] = [
     "seq",
     "event",
     "timestamp",
     "user",
     "id",
     "path",
+    "remote",
+    "folder",
+    "uid",
+    "uri",
     "size",
     "via",
     "mail_from",
@@ -60,6 +65,26 @@ pub const FIELDS: [&str; 25] = [
     "duplicate_of",
 ];
 
+/// Longest field that a stranger can fill, octets.
+pub const LONGEST_FIELD: usize = 2_048;
+
+/// What marks a field that was cut.
+const MARK: &str = "...";
+
+/// A field's value.
+enum Value<'a> {
+    Number(u64),
+    Time(u64),
+    Text(&'a str),
+}
+
+fn cut(text: &mut String) {
+    if text.len() > LONGEST_FIELD {
+        text.truncate(text.floor_char_boundary(LONGEST_FIELD - MARK.len()));
+        text.push_str(MARK);
+    }
+}
+
 /// Why a line is not a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged(String);
@@ -72,22 +97,59 @@ impl fmt::Display for Damaged {
 
 impl std::error::Error for Damaged {}
 
+impl Default for Record {
+    /// Of a message of which nothing is known.
+    fn default() -> Record {
+        Record {
+            seq: 0,
+            timestamp: 0,
+            user: String::new(),
+            id: String::new(),
+            path: String::new(),
+            size: 0,
+            origin: Origin::unknown(Via::Smtp),
+            rcpt_to: None,
+            summary: Summary::default(),
+            duplicate_of: None,
+        }
+    }
+}
+
 impl Record {
     /// The value of a field of [`FIELDS`] as text; `None` where it is null or unknown.
     pub fn field(&self, name: &str) -> Option<Cow<'_, str>> {
-        let number = |value: u64| Some(Cow::Owned(value.to_string()));
-        match name {
-            "seq" => number(self.seq),
-            "event" => Some(Cow::Borrowed("MessageNew")),
-            "timestamp" => Some(Cow::Owned(date::rfc3339_micros(self.timestamp))),
-            "user" => Some(Cow::Borrowed(&self.user)),
-            "id" => Some(Cow::Borrowed(&self.id)),
-            "path" => Some(Cow::Borrowed(&self.path)),
-            "size" => number(self.size),
-            "via" => Some(Cow::Borrowed(self.origin.via.name())),
-            "duplicate_of" => self.duplicate_of.and_then(number),
-            "key" => Some(Cow::Borrowed(&self.summary.key)),
-            other => self.optional(other)?.as_deref().map(Cow::Borrowed),
+        match self.value(name)? {
+            Value::Number(number) => Some(Cow::Owned(number.to_string())),
+            Value::Time(time) => Some(Cow::Owned(date::rfc3339_micros(time))),
+            Value::Text(text) => Some(Cow::Borrowed(text)),
+        }
+    }
+
+    fn value(&self, name: &str) -> Option<Value<'_>> {
+        Some(match name {
+            "seq" => Value::Number(self.seq),
+            "event" => Value::Text("MessageNew"),
+            "timestamp" => Value::Time(self.timestamp),
+            "user" => Value::Text(&self.user),
+            "id" => Value::Text(&self.id),
+            "path" => Value::Text(Some(self.path.as_str()).filter(|path| !path.is_empty())?),
+            "size" => Value::Number(self.size),
+            "via" => Value::Text(self.origin.via.name()),
+            "duplicate_of" => Value::Number(self.duplicate_of?),
+            "key" => Value::Text(&self.summary.key),
+            other => Value::Text(self.optional(other)?.as_deref()?),
+        })
+    }
+
+    /// Cuts the fields that a stranger can make long to [`LONGEST_FIELD`] octets, at a character, with `...` at the end.
+    pub fn cut_fields(&mut self) {
+        cut(&mut self.summary.key);
+        for name in FIELDS {
+            if !matches!(name, "rcpt_to" | "mail_from")
+                && let Some(Some(text)) = self.optional_mut(name)
+            {
+                cut(text);
+            }
         }
     }
 
@@ -100,6 +162,10 @@ impl Record {
             "helo" => &self.origin.helo,
             "auth" => &self.origin.auth,
             "tls" => &self.origin.tls,
+            "remote" => &self.origin.remote,
+            "folder" => &self.origin.folder,
+            "uid" => &self.origin.uid,
+            "uri" => &self.origin.uri,
             "message_id" => &self.summary.message_id,
             "date" => &self.summary.date,
             "from" => &self.summary.from,
@@ -122,6 +188,10 @@ impl Record {
             "helo" => &mut self.origin.helo,
             "auth" => &mut self.origin.auth,
             "tls" => &mut self.origin.tls,
+            "remote" => &mut self.origin.remote,
+            "folder" => &mut self.origin.folder,
+            "uid" => &mut self.origin.uid,
+            "uri" => &mut self.origin.uri,
             "message_id" => &mut self.summary.message_id,
             "date" => &mut self.summary.date,
             "from" => &mut self.summary.from,
@@ -137,21 +207,18 @@ impl Record {
 
     /// Appends the record as one JSON object, without a newline.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        out.push(b'{');
-        for (number, name) in FIELDS.iter().enumerate() {
-            if number > 0 {
-                out.push(b',');
-            }
-            out.push(b'"');
+        let mut before = "{\"";
+        for name in FIELDS {
+            out.extend_from_slice(before.as_bytes());
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b"\":");
-            match self.field(name) {
+            before = ",\"";
+            // unwrap: writing to a vector cannot fail.
+            match self.value(name) {
                 None => out.extend_from_slice(b"null"),
-                Some(value) if matches!(*name, "seq" | "size" | "duplicate_of") => {
-                    out.extend_from_slice(value.as_bytes())
-                }
-                // unwrap: writing a string to a vector cannot fail.
-                Some(value) => serde_json::to_writer(&mut *out, &*value).unwrap(),
+                Some(Value::Number(number)) => write!(out, "{number}").unwrap(),
+                Some(Value::Time(time)) => write!(out, "\"{}\"", date::rfc3339_micros(time)).unwrap(),
+                Some(Value::Text(text)) => serde_json::to_writer(&mut *out, text).unwrap(),
             }
         }
         out.push(b'}');
@@ -177,7 +244,6 @@ impl Record {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::message::trace::Via;
     use proptest::prelude::*;
 
     pub(crate) fn sample(seq: u64, user: &str, id: &str) -> Record {
@@ -229,6 +295,22 @@ pub(crate) mod tests {
         sample(7, "alice", "1.M2").write_json(&mut line);
         line.extend_from_slice(b"{");
         assert!(Record::parse(&line).unwrap_err().to_string().contains("trailing"));
+    }
+
+    #[test]
+    fn long_fields_are_cut_at_a_character_and_addresses_are_not() {
+        let mut record = sample(7, "alice", "1.M2");
+        let long = "\u{e9}".repeat(2_000);
+        for name in ["subject", "rcpt_to", "mail_from"] {
+            *record.optional_mut(name).unwrap() = Some(long.clone());
+        }
+        record.summary.key = "k".repeat(LONGEST_FIELD);
+        record.summary.to = Some("t".repeat(LONGEST_FIELD + 1));
+        record.cut_fields();
+        assert_eq!(record.summary.subject, Some(format!("{}...", "\u{e9}".repeat(1_022))));
+        assert_eq!(record.summary.to, Some(format!("{}...", "t".repeat(LONGEST_FIELD - 3))));
+        assert_eq!((record.rcpt_to.as_ref(), record.origin.mail_from.as_ref()), (Some(&long), Some(&long)));
+        assert_eq!(record.summary.key.len(), LONGEST_FIELD);
     }
 
     proptest! {

@@ -1,21 +1,22 @@
 //! The files of the journal: which there are, what their names say, and how their lines are read.
 //!
 //! A segment is named after the `seq` of its first record, 20 digits, so that names sort as numbers do: the active one
-//! `.jsonl`, sealed ones `.jsonl.gz` sooner or later. This room writes nothing but the gzip of a sealed segment.
+//! is `.jsonl`, a sealed one becomes `.jsonl.gz`. Nothing here writes to a file.
+//!
+//! A line counts only if it is a record. Everything else (zeroes, a line cut in two, a gzip stream that ends early) is
+//! damage: it is passed over, and the `seq` of the next record tells what is missing.
 
+use super::record::Record;
 use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Longest line that is read, octets. A record is bounded by `limits::HEADER_OCTETS`, escaped at most six times.
-const LONGEST_LINE: u64 = 1024 * 1024;
+/// Longest line that can be a record, octets. A field has at most 2,048 octets and each is escaped in at most six.
+const LONGEST_LINE: usize = 1024 * 1024;
 
-/// Octets that are reserved at a time: some 50 records.
-const RESERVE: u64 = 64 * 1024;
+/// A larger `seq` is damage: a server that stores a million messages a second needs 2,000 years for so many.
+pub const LARGEST_SEQ: u64 = 1 << 56;
 
 /// One segment on disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +44,7 @@ impl Segment {
             _ => return None,
         };
         let first = digits.bytes().all(|octet| octet.is_ascii_digit()).then(|| digits.parse().ok())??;
-        Some(Segment { first, compressed, path })
+        (1..LARGEST_SEQ).contains(&first).then_some(Segment { first, compressed, path })
     }
 
     /// Reads its lines from the beginning.
@@ -58,29 +59,22 @@ impl Segment {
         } else {
             Source::Plain(file)
         };
-        Ok(Lines { reader: BufReader::with_capacity(64 * 1024, source) })
+        Ok(Lines { reader: BufReader::with_capacity(64 * 1024, source), at: 0, damaged: 0 })
     }
 
-    /// Replaces a sealed plain segment in `dir` by its gzip. Readers find one or the other at every moment. The mtime
-    /// stays: it says when the last record was appended.
+    /// Hands every record of the segment to `each`, with the octets before its line and after it. Gives the octets that
+    /// are no record.
     ///
     /// # Errors
     ///
-    /// When the disk is full or fails; the plain segment stays then.
-    pub fn compress(&self, dir: &Path) -> io::Result<()> {
-        let done = self.path.with_extension("jsonl.gz");
-        let tmp = self.path.with_extension("tmp");
-        let mut from = File::open(&self.path)?;
-        let mut to = GzEncoder::new(File::create(&tmp)?, flate2::Compression::new(6));
-        io::copy(&mut from, &mut to)?;
-        let (file, like) = (to.finish()?, from.metadata()?);
-        file.set_permissions(like.permissions())?;
-        file.set_modified(like.modified()?)?;
-        file.sync_all()?;
-        fs::rename(&tmp, &done)?;
-        // A power cut must not take both: the plain one goes when the gzip's name is there to stay.
-        File::open(dir)?.sync_all()?;
-        fs::remove_file(&self.path)
+    /// When the file cannot be opened.
+    pub fn records(&self, mut each: impl FnMut(Record, u64, u64)) -> io::Result<u64> {
+        let (mut lines, mut line) = (self.lines()?, Vec::new());
+        while let Some((record, start)) = lines.next_record(&mut line)? {
+            let end = lines.at;
+            each(record, start, end);
+        }
+        Ok(lines.damaged)
     }
 }
 
@@ -104,6 +98,10 @@ pub fn list(dir: &Path) -> io::Result<Vec<Segment>> {
 #[derive(Debug)]
 pub struct Lines {
     reader: BufReader<Source>,
+    /// Octets before the next line.
+    at: u64,
+    /// Octets so far that are no record.
+    damaged: u64,
 }
 
 #[derive(Debug)]
@@ -122,69 +120,94 @@ impl Read for Source {
 }
 
 impl Lines {
-    /// Reads the next whole line into `line`, without its newline; false at the end, or before a line that has none
-    /// yet. That is read again the next time, from the file: the next start of a server that was killed while it wrote
-    /// cuts such a line off and puts others in its place.
+    /// The next record and the octets before its line; `None` at the end. `line` is a buffer.
+    ///
+    /// A last line without a newline is read again the next time, from the file: it may be a line that is being written.
     ///
     /// # Errors
     ///
-    /// When the file fails, or is damaged.
-    pub fn next(&mut self, line: &mut Vec<u8>) -> io::Result<bool> {
+    /// When the system has no memory or no descriptor left. A file that cannot be read further has ended.
+    pub fn next_record(&mut self, line: &mut Vec<u8>) -> io::Result<Option<(Record, u64)>> {
+        loop {
+            let start = self.at;
+            if !self.next_line(line)? {
+                return Ok(None);
+            }
+            match Record::parse(line) {
+                Ok(record) if (1..LARGEST_SEQ).contains(&record.seq) => return Ok(Some((record, start))),
+                _ => self.damaged += self.at - start,
+            }
+        }
+    }
+
+    /// Reads the next whole line, without its newline. Of a line that is too long only the end is kept.
+    fn next_line(&mut self, line: &mut Vec<u8>) -> io::Result<bool> {
         line.clear();
-        let count = (&mut self.reader).take(LONGEST_LINE).read_until(b'\n', line)?;
-        if line.last() == Some(&b'\n') {
-            line.pop();
-            return Ok(true);
+        let start = self.at;
+        loop {
+            let room = (LONGEST_LINE - line.len()) as u64;
+            let count = match (&mut self.reader).take(room).read_until(b'\n', line) {
+                Ok(count) => count,
+                Err(error) if is_damage(&error) => {
+                    self.damaged += self.at - start;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            };
+            self.at += count as u64;
+            if line.last() == Some(&b'\n') {
+                line.pop();
+                return Ok(true);
+            }
+            if line.len() < LONGEST_LINE {
+                break;
+            }
+            line.clear();
         }
-        if count as u64 == LONGEST_LINE {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line of more than a mebibyte"));
-        }
-        // The reader is at its file's end, so nothing is left in its buffer. A compressed segment grows no more.
-        if count > 0
-            && let Source::Plain(file) = self.reader.get_mut()
-        {
-            file.seek_relative(-(count as i64))?;
+        // The end of the file, and a compressed segment grows no more.
+        if self.at > start && !self.seek(start)? {
+            self.damaged += self.at - start;
         }
         Ok(false)
     }
+
+    /// Goes back to a line's beginning, and keeps nothing of what follows it: it may be written anew. False where that
+    /// cannot be, in a compressed segment.
+    ///
+    /// # Errors
+    ///
+    /// As lseek(2) says.
+    pub fn seek(&mut self, start: u64) -> io::Result<bool> {
+        if !matches!(self.reader.get_ref(), Source::Plain(_)) {
+            return Ok(false);
+        }
+        self.reader.seek(SeekFrom::Start(start))?;
+        self.at = start;
+        Ok(true)
+    }
+
+    /// Keeps nothing of what follows: it may be written anew.
+    ///
+    /// # Errors
+    ///
+    /// As lseek(2) says.
+    pub fn forget_ahead(&mut self) -> io::Result<()> {
+        if self.reader.buffer().is_empty() { Ok(()) } else { self.seek(self.at).map(|_| ()) }
+    }
 }
 
-/// Sees to it that the disk has room for `octets` after `end`, so that a full disk refuses a record before its first
-/// octet is written and not in its middle, where a reader may have begun to read. One fallocate(2) for many records;
-/// a file system without it goes on without.
-///
-/// # Errors
-///
-/// When the disk or the disk quota is full.
-pub fn reserve(file: &File, end: u64, reserved: &mut u64, octets: u64) -> io::Result<()> {
-    if end + octets <= *reserved {
-        return Ok(());
+impl Seek for Source {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match self {
+            Source::Plain(file) => file.seek(to),
+            Source::Gzip(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
-    let ahead = octets.max(RESERVE);
-    match fallocate(file, FallocateFlags::KEEP_SIZE, end, ahead) {
-        Ok(()) => *reserved = end + ahead,
-        Err(error @ (Errno::NOSPC | Errno::DQUOT)) => return Err(error.into()),
-        Err(_) => *reserved = u64::MAX,
-    }
-    Ok(())
 }
 
-/// Appends octets to a file, all or, as far as that can be, nothing: what went wrong half-way is cut off again.
-///
-/// # Errors
-///
-/// The error of write(2); if the file could not be cut back, `Err` holds that in its text.
-pub fn append(file: &mut File, end: &mut u64, octets: &[u8]) -> io::Result<()> {
-    match file.write_all(octets) {
-        Ok(()) => {
-            *end += octets.len() as u64;
-            Ok(())
-        }
-        Err(error) => {
-            if let Err(worse) = file.set_len(*end) {
-                return Err(io::Error::other(format!("{error}, and the file could not be cut back: {worse}")));
-            }
-            Err(error)
-        }
-    }
+/// Whether an error says that the file is damaged, and not that the system has no room for us just now.
+pub fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | IsADirectory | NotADirectory | UnexpectedEof)
+        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }

@@ -5,15 +5,16 @@
 //! N-th time: nothing is flushed, closed or removed, as at a power cut, except that the kernel lives on.
 
 /// Every step that has a name, in their order.
-pub const STEPS: [&str; 8] = [
+pub const STEPS: [&str; 9] = [
     "before-write",
     "after-write",
     "after-fsync",
     "after-link",
     "after-rename",
-    "after-dirsync",
     "before-journal",
     "after-journal",
+    "before-journal-sync",
+    "after-dirsync",
 ];
 
 /// A step is reached.

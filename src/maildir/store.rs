@@ -5,9 +5,10 @@
 //! |---|---|---|
 //! | `tmp/ID`, whole or not | killed before the rename | `litter`, after 36 hours |
 //! | `new/NAME` for some recipients, `tmp/ID` for the others | killed between the renames | the sender was told nothing and sends again |
-//! | `new/NAME` for all | killed before the journal | the next start records it |
+//! | `new/NAME` for all | killed before the record | the next start records it |
 
 use super::{failpoint, typed};
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -45,8 +46,8 @@ pub fn make_maildir(maildir: &Path, modes: &Modes) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a message can be put into a Maildir: does with a small file all that is done with one, but for the fsync. Its
-/// name in `new/` is no message's.
+/// Whether a message can be put into a Maildir: does with a small file all that is done with one, but for the fsync of the
+/// file. Its name in `new/` is no message's.
 ///
 /// # Errors
 ///
@@ -56,9 +57,10 @@ pub fn probe(maildir: &Path, id: &str, modes: &Modes) -> io::Result<()> {
     draft.write(&[b'\n'; 4096])?;
     let new = maildir.join("new");
     let target = new.join(format!(".{id}"));
-    File::open(&new).and_then(|_| fs::rename(&draft.path, &target)).map_err(at(&new))?;
+    let folder = File::open(&new).map_err(at(&new))?;
+    fs::rename(&draft.path, &target).map_err(at(&new))?;
     draft.made = Made(vec![target]);
-    Ok(())
+    sync_folder(&folder, &new)
 }
 
 /// Makes a folder and those above it.
@@ -188,12 +190,12 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Moves it into each `new/` under this name, and makes that last.
+    /// Moves it into each `new/` under this name.
     ///
     /// # Errors
     ///
-    /// Of rename(2) and fsync(2). Nothing is left then, unless a program took it away at once.
-    pub fn publish(mut self, file_name: &str) -> io::Result<()> {
+    /// Of open(2) and rename(2). Nothing is left then, unless a program took it away at once.
+    pub fn publish(mut self, file_name: &str) -> io::Result<Published> {
         let mut folders = Vec::with_capacity(self.made.0.len());
         for path in &mut self.made.0 {
             // unwrap: every path here was made by joining a Maildir, "tmp" and an id.
@@ -206,13 +208,54 @@ impl Staged {
             *path = target;
             folders.push((folder, new));
         }
-        for (folder, path) in folders {
-            folder.sync_all().map_err(at(&path))?;
+        Ok(Published { made: self.made, folders })
+    }
+}
+
+/// A message that is in each `new/`, and not safe there yet. Dropping it takes it away again.
+#[derive(Debug)]
+pub struct Published {
+    made: Made,
+    folders: Vec<(File, PathBuf)>,
+}
+
+impl Published {
+    /// Makes its names safe against a power cut.
+    ///
+    /// # Errors
+    ///
+    /// Of fsync(2). Nothing is left then, unless a program took it away at once.
+    pub fn make_safe(mut self) -> io::Result<()> {
+        for (folder, path) in &self.folders {
+            sync_folder(folder, path)?;
             failpoint::reach("after-dirsync");
         }
         self.made.0.clear();
         Ok(())
     }
+}
+
+/// Whether the file system of a folder can keep mail: it must be able to sync a folder. For `mailbell check`.
+///
+/// # Errors
+///
+/// Says what it cannot do. Of open(2) and fsync(2).
+pub fn can_be_synced(folder: &Path) -> io::Result<()> {
+    sync_folder(&File::open(folder).map_err(at(folder))?, folder)
+}
+
+fn sync_folder(folder: &File, path: &Path) -> io::Result<()> {
+    folder.sync_all().map_err(|error| match error.raw_os_error() {
+        Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP) => io::Error::new(
+            error.kind(),
+            format!(
+                "{}: the file system cannot sync a folder (fsync: {error}), so no mail is safe there; use a local one \
+                 such as ext4 or XFS",
+                path.display()
+            ),
+        ),
+        _ => at(path)(error),
+    })
 }
 
 /// Does something in a Maildir; if the Maildir is not there, makes it and tries again.
@@ -226,7 +269,28 @@ fn in_maildir<T>(maildir: &Path, modes: &Modes, act: impl Fn() -> io::Result<T>)
 
 /// Says where an error was.
 fn at(path: &Path) -> impl Fn(io::Error) -> io::Error {
-    |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    |error| io::Error::new(error.kind(), At { path: path.to_owned(), error })
+}
+
+/// An error and its place.
+#[derive(Debug)]
+struct At {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for At {}
+
+/// The number of the system's error, also of one that says its place.
+pub fn errno(error: &io::Error) -> Option<i32> {
+    let inner = || errno(&error.get_ref()?.downcast_ref::<At>()?.error);
+    error.raw_os_error().or_else(inner)
 }
 
 fn create(path: &Path, modes: &Modes) -> io::Result<File> {

@@ -45,7 +45,7 @@ fn recipients_share_one_file_in_maildirs_that_are_made() {
     assert_eq!(draft.size(), 7);
     let staged = draft.stage("1.M2", &maildirs).unwrap();
     assert!(maildirs.iter().all(|maildir| files(maildir).is_empty() && tmp(maildir) == 1));
-    staged.publish("1.M2,S=7").unwrap();
+    staged.publish("1.M2,S=7").unwrap().make_safe().unwrap();
     for maildir in &maildirs {
         let path = maildir.join("new/1.M2,S=7");
         assert_eq!(fs::read(&path).unwrap(), b"one two");
@@ -75,7 +75,7 @@ fn the_first_may_be_left_out() {
     let maildirs = [root.join("a"), root.join("b")];
     let mut draft = Draft::create(&maildirs[0], "1", &modes()).unwrap();
     draft.write(b"x").unwrap();
-    draft.stage("1", &maildirs[1..]).unwrap().publish("1").unwrap();
+    draft.stage("1", &maildirs[1..]).unwrap().publish("1").unwrap().make_safe().unwrap();
     assert!(tmp(&maildirs[0]) == 0 && files(&maildirs[0]).is_empty());
     assert_eq!(files(&maildirs[1]), ["new/1"]);
     fs::remove_dir_all(root).unwrap();
@@ -90,7 +90,7 @@ fn what_vanished_on_the_way_is_made_again() {
     let draft = Draft::create(&maildirs[0], "1", &modes()).unwrap();
     let staged = draft.stage("1", &maildirs).unwrap();
     fs::remove_dir(maildirs[1].join("new")).unwrap();
-    staged.publish("1").unwrap();
+    staged.publish("1").unwrap().make_safe().unwrap();
     assert!(maildirs.iter().all(|maildir| files(maildir) == ["new/1"]));
     fs::remove_dir_all(root).unwrap();
 }
@@ -107,7 +107,13 @@ fn where_there_is_no_link_there_is_a_copy() {
     let far = shm.join(root.file_name().unwrap());
     let mut draft = Draft::create(&root.join("a"), "1", &modes()).unwrap();
     draft.write(&[b'x'; 100_000]).unwrap();
-    draft.stage("1", &[far.join("b"), root.join("a"), root.join("c")]).unwrap().publish("1").unwrap();
+    draft
+        .stage("1", &[far.join("b"), root.join("a"), root.join("c")])
+        .unwrap()
+        .publish("1")
+        .unwrap()
+        .make_safe()
+        .unwrap();
     let path = far.join("b/new/1");
     assert_eq!((fs::read(&path).unwrap().len(), mode(&path)), (100_000, 0o640));
     assert_eq!(fs::metadata(root.join("c/new/1")).unwrap().nlink(), 2);
@@ -146,7 +152,7 @@ proptest! {
                 3 => fs::create_dir(victim.join("new/1")).unwrap(),
                 _ => {}
             }
-            staged.publish("1")
+            staged.publish("1").and_then(Published::make_safe)
         });
         // A name that is taken in the first one is the draft's own.
         let fails = step < 4 && !(step == 1 && broken % recipients == 0);
@@ -158,4 +164,26 @@ proptest! {
         }
         fs::remove_dir_all(root).unwrap();
     }
+}
+
+#[test]
+fn what_is_published_and_not_made_safe_goes_again() {
+    let maildir = crate::maildir::testing::maildir("withdrawn", &[]);
+    let mut draft = Draft::create(&maildir, "1", &Modes::of_files(0o600)).unwrap();
+    draft.write(b"x").unwrap();
+    let published = draft.stage("1", std::slice::from_ref(&maildir)).unwrap().publish("1").unwrap();
+    assert_eq!(crate::maildir::testing::files(&maildir), ["new/1"]);
+    drop(published);
+    assert_eq!(crate::maildir::testing::files(&maildir), [""; 0]);
+    fs::remove_dir_all(maildir).unwrap();
+}
+
+#[test]
+fn a_file_system_that_cannot_sync_a_folder_is_named() {
+    assert!(can_be_synced(&std::env::temp_dir()).is_ok());
+    // fsync(2) says EINVAL for what lies in /proc.
+    let error = can_be_synced(Path::new("/proc/self")).unwrap_err();
+    assert!(error.to_string().starts_with("/proc/self: the file system cannot sync a folder"), "{error}");
+    let missing = can_be_synced(Path::new("/nonexistent/mailbell")).unwrap_err();
+    assert_eq!(errno(&missing), Some(libc::ENOENT));
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::journal::{Journal, cursors};
+use crate::journal::cursors;
+use crate::ledger::Journal;
 use crate::notify::testing::{Scratch, add, wait_for};
 use crate::notify::{Filter, Subscribers};
 use rustix::fs::OFlags;

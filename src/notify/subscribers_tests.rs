@@ -1,5 +1,5 @@
 use super::*;
-use crate::journal::Journal;
+use crate::ledger::Journal;
 use crate::notify::testing::{Scratch, add, wait_for};
 use crate::notify::{Backlog, Filter, Format, HookInput};
 use std::fs::{self, OpenOptions};

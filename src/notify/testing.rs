@@ -1,6 +1,7 @@
 //! What the tests of this house share: a folder that goes, and a journal in it.
 
-use crate::journal::{Journal, Record, record::tests::sample};
+use crate::journal::{Record, record::tests::sample};
+use crate::ledger::Journal;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

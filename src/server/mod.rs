@@ -249,7 +249,7 @@ impl Loop {
     fn end(self) {
         self.service.sessions.cut_all();
         self.arrivals.stop();
-        self.service.delivery.tick();
+        self.service.ledger.stop();
         let subscribers = self.service.subscribers().take();
         if let Some(subscribers) = subscribers {
             subscribers.stop();

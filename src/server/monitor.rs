@@ -39,7 +39,7 @@ pub fn status(service: &Service) -> Value {
         "maildrops_open": service.maildrops.open_count(),
         "accounts": service.live().accounts.names().count(),
         "disk_free_octets": free_octets(&service.config.mail.root),
-        "last_seq": service.journal.last_seq(),
+        "last_seq": service.ledger.last_seq(),
         "counters": Value::Object(counters.collect()),
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
     })
@@ -135,7 +135,7 @@ fn prometheus(service: &Service) -> String {
     gauge("sessions", "Connections open now.", service.admission.open() as u64);
     gauge("sessions_limit", "Connections that may be open at most.", service.config.limits.connections as u64);
     gauge("maildrops_open", "Maildrops open in POP3 sessions.", service.maildrops.open_count() as u64);
-    gauge("journal_last_seq", "seq of the latest event.", service.journal.last_seq());
+    gauge("journal_last_seq", "seq of the latest event.", service.ledger.last_seq());
     if let Some(octets) = free_octets(&service.config.mail.root) {
         gauge("disk_free_octets", "Octets free on the disk of the mail.", octets);
     }

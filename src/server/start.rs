@@ -6,7 +6,8 @@ use super::{StartError, reload};
 use crate::arrivals::Arrivals;
 use crate::config::{Config, Place, Users};
 use crate::delivery::Delivery;
-use crate::journal::{self, Held, Journal, KnownIds, Lock};
+use crate::journal::{Held, Lock};
+use crate::ledger::{Keep, Ledger};
 use crate::notify::{PipeSettings, Subscribers};
 use crate::server::listener::Listener;
 use crate::server::monitor;
@@ -52,12 +53,11 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     let live = reload::live(&config).map_err(|problems| StartError::Configuration(problems.join("\n")))?;
     let watched = reload::watched(&config, &config.watches, &live.accounts);
     let state = |error: io::Error| StartError::io(config.state.display(), &error);
-    let journal = Arc::new(Journal::open(&config.journal()).map_err(state)?);
-    journal::clamp_all(&config.state, journal.last_seq()).map_err(state)?;
-    let known = Arc::new(KnownIds::load(&config.state, &journal).map_err(state)?);
-    let mut delivery = Delivery::new(&config, Some((journal.clone(), known)));
+    let keep = Keep { age: config.journal_keep, size: config.journal_max_size };
+    let ledger = Ledger::open(&config.state, keep).map_err(state)?;
+    ledger.start().map_err(state)?;
+    let delivery = Arc::new(Delivery::new(&config, Some(ledger.clone())));
     delivery.on_record(Box::new(move || drop(waker.wake())));
-    let delivery = Arc::new(delivery);
     // Subscribers before arrivals: a new pipe or hook begins at the journal's end as it was at the last stop.
     let subscribers = Subscribers::start(&config.state, &config.pipes, &config.hooks).map_err(StartError::Temporary)?;
     let arrivals =
@@ -66,7 +66,7 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     let control = Listener::bind(&Place::Unix(monitor::control_socket(&config.state))).map_err(state)?;
     listeners.push((Kind::Control, control));
     let pool = pool(&config, &config.users);
-    let service = Arc::new(Service::new(config, live, delivery, journal, subscribers));
+    let service = Arc::new(Service::new(config, live, delivery, ledger, subscribers));
     let doors = Doors::new(listeners, service.clone(), pool);
     Ok(Started { service, doors, arrivals, lock })
 }

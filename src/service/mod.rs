@@ -9,7 +9,7 @@ pub mod sessions;
 use crate::accounts::{Accounts, Penalties, Verifier};
 use crate::config::{Config, Users};
 use crate::delivery::Delivery;
-use crate::journal::Journal;
+use crate::ledger::Ledger;
 use crate::maildir::maildrops::Maildrops;
 use crate::net::tls;
 use crate::notify::Subscribers;
@@ -38,8 +38,8 @@ pub struct Service {
     live: RwLock<Arc<Live>>,
     /// Stores and records.
     pub delivery: Arc<Delivery>,
-    /// What was stored, in order.
-    pub journal: Arc<Journal>,
+    /// What was recorded.
+    pub ledger: Arc<Ledger>,
     subscribers: Mutex<Option<Subscribers>>,
     /// Open maildrops and kept listings.
     pub maildrops: Arc<Maildrops>,
@@ -63,13 +63,13 @@ impl Service {
         config: Config,
         live: Live,
         delivery: Arc<Delivery>,
-        journal: Arc<Journal>,
+        ledger: Arc<Ledger>,
         subscribers: Subscribers,
     ) -> Service {
         Service {
             live: RwLock::new(Arc::new(live)),
             delivery,
-            journal,
+            ledger,
             subscribers: Mutex::new(Some(subscribers)),
             maildrops: Arc::new(Maildrops::new(config.state.join("sizes"))),
             verifier: Verifier::default(),

@@ -44,10 +44,10 @@ impl Driver<'_> {
             return Ok(Step::Close);
         };
         let delivery = &self.service.delivery;
-        let ailing = |user: &String| delivery.is_ailing(user);
+        let unwritable = |user: &String| delivery.is_unwritable(user);
         let full = |user: &String| delivery.over_quota(user, transaction.size);
         let outcome = match self.live.accounts.resolve(path) {
-            Ok(users) if users.iter().any(ailing) => Err((RecipientRefusal::Unavailable, "mailbox-unavailable")),
+            Ok(users) if users.iter().any(unwritable) => Err((RecipientRefusal::Unavailable, "mailbox-unavailable")),
             Ok(users) if users.iter().any(full) => Err((RecipientRefusal::OverQuota, "over-quota")),
             Ok(users) => Ok(users),
             Err(Unknown::NotOurDomain) => Err((RecipientRefusal::NotOurDomain, "not-our-domain")),

@@ -14,7 +14,8 @@ use super::{Failed, Outcome, exit};
 use crate::accounts::{Accounts, Unknown};
 use crate::config::{Config, Domains};
 use crate::delivery::{Delivery, Envelope, Failure, Incoming, Recipient};
-use crate::journal::{Held, Journal, KnownIds, Lock};
+use crate::journal::{Held, Lock};
+use crate::ledger::{Keep, Ledger};
 use crate::message::address::{self, Mailbox};
 use crate::message::trace::{Facts, Origin, Via};
 use crate::{server, sys};
@@ -24,7 +25,6 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 const HELP: &str = "\
 Usage: mailbell deliver [-c FILE] [-f SENDER] RECIPIENT...
@@ -161,9 +161,9 @@ impl Store {
         feed(&mut incoming).map_err(unreadable)?;
         let _lock = match Lock::for_delivery(&self.config.state) {
             Ok(lock) => {
-                let journal = Journal::open(&self.config.journal());
-                let journal = journal.map_err(|error| state_failed(&self.config, error.into()))?;
-                delivery.record_in(Arc::new(journal), Arc::new(KnownIds::none()));
+                let keep = Keep { age: self.config.journal_keep, size: self.config.journal_max_size };
+                let ledger = Ledger::for_delivery(&self.config.state, keep);
+                delivery.record_in(ledger.map_err(|error| state_failed(&self.config, error.into()))?);
                 Some(lock)
             }
             Err(Held::ByServer) => None,

@@ -1,21 +1,22 @@
-//! Which Maildirs each user has or had: what is known of him is forgotten only by who can read all of them. One that is
-//! taken out of the configuration may be put back, and one whose disk is away comes again; their messages have rung.
+//! Which Maildirs each user has or had. A message of a user is forgotten only when none of them holds it. A Maildir that is
+//! taken out of the configuration may be put back, and one on a disk that is not mounted may come again; their messages
+//! were recorded.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Days after which a Maildir that is watched no more does not count. One that is gone for good would have all be known
-/// for ever of its user.
+/// Days after which a Maildir that is not watched any more does not count. Otherwise one that is gone for good would keep
+/// all messages of its user known for ever.
 const KEPT: u64 = 90;
 
 /// Each user's Maildirs, with the day since 1970 on which they were watched the last time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Homes(BTreeMap<(String, PathBuf), u64>);
+pub(super) struct Homes(BTreeMap<(String, PathBuf), u64>);
 
 impl Homes {
-    /// Reads what [`Homes::octets`] wrote. What cannot be read is left out.
+    /// Reads what `octets` wrote. What cannot be read is left out.
     pub fn parse(octets: &[u8]) -> Homes {
         let home = |line: &[u8]| {
             let mut fields = line.splitn(3, |octet| *octet == b' ');

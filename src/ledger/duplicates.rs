@@ -1,13 +1,11 @@
-//! Which record was the latest with this user and key: the answer to `duplicate_of`, as long as the journal has it.
+//! The latest record of each user and key: the answer to `duplicate_of`, as long as the journal has it.
 //!
 //! In memory it is 64 bits of a digest to a `seq`: 16 octets and the table's slack a record. A sealed segment's part
 //! lies beside it in `N.keys`, so that a start reads no compressed segment. That file is written without fsync(2): the
 //! MD5 of its entries at its end shows what a power cut made of it, and the segment is there to make it again. That two
-//! keys share 64 bits of MD5 by accident happens once in four billion pairs of a billion; who wants it to happen only
-//! fools his own inbox.
+//! keys share 64 bits of MD5 by accident happens once in four billion pairs of a billion.
 
-use super::record::Record;
-use super::segment::Segment;
+use crate::journal::segment::Segment;
 use md5::{Digest, Md5};
 use std::collections::HashMap;
 use std::fs;
@@ -21,16 +19,27 @@ const ENTRY: usize = 16;
 pub struct Duplicates(HashMap<u64, u64>);
 
 impl Duplicates {
-    /// Collects what every segment holds.
-    pub fn load(dir: &Path, segments: &[Segment]) -> io::Result<Duplicates> {
+    /// Collects what every segment holds, as far as it can be read.
+    pub fn load(dir: &Path, segments: &[Segment]) -> Duplicates {
         let mut all = Duplicates::default();
         for segment in segments {
-            let entries = if segment.compressed { indexed(dir, segment)? } else { scan(segment)? };
-            all.0.extend(entries);
+            let entries = if segment.compressed { indexed(dir, segment) } else { scan(segment) };
+            match entries {
+                Ok(entries) => all.0.extend(entries),
+                Err(error) => {
+                    log::error!("{}: {error}; its records are not found as duplicates", segment.path.display())
+                }
+            }
         }
-        Ok(all)
+        all
     }
 
+    /// The latest `seq` of all.
+    pub fn last(&self) -> u64 {
+        self.0.values().copied().max().unwrap_or(0)
+    }
+
+    /// The latest record with this user and key.
     pub fn latest(&self, user: &str, key: &str) -> Option<u64> {
         self.0.get(&digest(user, key)).copied()
     }
@@ -45,6 +54,12 @@ impl Duplicates {
         self.0.extend(later.0);
     }
 
+    /// These records are not in the journal any more.
+    pub fn forget_from(&mut self, first: u64) {
+        self.0.retain(|_, seq| *seq < first);
+    }
+
+    /// These were dropped.
     pub fn forget_before(&mut self, oldest: u64) {
         self.0.retain(|_, seq| *seq >= oldest);
     }
@@ -101,13 +116,8 @@ fn read(path: &Path) -> Option<Vec<(u64, u64)>> {
 }
 
 fn scan(segment: &Segment) -> io::Result<Vec<(u64, u64)>> {
-    let (mut lines, mut line) = (segment.lines()?, Vec::new());
     let mut found = Vec::new();
-    while lines.next(&mut line)? {
-        if let Ok(record) = Record::parse(&line) {
-            found.push((digest(&record.user, &record.summary.key), record.seq));
-        }
-    }
+    segment.records(|record, _, _| found.push((digest(&record.user, &record.summary.key), record.seq)))?;
     Ok(found)
 }
 
@@ -123,8 +133,8 @@ fn digest(user: &str, key: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::sample;
     use super::*;
+    use crate::journal::record::tests::sample;
 
     #[test]
     fn an_index_that_a_power_cut_left_is_made_again() {
@@ -139,14 +149,14 @@ mod tests {
         }
         fs::write(&segment.path, octets).unwrap();
         seal(&dir, &segment).unwrap();
-        segment.compress(&dir).unwrap();
-        let segments = super::super::segment::list(&dir).unwrap();
+        super::super::upkeep::compress(&segment, &dir).unwrap();
+        let segments = crate::journal::segment::list(&dir).unwrap();
         let whole = fs::read(path(&dir, 1)).unwrap();
         let shortened = (0..whole.len()).map(|length| whole[..length].to_vec());
         let zeroed = (0..whole.len()).map(|from| [&whole[..from], &vec![0; whole.len() - from]].concat());
         for damaged in shortened.chain(zeroed) {
             fs::write(path(&dir, 1), damaged).unwrap();
-            let duplicates = Duplicates::load(&dir, &segments).unwrap();
+            let duplicates = Duplicates::load(&dir, &segments);
             for seq in 1..=4 {
                 assert_eq!(duplicates.latest("alice", &format!("mid:<{seq}>")), Some(seq));
             }
@@ -155,7 +165,7 @@ mod tests {
         // It is only there to save time.
         fs::remove_file(path(&dir, 1)).unwrap();
         fs::create_dir(path(&dir, 1)).unwrap();
-        assert_eq!(Duplicates::load(&dir, &segments).unwrap().latest("alice", "mid:<4>"), Some(4));
+        assert_eq!(Duplicates::load(&dir, &segments).latest("alice", "mid:<4>"), Some(4));
         fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -1,0 +1,668 @@
+//! The ledger: it alone says whether a message has been recorded, and under which `seq`. It is the journal's one writer.
+//!
+//! ```text
+//! expect(users, file name) -> Expected --- dropped: withdrawn, as if nobody had asked
+//!                                |
+//!                              record -> Recorded --- dropped: the record is taken out again
+//!                                           |
+//!                                         is_safe: the message's folder is synced
+//! found(...)  for a file that somebody else put there        gone(...)  for a file that left its Maildir
+//! ```
+//!
+//! A record is told to subscribers when it is *safe*: the journal is synced behind it, the folder of its message is
+//! synced, and the same holds for every record before it. One thread syncs the journal for all records that wait, and
+//! writes the mark that readers obey ([`mark`]). No delivery waits for that, so a state's disk that fails or is full
+//! delays no mail: what the journal does not take waits here in order, and is tried again.
+//!
+//! The way of a message, in system calls, from the last octet of its data to the line in the pipe (a small message for one
+//! user; the disk's free space is asked for once a second):
+//!
+//! ```text
+//!  1  recvfrom   the data with its final dot                                worker
+//!  2  openat     tmp/ID                                                     worker
+//!  3  write      the whole message                                         worker
+//!  4  fsync      the file                                                   worker
+//!  5  openat     new/                                                       worker
+//!  6  rename     tmp/ID to new/NAME                                         worker
+//!  7  write      the record; wakes the ledger's thread                      worker
+//!  8  fsync      new/, then the 250                 worker    | fdatasync of the journal      ledger
+//!  9  pwrite     the mark                                     | by the one that ends last
+//! 10  poll       wakes, and reads the event and the mark                    subscriber
+//! 11  read       the record                                                 subscriber
+//! 12  write      the line                                                   subscriber
+//! ```
+
+mod duplicates;
+mod guard;
+mod homes;
+#[cfg(test)]
+mod keep_tests;
+mod known;
+mod plain;
+mod recover;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+mod writer;
+
+pub use guard::{Copy, Expected, Recorded};
+pub use known::Identity;
+pub use plain::Journal;
+pub use upkeep::Keep;
+
+use crate::journal::mark::Mark;
+use crate::journal::{self, Record};
+use crate::maildir::failpoint;
+use known::KnownIds;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use upkeep::Clock;
+use writer::Writer;
+
+/// Memory for records that wait, octets. What is more is found again by a scan of the Maildirs.
+const WAITING: usize = 4 * 1024 * 1024;
+
+/// After so many records what is known is put in order, which makes it small.
+const UNSETTLED: usize = 50_000;
+
+/// Records are written in blocks of about this size, octets.
+const BLOCK: usize = 256 * 1024;
+
+/// How long to wait before what failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A segment that many deliveries keep busy is not made larger than so many times what it should be.
+const LARGEST: u64 = 4;
+
+/// Stack of the thread, octets.
+const STACK: usize = 256 * 1024;
+
+/// Callback; called from any thread, must not block.
+pub type Callback = Box<dyn Fn() + Send + Sync>;
+
+/// One for the process that holds the [`journal::Lock`].
+pub struct Ledger {
+    state: Mutex<State>,
+    /// Wakes the thread.
+    work: Condvar,
+    known: KnownIds,
+    dir: PathBuf,
+    keep: Keep,
+    /// Up to which `seq` records are told.
+    told: AtomicU64,
+    /// `None` where it cannot be made; to be tried again.
+    mark: Mutex<Option<Mark>>,
+    /// Held while the journal is synced.
+    syncing: Mutex<()>,
+    /// Held while old segments are looked after, or what is known is saved.
+    keeping: Mutex<()>,
+    clock: Mutex<Clock>,
+    maildirs: Mutex<Vec<(String, PathBuf)>>,
+    on_told: OnceLock<Callback>,
+    /// `on_told` was called since the last `tick`.
+    is_due: AtomicBool,
+    on_missed: OnceLock<Callback>,
+}
+
+#[derive(Debug)]
+struct State {
+    writer: Writer,
+    /// Up to here the journal is synced.
+    synced: u64,
+    /// Records of messages whose folders are being synced, in the order of their numbers.
+    open: Vec<Unsafe>,
+    /// Number of the next entry of `open`.
+    ticket: u64,
+    /// Records that the journal did not take.
+    waiting: Vec<Record>,
+    /// Memory that they take, about.
+    octets: usize,
+    /// Records were dropped from the waiting: their messages are unknown again.
+    overflowed: bool,
+    /// What fails now, and was logged.
+    failing: Failing,
+    unsettled: usize,
+    /// Records from this one on were written anew since the last sync began.
+    rewritten: u64,
+    /// The active segment when the journal's size was looked at.
+    looked_at: u64,
+    /// A delivery left it to the thread to tell of its record.
+    untold: bool,
+    /// The thread has nothing to do.
+    is_idle: bool,
+    stop: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Failing {
+    write: bool,
+    sync: bool,
+}
+
+/// Records of one message, in the journal, whose folders are not synced yet.
+#[derive(Debug)]
+struct Unsafe {
+    ticket: u64,
+    first: u64,
+    last: u64,
+    /// Octets before the first of them, in the segment of this name.
+    place: u64,
+    segment: u64,
+}
+
+impl Ledger {
+    /// Opens the journal of a state folder and what is known of its messages, and repairs what a crash left. The cursors
+    /// are never ahead of it then. The caller holds the state's lock. Nothing is told before [`Ledger::start`] or
+    /// [`Ledger::tick`].
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be made or read. Damage is no reason.
+    pub fn open(state: &Path, keep: Keep) -> io::Result<Arc<Ledger>> {
+        Ledger::with(state, keep, true)
+    }
+
+    /// The same for one delivery, whose id is new: what is known is not read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::open`].
+    pub fn for_delivery(state: &Path, keep: Keep) -> io::Result<Arc<Ledger>> {
+        Ledger::with(state, keep, false)
+    }
+
+    fn with(state: &Path, keep: Keep, knows: bool) -> io::Result<Arc<Ledger>> {
+        let dir = state.join("journal");
+        let cursors = journal::cursors(state).unwrap_or_else(|error| {
+            log::error!("{}: {error}", state.join("cursors").display());
+            Vec::new()
+        });
+        let told = cursors.iter().map(|(_, place)| place.acknowledged.max(place.written));
+        let mut writer = recover::open(&dir, told.chain([known::covered(state)]).max().unwrap_or(0))?;
+        let known = if knows { KnownIds::load(state, &writer)? } else { KnownIds::none() };
+        let unsynced = writer.take_unsynced();
+        let mut told = writer.last();
+        if let Err(error) = unsynced.sync(&dir) {
+            log::error!("journal: {error}");
+            told = told.min(journal::mark::read(&dir).unwrap_or(told));
+            writer.give_back(unsynced);
+        }
+        let mark = Mark::open(&dir, told).inspect_err(|error| log::error!("{}: {error}", dir.display())).ok();
+        Ok(Arc::new(Ledger {
+            state: Mutex::new(State {
+                writer,
+                synced: told,
+                open: Vec::new(),
+                ticket: 0,
+                waiting: Vec::new(),
+                octets: 0,
+                overflowed: false,
+                failing: Failing::default(),
+                unsettled: 0,
+                rewritten: u64::MAX,
+                looked_at: 0,
+                untold: false,
+                is_idle: false,
+                stop: false,
+            }),
+            work: Condvar::new(),
+            known,
+            dir,
+            keep,
+            told: AtomicU64::new(told),
+            mark: Mutex::new(mark),
+            syncing: Mutex::default(),
+            keeping: Mutex::default(),
+            clock: Mutex::new(Clock::new()),
+            maildirs: Mutex::default(),
+            on_told: OnceLock::new(),
+            is_due: AtomicBool::new(false),
+            on_missed: OnceLock::new(),
+        }))
+    }
+
+    /// Starts the thread that syncs the journal. It ends with [`Ledger::stop`].
+    ///
+    /// # Errors
+    ///
+    /// When the system has no thread left.
+    pub fn start(self: &Arc<Ledger>) -> io::Result<()> {
+        let ledger = self.clone();
+        std::thread::Builder::new().name("ledger".into()).stack_size(STACK).spawn(move || ledger.run()).map(|_| ())
+    }
+
+    /// Records what waits, tells what is safe, and ends the thread.
+    pub fn stop(&self) {
+        self.lock().stop = true;
+        self.work.notify_all();
+        self.tick();
+    }
+
+    /// `callback` is called when records were told, once until the next [`Ledger::tick`]. The first one counts.
+    pub fn on_told(&self, callback: Callback) {
+        let _ = self.on_told.set(callback);
+    }
+
+    /// `callback` is called when Maildirs must be looked at again, because records were too many to wait. The first one
+    /// counts.
+    pub fn on_missed(&self, callback: Callback) {
+        let _ = self.on_missed.set(callback);
+    }
+
+    /// `seq` of the latest record; 0 when there was none yet.
+    pub fn last_seq(&self) -> u64 {
+        self.lock().writer.last()
+    }
+
+    /// Whether the journal has a message of this user with this key.
+    pub fn has_key(&self, user: &str, key: &str) -> bool {
+        self.lock().writer.duplicates.latest(user, key).is_some()
+    }
+
+    /// A message is about to be put into the Maildirs of these users under this file name. It is not to be found there
+    /// by anybody else as long as the expectation lives.
+    pub fn expect<'a>(self: &Arc<Ledger>, users: impl Iterator<Item = &'a str>, file_name: &str) -> Expected {
+        let identity = Identity::of(file_name.as_bytes());
+        let users: Vec<String> = users.map(str::to_owned).collect();
+        users.iter().for_each(|user| _ = self.known.insert(user, identity));
+        Expected::new(self.clone(), users, identity)
+    }
+
+    /// A file was seen in a Maildir of this user. `None` when its message is recorded, or expected by somebody.
+    pub fn claim(self: &Arc<Ledger>, user: &str, file_name: &[u8]) -> Option<Expected> {
+        let identity = Identity::of(file_name);
+        let is_new = self.known.insert(user, identity);
+        is_new.then(|| Expected::new(self.clone(), vec![user.to_owned()], identity))
+    }
+
+    /// Records messages that somebody else put into Maildirs. Their folders are synced first, so that what is told is
+    /// there after a power cut, too.
+    pub fn found(&self, found: Vec<(Expected, Record)>) {
+        if found.is_empty() {
+            return;
+        }
+        let folders: BTreeSet<&Path> =
+            found.iter().filter_map(|(_, record)| Path::new(&record.path).parent()).collect();
+        for folder in folders {
+            if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+                log::debug!("{}: {error}", folder.display());
+            }
+        }
+        let mut state = self.lock();
+        for (expected, mut record) in found {
+            let identity = expected.keep();
+            self.push(&mut state, &mut record, identity);
+        }
+        self.write(&mut state);
+        self.wake(&mut state);
+    }
+
+    /// A file left the Maildir: another message may come by its name.
+    pub fn gone(&self, user: &str, file_name: &[u8]) {
+        self.known.forget(user, Identity::of(file_name));
+    }
+
+    /// The Maildirs whose messages are recorded, each with its user.
+    pub fn watch(&self, maildirs: Vec<(String, PathBuf)>) {
+        if let Err(error) = self.known.watched(&maildirs, today()) {
+            log::error!("which Maildirs are watched cannot be saved: {error}");
+        }
+        *lock(&self.maildirs) = maildirs;
+    }
+
+    /// Those Maildirs.
+    pub fn watched(&self) -> Vec<(String, PathBuf)> {
+        lock(&self.maildirs).clone()
+    }
+
+    /// Records what waits, syncs the journal, tells what is safe, and makes the mark safe against a power cut, too.
+    pub fn tick(&self) {
+        self.is_due.store(false, SeqCst);
+        self.retry();
+        self.sync();
+        if let Err(error) = self.sync_mark() {
+            self.complain_of_sync(&error);
+        }
+    }
+
+    /// Without the lock while the disk works: a delivery may want to tell something.
+    fn sync_mark(&self) -> io::Result<()> {
+        let mark = lock(&self.mark).clone();
+        match mark.filter(Mark::is_in_place) {
+            Some(mark) => mark.sync(),
+            None => {
+                let mut mark = lock(&self.mark);
+                *mark = Some(Mark::open(&self.dir, self.told.load(SeqCst))?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes down which messages are recorded, so that the next start need not read the whole journal, and forgets
+    /// those that are not there any more.
+    pub fn save_known(&self) {
+        let _alone = lock(&self.keeping);
+        self.save();
+    }
+
+    fn save(&self) {
+        let seq = self.settle(&mut self.lock());
+        // Before the files that rest on it: a message that is known without a record would never be recorded.
+        if !self.sync() {
+            return;
+        }
+        let watched = self.watched();
+        let saved = self.known.watched(&watched, today()).and_then(|()| self.known.save(&watched, seq));
+        if let Err(error) = saved {
+            log::error!("what is known cannot be saved: {error}");
+        }
+    }
+
+    /// The work of each hour: seals, compresses and drops segments, after what is known was saved. Nothing is done where
+    /// it is being done already.
+    pub fn housekeep(&self, now: SystemTime) {
+        let Ok(_alone) = self.keeping.try_lock() else { return };
+        // First: of what the journal drops, nothing else knows that it was recorded.
+        self.save();
+        if let Err(error) = self.maintain(now) {
+            log::error!("journal: {error}");
+        }
+    }
+
+    fn maintain(&self, now: SystemTime) -> io::Result<()> {
+        let active = {
+            let mut state = self.lock();
+            if upkeep::is_due(&state.writer, now, self.keep) && state.open.is_empty() {
+                state.writer.rotate();
+                // Its name is what remains of the numbers when all else is dropped. Without room it comes later.
+                let _ = state.writer.open();
+            }
+            state.writer.first
+        };
+        if lock(&self.clock).was_set_forward(now) {
+            upkeep::begin_ages(&self.dir, active, now)?;
+        }
+        // What is told of is synced, so a segment is not compressed before it is.
+        self.sync();
+        let told = self.told.load(SeqCst);
+        let oldest = upkeep::drop_old(&self.dir, active, now, self.keep)?;
+        self.lock().writer.duplicates.forget_before(oldest);
+        if told + 1 >= active { upkeep::compress_sealed(&self.dir, active) } else { Ok(()) }
+    }
+
+    /// A moment at which no record is being written: what is recorded becomes ready to be saved. Gives the `seq` of the
+    /// last such record.
+    fn settle(&self, state: &mut State) -> u64 {
+        state.unsettled = 0;
+        self.known.settle();
+        state.writer.last()
+    }
+
+    /// Puts a record behind those that are to be written, or that wait.
+    fn push(&self, state: &mut State, record: &mut Record, identity: Identity) {
+        state.unsettled += 1;
+        if !state.waiting.is_empty() {
+            return self.wait(state, record.clone());
+        }
+        let writer = &mut state.writer;
+        let is_full = writer.end >= writer::SEGMENT_OCTETS && writer.buffered() == 0;
+        if is_full && (state.open.is_empty() || writer.end >= LARGEST * writer::SEGMENT_OCTETS) {
+            writer.rotate();
+        }
+        writer.push(record);
+        self.known.recorded(&record.user, identity, true);
+        if writer.buffered() >= BLOCK {
+            self.write(state);
+        }
+    }
+
+    /// Appends what was pushed.
+    fn write(&self, state: &mut State) {
+        match state.writer.write() {
+            Ok(()) if state.waiting.is_empty() && std::mem::take(&mut state.failing.write) => {
+                log::info!("journal: the records that waited are written");
+            }
+            Ok(()) => {}
+            Err((error, records)) => {
+                if !std::mem::replace(&mut state.failing.write, true) {
+                    log::error!("journal: {error}; mail is stored all the same, and its records follow");
+                }
+                records.into_iter().for_each(|record| self.wait(state, record));
+            }
+        }
+    }
+
+    /// Keeps a record that the journal does not take.
+    fn wait(&self, state: &mut State, record: Record) {
+        let identity = Identity::of_record(&record);
+        let octets = memory(&record);
+        if state.octets + octets > WAITING {
+            self.known.remove(&record.user, identity);
+            state.overflowed = true;
+            return;
+        }
+        self.known.recorded(&record.user, identity, false);
+        state.octets += octets;
+        state.waiting.push(record);
+    }
+
+    /// Tries again to record what waits.
+    fn retry(&self) {
+        let mut state = self.lock();
+        if !state.waiting.is_empty() {
+            state.octets = 0;
+            for mut record in std::mem::take(&mut state.waiting) {
+                let identity = Identity::of_record(&record);
+                self.push(&mut state, &mut record, identity);
+            }
+        }
+        self.write(&mut state);
+        if state.waiting.is_empty() && std::mem::take(&mut state.overflowed) {
+            drop(state);
+            self.on_missed.get().inspect(|callback| callback());
+        }
+    }
+
+    /// Takes the records of a message out of the journal again, which is not there.
+    fn take_out(&self, ticket: Option<u64>, users: &[String], identity: Identity) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let is_of = |record: &Record| users.contains(&record.user) && Identity::of_record(record) == identity;
+        state.waiting.retain(|record| !is_of(record));
+        state.octets = state.waiting.iter().map(memory).sum();
+        let at = state.open.iter().position(|entry| Some(entry.ticket) == ticket);
+        let entry = at.map(|at| state.open.remove(at));
+        if let Some(entry) = entry.filter(|entry| entry.segment == state.writer.first) {
+            let is_out = |record: &Record| (entry.first..=entry.last).contains(&record.seq);
+            match state.writer.take_out(entry.place, is_out) {
+                Ok(taken) => {
+                    state.synced = state.synced.min(entry.first - 1);
+                    state.rewritten = state.rewritten.min(entry.first);
+                    for other in &mut state.open {
+                        for moved in &taken.moved {
+                            if moved.old == other.first {
+                                (other.first, other.place) = (moved.new, moved.place);
+                            }
+                            if moved.old == other.last {
+                                other.last = moved.new;
+                                break;
+                            }
+                        }
+                    }
+                    // These wait before all others.
+                    let later = std::mem::take(&mut state.waiting);
+                    taken.unwritten.into_iter().chain(later).for_each(|record| self.wait(state, record));
+                }
+                Err(error) => log::error!("journal: {error}; records of a message that is not there stay"),
+            }
+        }
+        users.iter().for_each(|user| self.known.remove(user, identity));
+        self.wake(&mut guard);
+    }
+
+    /// Syncs the journal, without the lock that deliveries need, and tells what is safe then.
+    fn sync(&self) -> bool {
+        let outcome = {
+            let _alone = lock(&self.syncing);
+            let unsynced = {
+                let mut state = self.lock();
+                state.rewritten = u64::MAX;
+                state.writer.take_unsynced()
+            };
+            failpoint::reach("before-journal-sync");
+            let outcome = unsynced.sync(&self.dir);
+            let mut state = self.lock();
+            match &outcome {
+                // What was written anew meanwhile is not synced.
+                Ok(()) => state.synced = state.synced.max(unsynced.to.min(state.rewritten - 1)),
+                Err(_) => state.writer.give_back(unsynced),
+            }
+            outcome
+        };
+        if let Err(error) = &outcome {
+            self.complain_of_sync(error);
+            return false;
+        }
+        self.lock().failing.sync = false;
+        self.tell();
+        true
+    }
+
+    fn complain_of_sync(&self, error: &io::Error) {
+        if !std::mem::replace(&mut self.lock().failing.sync, true) {
+            log::error!("journal: {error}; nothing is told until it can be synced");
+        }
+    }
+
+    /// Tells what is safe.
+    fn tell(&self) {
+        self.tell_with(&mut lock(&self.mark));
+    }
+
+    /// The same for a delivery, which waits for nobody: the thread does it where another one is about it.
+    fn tell_soon(&self) {
+        match self.mark.try_lock() {
+            Ok(mut mark) => self.tell_with(&mut mark),
+            Err(_) => {
+                let mut state = self.lock();
+                state.untold = true;
+                self.wake(&mut state);
+            }
+        }
+    }
+
+    fn tell_with(&self, mark: &mut Option<Mark>) {
+        let told = {
+            let state = self.lock();
+            let before_open = state.open.first().map_or(u64::MAX, |entry| entry.first - 1);
+            state.synced.min(before_open)
+        };
+        if told <= self.told.load(SeqCst) {
+            return;
+        }
+        if let Err(error) = mark.as_mut().map_or(Ok(()), |mark| mark.set(told)) {
+            return self.complain_of_sync(&error);
+        }
+        self.told.store(told, SeqCst);
+        if !self.is_due.swap(true, SeqCst) {
+            self.on_told.get().inspect(|callback| callback());
+        }
+    }
+
+    /// Wakes the thread where it sleeps and there is something to do.
+    fn wake(&self, state: &mut State) {
+        if std::mem::take(&mut state.is_idle) {
+            self.work.notify_one();
+        }
+    }
+
+    fn run(&self) {
+        let mut state = self.lock();
+        while !state.stop {
+            let is_failing = state.failing.write || state.failing.sync;
+            if is_failing {
+                // Deliveries need not wake it: it comes soon enough.
+                state = self.work.wait_timeout(state, AGAIN).unwrap_or_else(PoisonError::into_inner).0;
+            } else if state.writer.is_synced() && !state.untold {
+                state.is_idle = true;
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.is_idle = false;
+                continue;
+            }
+            state.untold = false;
+            drop(state);
+            if is_failing {
+                self.retry();
+            }
+            self.sync();
+            self.drop_too_much();
+            state = self.lock();
+            if state.unsettled >= UNSETTLED
+                && let Ok(_alone) = self.keeping.try_lock()
+            {
+                self.settle(&mut state);
+            }
+        }
+    }
+
+    /// Drops the oldest segments when the journal has grown beyond `journal.max_size`.
+    fn drop_too_much(&self) {
+        let active = {
+            let mut state = self.lock();
+            let active = state.writer.first;
+            if std::mem::replace(&mut state.looked_at, active) == active {
+                return;
+            }
+            active
+        };
+        let keep = Keep { age: Duration::MAX, ..self.keep };
+        if let Ok(_alone) = self.keeping.try_lock()
+            && let Err(error) = upkeep::drop_old(&self.dir, active, SystemTime::now(), keep)
+        {
+            log::error!("journal: {error}");
+        }
+    }
+
+    /// Puts another file in the place of the active segment, such as /dev/full, and gives the one before.
+    #[cfg(test)]
+    pub(crate) fn swap_file(&self, file: File) -> File {
+        let mut state = self.lock();
+        let before = state.writer.file.replace(Arc::new(file)).map(|file| file.try_clone().unwrap());
+        state.writer.begin_reserve();
+        before.unwrap_or_else(|| {
+            let path = journal::segment::Segment::plain(&self.dir, state.writer.first).path;
+            File::options().append(true).create(true).open(path).unwrap()
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Days since 1970.
+fn today() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
+}
+
+/// What a record takes in memory, about.
+fn memory(record: &Record) -> usize {
+    let texts = crate::journal::record::FIELDS.iter().filter_map(|name| record.field(name));
+    size_of::<Record>() + texts.map(|text| text.len()).sum::<usize>()
+}

@@ -1,0 +1,247 @@
+use super::*;
+use crate::journal::record::tests::sample;
+use crate::journal::segment::Segment;
+use crate::journal::{Cursor, Item, Place, Reader, mark};
+use std::fs;
+use std::os::unix::fs::FileExt;
+
+pub(super) struct Scratch(pub(super) PathBuf);
+
+impl Scratch {
+    pub(super) fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("mailbell-ledger-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+
+    /// A Maildir for alice, with these messages.
+    fn maildir(&self, names: &[&str]) {
+        for folder in ["tmp", "new", "cur"] {
+            fs::create_dir_all(self.0.join("alice").join(folder)).unwrap();
+        }
+        names.iter().for_each(|name| fs::write(self.0.join("alice/new").join(name), "x").unwrap());
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(super) fn keep(age: Duration) -> Keep {
+    Keep { age, size: 1 << 30 }
+}
+
+fn open(scratch: &Scratch) -> Arc<Ledger> {
+    Ledger::open(&scratch.0, keep(Duration::from_secs(1 << 30))).unwrap()
+}
+
+/// Records a message for alice that is there.
+pub(super) fn add(ledger: &Arc<Ledger>, id: &str, change: impl FnOnce(&mut Record)) -> Record {
+    let mut record = sample(0, "alice", id);
+    change(&mut record);
+    let copy = Copy { user: "alice".into(), path: record.path.clone(), rcpt_to: None };
+    ledger.expect(["alice"].into_iter(), id).record(record, vec![copy]).is_safe();
+    all(&ledger.dir).pop().unwrap()
+}
+
+/// The same in the Maildir of the scratch folder.
+fn add_in(scratch: &Scratch, ledger: &Arc<Ledger>, id: &str) -> u64 {
+    add(ledger, id, |record| record.path = scratch.0.join("alice/new").join(id).to_str().unwrap().to_owned()).seq
+}
+
+fn all(dir: &Path) -> Vec<Record> {
+    let mut reader = Reader::of_all(dir);
+    let mut records = Vec::new();
+    while let Some(item) = reader.next_item().unwrap() {
+        match item {
+            Item::Record(record) => records.push(*record),
+            Item::Lost { from, to } => println!("lost {from} to {to}"),
+        }
+    }
+    records
+}
+
+fn told(scratch: &Scratch) -> Vec<u64> {
+    let mut reader = Reader::new(&scratch.journal(), 0);
+    std::iter::from_fn(|| match reader.next_item().unwrap()? {
+        Item::Record(record) => Some(record.seq),
+        Item::Lost { from, to } => panic!("lost {from} to {to}"),
+    })
+    .collect()
+}
+
+#[test]
+fn a_record_is_told_when_the_journal_is_synced_and_not_before() {
+    let scratch = Scratch::new("safe");
+    let ledger = open(&scratch);
+    for (id, number) in [("a", 1), ("b", 2)] {
+        assert_eq!(add(&ledger, id, |_| {}).seq, number);
+        assert_eq!(told(&scratch).len() as u64, number - 1, "it is in the file, and not on the disk");
+        assert!(ledger.sync());
+        assert_eq!(told(&scratch).len() as u64, number);
+    }
+}
+
+#[test]
+fn the_thread_tells_by_itself() {
+    let scratch = Scratch::new("thread");
+    let ledger = open(&scratch);
+    ledger.start().unwrap();
+    let (sender, told_now) = std::sync::mpsc::channel();
+    ledger.on_told(Box::new(move || _ = sender.send(())));
+    add(&ledger, "a", |_| {});
+    told_now.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(told(&scratch), [1]);
+    ledger.stop();
+}
+
+#[test]
+fn what_a_power_cut_left_without_its_message_is_taken_out_and_told_to_nobody() {
+    let scratch = Scratch::new("power");
+    scratch.maildir(&["1.a", "2.a", "3.a", "4.a", "5.a"]);
+    let ledger = open(&scratch);
+    (1..=2).for_each(|n| _ = add_in(&scratch, &ledger, &format!("{n}.a")));
+    ledger.tick();
+    (3..=5).for_each(|n| _ = add_in(&scratch, &ledger, &format!("{n}.a")));
+    drop(ledger);
+    // Two messages did not reach the disk, one of them was told of and read, and another went to cur/.
+    fs::remove_file(scratch.0.join("alice/new/1.a")).unwrap();
+    fs::remove_file(scratch.0.join("alice/new/3.a")).unwrap();
+    fs::rename(scratch.0.join("alice/new/4.a"), scratch.0.join("alice/cur/4.a:2,S")).unwrap();
+    let ledger = open(&scratch);
+    assert_eq!(told(&scratch), [1, 2, 3, 4]);
+    let ids: Vec<String> = all(&scratch.journal()).into_iter().map(|record| record.id).collect();
+    assert_eq!(ids, ["1.a", "2.a", "4.a", "5.a"]);
+    let knows = |id: &str| ledger.claim("alice", id.as_bytes()).is_none();
+    assert!(knows("4.a") && knows("5.a") && !knows("3.a"));
+    assert_eq!(add(&ledger, "6.a", |_| {}).seq, 5);
+}
+
+#[test]
+fn a_number_that_a_cursor_or_the_mark_has_is_never_given_again() {
+    let scratch = Scratch::new("never-twice");
+    let ledger = open(&scratch);
+    (1..=5).for_each(|n| _ = add(&ledger, &n.to_string(), |_| {}));
+    ledger.tick();
+    drop(ledger);
+    let mut cursor = Cursor::open(&scratch.0, "hook:a", || 0).unwrap();
+    let path = Segment::plain(&scratch.journal(), 1).path;
+    for (place, next) in [(Place::default(), 6), (Place::at(9), 10)] {
+        cursor.set(place).unwrap();
+        fs::write(&path, fs::read_to_string(&path).unwrap().split_inclusive('\n').take(2).collect::<String>()).unwrap();
+        let ledger = open(&scratch);
+        assert_eq!(add(&ledger, &format!("n{next}"), |_| {}).seq, next);
+        ledger.tick();
+        fs::remove_file(Segment::plain(&scratch.journal(), next).path).unwrap();
+        mark::Mark::open(&scratch.journal(), 5).unwrap();
+    }
+    // Nor when nothing is left of the journal.
+    fs::remove_dir_all(scratch.journal()).unwrap();
+    assert_eq!(add(&open(&scratch), "x", |_| {}).seq, 10);
+}
+
+#[test]
+fn a_delivery_without_a_server_does_not_append_behind_a_cursor() {
+    let scratch = Scratch::new("deliver");
+    drop(Cursor::open(&scratch.0, "hook:a", || 7).unwrap());
+    let ledger = Ledger::for_delivery(&scratch.0, keep(Duration::MAX)).unwrap();
+    assert_eq!(add(&ledger, "a", |_| {}).seq, 8);
+    ledger.tick();
+    let mut reader = Reader::new(&scratch.journal(), 7);
+    assert!(matches!(reader.next_item().unwrap(), Some(Item::Record(record)) if record.seq == 8));
+}
+
+#[test]
+fn whatever_is_left_of_the_file_its_whole_records_are_the_journal() {
+    let scratch = Scratch::new("prefix");
+    scratch.maildir(&["a", "b", "c"]);
+    let ledger = open(&scratch);
+    for id in ["a", "b", "c"] {
+        add_in(&scratch, &ledger, id);
+    }
+    drop(ledger);
+    let path = Segment::plain(&scratch.journal(), 1).path;
+    let octets = fs::read(&path).unwrap();
+    for length in (0..=octets.len()).step_by(7).chain([octets.len()]) {
+        let whole = octets[..length].iter().filter(|octet| **octet == b'\n').count() as u64;
+        fs::write(&path, &octets[..length]).unwrap();
+        mark::Mark::open(&scratch.journal(), 0).unwrap();
+        let ledger = open(&scratch);
+        assert_eq!(ledger.last_seq(), whole, "cut at {length}");
+        assert!(told(&scratch).into_iter().eq(1..=whole));
+        let unknown = ["a", "b", "c"].into_iter().filter(|id| ledger.claim("alice", id.as_bytes()).is_some());
+        assert_eq!(unknown.count() as u64, 3 - whole);
+        assert_eq!(add(&ledger, "d", |_| {}).seq, whole + 1);
+        fs::remove_dir_all(scratch.journal()).unwrap();
+        fs::create_dir(scratch.journal()).unwrap();
+    }
+}
+
+#[test]
+fn known_messages_are_those_of_the_journal_and_of_the_files() {
+    let scratch = Scratch::new("seen");
+    scratch.maildir(&["old", "not recorded"]);
+    let home = vec![("alice".to_owned(), scratch.0.join("alice"))];
+    let knows = |ledger: &Arc<Ledger>, id: &[u8]| ledger.claim("alice", id).is_none();
+    let ledger = open(&scratch);
+    ledger.watch(home.clone());
+    add_in(&scratch, &ledger, "old");
+    add_in(&scratch, &ledger, "gone");
+    let waits = ledger.claim("alice", b"not recorded").unwrap();
+    ledger.save_known();
+    assert!(!knows(&ledger, b"gone"), "forgotten, as it is not in the Maildir any more");
+    add_in(&scratch, &ledger, "later");
+    ledger.tick();
+    drop(waits);
+    let ledger = open(&scratch);
+    assert!(knows(&ledger, b"old") && knows(&ledger, b"later"));
+    assert!(!knows(&ledger, b"gone") && !knows(&ledger, b"not recorded"));
+    // The oldest segments may go: the file knows.
+    fs::remove_dir_all(scratch.journal()).unwrap();
+    fs::create_dir(scratch.journal()).unwrap();
+    fs::write(Segment::plain(&scratch.journal(), 4).path, "").unwrap();
+    assert!(knows(&open(&scratch), b"old"));
+    // Damage costs a longer start, and nothing that the journal has.
+    scratch.maildir(&["\u{fffd}x"]);
+    add_in(&scratch, &open(&scratch), "\u{fffd}x");
+    fs::write(scratch.0.join("seen/alice"), b"mbseen1\nx").unwrap();
+    assert!(knows(&open(&scratch), b"\xffx"), "as the record says it");
+}
+
+#[test]
+fn a_mark_that_was_taken_away_or_replaced_is_put_back() {
+    let scratch = Scratch::new("replaced");
+    let ledger = open(&scratch);
+    add(&ledger, "a", |_| {});
+    ledger.tick();
+    let path = scratch.journal().join(mark::NAME);
+    fs::remove_file(&path).unwrap();
+    ledger.tick();
+    assert_eq!(mark::read(&scratch.journal()), Some(1));
+    fs::write(&path, "garbled").unwrap();
+    fs::rename(&path, scratch.journal().join("away")).unwrap();
+    fs::write(&path, "garbled").unwrap();
+    ledger.tick();
+    assert_eq!(mark::read(&scratch.journal()), Some(1));
+}
+
+#[test]
+fn a_part_of_a_line_that_cannot_be_cut_off_costs_no_later_record() {
+    let scratch = Scratch::new("torn");
+    let ledger = open(&scratch);
+    add(&ledger, "a", |_| {});
+    let path = Segment::plain(&scratch.journal(), 1).path;
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(b"{\"seq\":2,\"eve", file.metadata().unwrap().len()).unwrap();
+    ledger.lock().writer.be_torn();
+    assert_eq!(add(&ledger, "b", |_| {}).seq, 2);
+    ledger.tick();
+    assert_eq!(told(&scratch), [1, 2]);
+}

@@ -1,0 +1,149 @@
+//! What is done with old segments: compressed, and dropped when they are older than `journal.keep`, or when the journal
+//! is larger than `journal.max_size`.
+//!
+//! Age is counted from when the last record of a segment was appended, its mtime; a message that another program
+//! delivered may have lain in its Maildir for years before. A clock that was set forward makes every segment old at once:
+//! then, and where the mtime is older than this program, age begins again.
+//!
+//! | on disk | when | what becomes of it |
+//! |---|---|---|
+//! | `N.tmp` | a compression was cut short | removed at open |
+//! | `N.jsonl` and `N.jsonl.gz` | a compression was cut short at its end | compressed again |
+//! | `N.keys` missing or damaged | a power cut | made again |
+
+use super::duplicates;
+use super::writer::{SEGMENT_OCTETS, Writer};
+use crate::journal::segment::{self, Segment};
+use flate2::write::GzEncoder;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A segment is sealed when its first record was appended this long ago, so that `keep` can be kept with little mail too.
+pub(super) const SEGMENT_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// A clock that runs ahead of the monotonic one by more than this was set.
+const STEP: Duration = Duration::from_secs(3600);
+
+/// 2024-01-01: no record is older than this program.
+const EARLIEST: Duration = Duration::from_secs(1_704_067_200);
+
+/// How long and how much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// `journal.keep`.
+    pub age: Duration,
+    /// `journal.max_size`, octets.
+    pub size: u64,
+}
+
+/// Tells when the clock was set forward.
+#[derive(Debug)]
+pub(super) struct Clock(SystemTime, Instant);
+
+impl Clock {
+    pub(super) fn new() -> Clock {
+        Clock(SystemTime::now(), Instant::now())
+    }
+
+    /// Whether it was set forward since the last call.
+    pub(super) fn was_set_forward(&mut self, now: SystemTime) -> bool {
+        let passed = self.1.elapsed();
+        let before = std::mem::replace(self, Clock(now, Instant::now()));
+        now.duration_since(before.0).is_ok_and(|said| said > passed + STEP)
+    }
+}
+
+/// A time that is yet to come, as before a clock was set back, is not long ago.
+fn is_older(now: SystemTime, then: SystemTime, age: Duration) -> bool {
+    now.duration_since(then).is_ok_and(|passed| passed > age)
+}
+
+/// Whether the active segment is to be sealed.
+pub(super) fn is_due(writer: &Writer, now: SystemTime, keep: Keep) -> bool {
+    let age = SEGMENT_AGE.min(keep.age / 4);
+    writer.end >= SEGMENT_OCTETS || writer.began.is_some_and(|began| is_older(now, began, age))
+}
+
+/// Lets the age of every sealed segment begin now.
+pub(super) fn begin_ages(dir: &Path, active: u64, now: SystemTime) -> io::Result<()> {
+    log::warn!("journal: the clock was set forward; the age of what is kept begins now");
+    for segment in segment::list(dir)?.iter().filter(|segment| segment.first < active) {
+        OpenOptions::new().append(true).open(&segment.path)?.set_modified(now)?;
+    }
+    Ok(())
+}
+
+/// Drops what is too old or too much, of the segments before `active`. Gives the first that stays.
+///
+/// # Errors
+///
+/// When a file cannot be removed.
+pub(super) fn drop_old(dir: &Path, active: u64, now: SystemTime, keep: Keep) -> io::Result<u64> {
+    let segments = segment::list(dir)?;
+    let mut size = 0;
+    let mut found = Vec::new();
+    for segment in &segments {
+        // One that cannot be looked at is no reason to keep the others.
+        let Ok(metadata) = fs::metadata(&segment.path) else { continue };
+        size += metadata.len();
+        found.push((segment, metadata));
+    }
+    for (at, (segment, metadata)) in found.iter().enumerate() {
+        if segment.first >= active {
+            break;
+        }
+        let modified = metadata.modified()?;
+        if now.duration_since(UNIX_EPOCH).is_ok_and(|now| now > EARLIEST) && modified < UNIX_EPOCH + EARLIEST {
+            OpenOptions::new().append(true).open(&segment.path)?.set_modified(now)?;
+            return Ok(segment.first);
+        }
+        let why = match (is_older(now, modified, keep.age), size > keep.size) {
+            (true, _) => "older than journal.keep",
+            (_, true) => "the journal is larger than journal.max_size",
+            (false, false) => return Ok(segment.first),
+        };
+        fs::remove_file(&segment.path)?;
+        let _ = fs::remove_file(duplicates::path(dir, segment.first));
+        size -= metadata.len();
+        let next = found.get(at + 1).map_or(active, |(next, _)| next.first);
+        log::info!("journal: dropped records {} to {}: {why}", segment.first, next - 1);
+    }
+    Ok(active)
+}
+
+/// Compresses the segments before `active`.
+///
+/// # Errors
+///
+/// When the disk is full or fails; what was not done is done the next time.
+pub(super) fn compress_sealed(dir: &Path, active: u64) -> io::Result<()> {
+    for segment in segment::list(dir)?.iter().filter(|segment| segment.first < active && !segment.compressed) {
+        duplicates::seal(dir, segment)?;
+        compress(segment, dir)?;
+    }
+    Ok(())
+}
+
+/// Replaces a sealed plain segment in `dir` by its gzip. Readers find one or the other at every moment. The mtime stays:
+/// it says when the last record was appended.
+///
+/// # Errors
+///
+/// When the disk is full or fails; the plain segment stays then.
+pub(super) fn compress(segment: &Segment, dir: &Path) -> io::Result<()> {
+    let done = segment.path.with_extension("jsonl.gz");
+    let tmp = segment.path.with_extension("tmp");
+    let mut from = File::open(&segment.path)?;
+    let mut to = GzEncoder::new(File::create(&tmp)?, flate2::Compression::new(6));
+    io::copy(&mut from, &mut to)?;
+    let (file, like) = (to.finish()?, from.metadata()?);
+    file.set_permissions(like.permissions())?;
+    file.set_modified(like.modified()?)?;
+    file.sync_all()?;
+    fs::rename(&tmp, &done)?;
+    // A power cut must not take both: the plain one goes when the gzip's name is there to stay.
+    File::open(dir)?.sync_all()?;
+    fs::remove_file(&segment.path)
+}
