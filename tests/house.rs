@@ -33,6 +33,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("pop3d", "service"),
     ("service", "delivery"),
     ("arrivals", "delivery"),
+    ("fetch", "delivery"),
     ("cli", "server"),
 ];
 

@@ -37,7 +37,7 @@ const FREE_SPACE_AGE: Duration = Duration::from_secs(1);
 pub struct Recipient {
     /// Whose Maildir.
     pub user: String,
-    /// As typed, without brackets.
+    /// As typed, without brackets; empty where no address came with the message.
     pub typed: String,
 }
 

@@ -7,7 +7,7 @@ use crate::net::line::{Buffer, Line};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,12 @@ impl Signal {
     /// Whether it is given.
     pub fn is_given(&self) -> bool {
         wait(&mut [PollFd::new(&*self.0, PollFlags::IN)], Some(Duration::ZERO)).is_ok_and(|count| count > 0)
+    }
+
+    /// Waits until the signal is given or `fd` is readable, or the time is over.
+    pub fn wait_beside(&self, fd: BorrowedFd<'_>, timeout: Option<Duration>) {
+        let mut fds = [PollFd::new(&*self.0, PollFlags::IN), PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+        let _ = wait(&mut fds, timeout);
     }
 
     /// Waits until one of the signals is given, or the time is over.
