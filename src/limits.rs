@@ -32,6 +32,9 @@ pub const CROWDED_COMMAND: Duration = Duration::from_secs(30);
 /// all have as long as nobody else is kept out by it.
 pub const CROWDED_SMTP_COMMAND: Duration = Duration::from_secs(10);
 
+/// Longest users or aliases file, octets: some 100,000 users.
+pub const ACCOUNTS_FILE: u64 = 16 * 1024 * 1024;
+
 /// Unknown recipients that one SMTP session may name before each further one makes it wait. Postfix's
 /// `smtpd_soft_error_limit` is the same.
 pub const UNKNOWN_RECIPIENTS: u32 = 10;

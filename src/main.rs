@@ -1,4 +1,4 @@
-//! The binary: hand the arguments to `cli` and turn the answer into an exit code.
+//! The binary: runs the command line, and ends with its exit code.
 
 fn main() -> std::process::ExitCode {
     mailbell::cli::main()

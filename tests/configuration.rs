@@ -1,5 +1,5 @@
-//! Configurations on the real binary: files that must be refused, each with the sentence that it must get, and the
-//! example that must never rot.
+//! Configurations on the real binary: files that must be refused, each with its message; and the example, which must
+//! have every key with its default.
 
 mod common;
 
@@ -13,7 +13,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What a bad configuration must be told: the lines at its head that begin with `#!` say `LINE: part of the message`.
+/// The messages that a bad configuration must get: lines `#! LINE: part of the message` at its head.
 fn expected(text: &str) -> Vec<(usize, String)> {
     let wanted = text.lines().map_while(|line| line.strip_prefix("#! "));
     wanted.map(|line| line.split_once(": ").unwrap()).map(|(line, why)| (line.parse().unwrap(), why.into())).collect()
@@ -111,7 +111,7 @@ fn the_example_has_every_key_with_its_default() {
     }
     (default.user, default.group) = (example.user.clone(), example.group.clone());
     (default.hostname, default.domains) = (example.hostname.clone(), example.domains.clone());
-    // Written down, the default path of the aliases must exist.
+    // A path of the aliases that is written in the file must exist, even the default one.
     example.users.aliases_given = false;
     assert_eq!(format!("{example:#?}"), format!("{default:#?}"));
 }
@@ -169,7 +169,7 @@ fn check_reads_users_and_aliases_too() {
 #[test]
 fn check_accepts_the_example() {
     let scratch = Scratch::new("check-example");
-    // In a folder of the test's own; where the system's are, this machine may have others' files.
+    // In a folder of the test: this machine may have files at the default paths.
     let text = EXAMPLE.replace("#state = \"/var/lib/mailbell\"", "state = \"state\"");
     let text = text.replace("#root = \"/var/lib/mailbell/mail\"", "root = \"mail\"");
     let text = text.replace("#[[pipe]]\n#path = \"/run/mail/notify\"", "[[pipe]]\npath = \"notify\"");
@@ -177,12 +177,15 @@ fn check_accepts_the_example() {
     let (code, said) = check(&scratch, &[]);
     assert_eq!(code, 0, "{said}");
     if !Path::new("/etc/mailbell/users").exists() {
-        assert_eq!(said, "mailbell.toml: warning: `users.file`: nobody has mail here yet; see `mailbell user add`\n");
+        assert_eq!(
+            said,
+            "mailbell.toml: warning: `users.file`: there is no account yet; add one with `mailbell user add NAME`\n"
+        );
     }
 }
 
 #[test]
-fn what_everybody_can_read_is_a_warning_and_no_failure() {
+fn a_file_that_everybody_can_read_is_a_warning() {
     let (scratch, _) = good("check-warning");
     fs::set_permissions(scratch.path("users"), fs::Permissions::from_mode(0o644)).unwrap();
     let said = "mailbell.toml:9: warning: `users.file`: everybody can read users: chmod o= it\n";
@@ -196,13 +199,13 @@ fn a_misspelt_user_of_a_pipe_or_a_hook_is_a_warning() {
     let more =
         "users = [\"alise\", \"bob\"]\n[[hook]]\nname = \"x\"\ncommand = [\"/bin/true\"]\nusers = [\"mallory\"]\n";
     fs::write(&file, text + more).unwrap();
-    let said = "mailbell.toml:17: warning: `pipe.users`: there is no user \"alise\", so no mail of his; did you mean \"alice\"?\n\
-                mailbell.toml:21: warning: `hook.users`: there is no user \"mallory\", so no mail of his\n";
+    let said = "mailbell.toml:17: warning: `pipe.users`: there is no user \"alise\", so no mail matches; did you mean \"alice\"?\n\
+                mailbell.toml:21: warning: `hook.users`: there is no user \"mallory\", so no mail matches\n";
     assert_eq!(check(&scratch, &[]), (0, said.into()));
 }
 
 #[test]
-fn what_is_in_the_way_of_pipes_and_folders_is_told_at_their_keys() {
+fn faults_of_pipes_and_folders_are_reported_at_their_keys() {
     let (scratch, file) = good("check-files");
     fs::write(scratch.path("notify"), "no pipe").unwrap();
     fs::write(scratch.path("mail"), "no folder").unwrap();
@@ -214,7 +217,7 @@ fn what_is_in_the_way_of_pipes_and_folders_is_told_at_their_keys() {
     assert_eq!(said.len(), 4, "{said:?}");
     for (said, part) in said.iter().zip([
         "mailbell.toml:6: `mail.root`: mail ",
-        "mailbell.toml:16: `pipe.path`: notify is there and is no pipe",
+        "mailbell.toml:16: `pipe.path`: notify exists and is not a FIFO",
         "mailbell.toml:19: warning: `hook.command`: there is no program no-such-program that can be run",
         "mailbell.toml:22: warning: `watch.maildir`: Maildir is no Maildir yet",
     ]) {
@@ -223,9 +226,9 @@ fn what_is_in_the_way_of_pipes_and_folders_is_told_at_their_keys() {
 }
 
 #[test]
-fn what_the_server_s_user_cannot_read_is_told() {
+fn files_that_the_servers_user_cannot_read_are_reported() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("not run: needs root to have another user at hand");
+        return eprintln!("skipped: needs root");
     }
     let (scratch, file) = good("check-drop");
     fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
@@ -246,37 +249,143 @@ fn what_the_server_s_user_cannot_read_is_told() {
     assert_eq!((code, said.as_str()), (78, "mailbell.toml:4: `user`: the system knows no user \"no-such-user\"\n"));
 }
 
+/// A folder in which a certificate and a key, from these texts, are the only thing that may be wrong.
 #[cfg(feature = "tls")]
-#[test]
-fn certificates_are_read() {
-    let (scratch, file) = good("check-tls");
-    let made = rcgen::generate_simple_self_signed(["mail.example.org".to_owned()]).unwrap();
-    fs::write(scratch.path("chain.pem"), made.cert.pem()).unwrap();
-    fs::write(scratch.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+fn with_certificate(name: &str, certificate: &str, key: &str) -> Scratch {
+    let (scratch, file) = good(name);
+    fs::write(scratch.path("chain.pem"), certificate).unwrap();
+    fs::write(scratch.path("key.pem"), key).unwrap();
     fs::set_permissions(scratch.path("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replacen("[smtp]", "[tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\n[smtp]", 1))
-        .unwrap();
-    assert_eq!(check(&scratch, &[]), (0, String::new()));
-    fs::write(scratch.path("key.pem"), "").unwrap();
-    let (code, said) = check(&scratch, &[]);
-    assert_eq!(code, 78);
-    assert_eq!(said, "mailbell.toml:13: `tls.key`: key.pem: holds no private key in PEM form\n");
+    let section = "[tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\n[smtp]";
+    fs::write(&file, text.replacen("[smtp]", section, 1)).unwrap();
+    scratch
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn certificates_that_cannot_be_used_are_refused_in_words() {
+    let read = |name: &str| fs::read_to_string(root().join("tests/certificates").join(name)).unwrap();
+    let (good, key) = (read("p256.pem"), read("p256.key"));
+    let other = rcgen::generate_simple_self_signed(["mail.example.org".to_owned()]).unwrap();
+    let damaged = |text: &str| text.replacen("\nM", "\n*", 1);
+    let cases: &[(&str, String, String, &str, &str)] = &[
+        (
+            "version-1",
+            read("version-1.pem"),
+            key.clone(),
+            "certificate",
+            "chain.pem: the certificate has X.509 version 1",
+        ),
+        (
+            "p521",
+            read("p521.pem"),
+            key.clone(),
+            "certificate",
+            "chain.pem: the certificate is for a key on the curve P-521",
+        ),
+        (
+            "rsa",
+            read("rsa8192.pem"),
+            key.clone(),
+            "certificate",
+            "chain.pem: the certificate is for an RSA key with 8192 bits",
+        ),
+        ("encrypted", good.clone(), read("encrypted.key"), "key", "key.pem: the private key is encrypted"),
+        (
+            "traditional",
+            good.clone(),
+            read("encrypted-traditional.key"),
+            "key",
+            "key.pem: the private key is encrypted",
+        ),
+        (
+            "other",
+            good.clone(),
+            other.signing_key.serialize_pem(),
+            "key",
+            "key.pem: this private key does not belong to",
+        ),
+        ("empty", good.clone(), String::new(), "key", "key.pem: holds no private key in PEM form"),
+        ("swapped", key.clone(), good.clone(), "certificate", "chain.pem: holds no certificate in PEM form"),
+        ("damaged", damaged(&good), key.clone(), "certificate", "chain.pem: damaged PEM: a line is not base64"),
+        ("damaged-key", good.clone(), damaged(&key), "key", "key.pem: damaged PEM: a line is not base64"),
+        ("no-end", good.replace("-----END", ""), key.clone(), "certificate", "chain.pem: damaged PEM: "),
+    ];
+    for (name, certificate, key, blamed, why) in cases {
+        let scratch = with_certificate(&format!("check-tls-{name}"), certificate, key);
+        let (code, said) = check(&scratch, &[]);
+        assert_eq!(code, 78, "{name}: {said}");
+        let line = if *blamed == "key" { 13 } else { 12 };
+        assert!(said.starts_with(&format!("mailbell.toml:{line}: `tls.{blamed}`: {why}")), "{name}: {said}");
+        // Not how Rust prints a value.
+        assert!(!said.contains("Error(") && !said.contains("Invalid") && !said.contains(" { "), "{name}: {said}");
+        let output = run(&scratch.path("mailbell.toml"), &["serve"], "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(78) && said.contains(why), "{name}: {said}");
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_certificate_that_clients_refuse_is_a_warning() {
+    let made = |from: (i32, u8, u8), to: (i32, u8, u8)| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut wanted = rcgen::CertificateParams::new(["mail.example.org".to_owned()]).unwrap();
+        wanted.not_before = rcgen::date_time_ymd(from.0, from.1, from.2);
+        wanted.not_after = rcgen::date_time_ymd(to.0, to.1, to.2);
+        (wanted.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
+    for (name, (certificate, key), why) in [
+        ("valid", made((2020, 1, 1), (2999, 1, 1)), ""),
+        ("expired", made((2020, 1, 1), (2021, 2, 3)), "the certificate expired on 2021-02-03"),
+        ("future", made((2998, 4, 5), (2999, 1, 1)), "the certificate is not valid before 2998-04-05"),
+    ] {
+        let scratch = with_certificate(&format!("check-tls-{name}"), &certificate, &key);
+        let file = scratch.path("mailbell.toml");
+        let output = run(&file, &["check"], "");
+        let (said, told) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        if why.is_empty() {
+            assert_eq!((said.as_str(), told), ("", format!("{}: ok\n", file.display())));
+            continue;
+        }
+        assert!(said.contains(":12: warning: `tls.certificate`: ") && said.contains(why), "{said}");
+        assert_eq!(told, format!("{}: ok, with warnings\n", file.display()));
+        // Mail goes on: most servers that send do not look at the date.
+        let server = common::Server::start_in(scratch, &[]);
+        assert!(server.log().contains(why), "{}", server.log());
+        server.stop();
+    }
 }
 
 #[test]
-fn online_says_who_has_a_port_and_how_much_is_free() {
+fn a_folder_that_cannot_be_made_safe_is_told() {
+    let (scratch, file) = good("check-fsync");
+    // The file system of /proc answers fsync(2) of a folder with EINVAL, as some network file systems do.
+    let text = fs::read_to_string(&file).unwrap().replacen("root = \"mail\"", "root = \"/proc/fs\"", 1);
+    fs::write(&file, text).unwrap();
+    let (code, said) = check(&scratch, &[]);
+    assert_eq!(code, 78, "{said}");
+    assert!(
+        said.contains("mailbell.toml:6: `mail.root`: fsync(2) of the folder /proc/fs fails: Invalid argument"),
+        "{said}"
+    );
+}
+
+#[test]
+fn online_names_the_program_that_has_a_port_and_the_free_space() {
     let (scratch, file) = good("check-online");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let text = fs::read_to_string(&file).unwrap().replacen("127.0.0.1:0", &taken.local_addr().unwrap().to_string(), 1);
-    // No domain that the DNS would be asked for.
+    // A domain for which the DNS is not asked.
     fs::write(&file, text.replacen("[\"example.org\"]", "[\"localhost\"]", 1)).unwrap();
     let (code, said) = check(&scratch, &["--online"]);
     assert_eq!(code, 78);
     assert!(said.starts_with("mailbell.toml:12: `smtp.listen`: 127.0.0.1:"), "{said}");
     assert!(said.contains("is taken by configuration-") && said.contains(&std::process::id().to_string()), "{said}");
     drop(taken);
-    // A program that another test is starting at this moment has a copy of the socket until its exec(2).
+    // A program that another test is starting at this moment has a copy of the socket until exec(2).
     let output = common::wait_for("the port to be free", || {
         Some(run(&file, &["check", "--online"], "")).filter(|output| output.status.success())
     });

@@ -323,6 +323,6 @@ fn what_is_no_fifo_is_refused_with_a_sentence() {
     let output = common::run(&scratch.path("mailbell.toml"), &["serve"], "");
     assert_eq!(output.status.code(), Some(78));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("notify: there is something here that is no FIFO"), "{said}");
+    assert!(said.contains("notify: exists and is not a FIFO; remove it"), "{said}");
     assert_eq!(fs::read(scratch.path("notify")).unwrap(), b"precious");
 }

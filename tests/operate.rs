@@ -1,4 +1,5 @@
-//! Running it: systemd's protocols, privileges, the sandbox, reload, status, metrics, and running out of things.
+//! A server in operation: systemd's protocols, the change of user, the sandbox, reload, status, metrics, and missing
+//! descriptors.
 
 mod common;
 
@@ -67,7 +68,7 @@ fn sockets_that_systemd_opened_are_taken_over() {
 #[test]
 fn started_as_root_it_keeps_nothing_of_it() {
     if !is_root() {
-        eprintln!("not root: nothing was shown");
+        eprintln!("skipped: needs root");
         return;
     }
     let hook = "[[hook]]\nname = \"h\"\ncommand = [\"/bin/sh\", \"-c\", \"echo $HOME $USER $LOGNAME $PWD\"]\n";
@@ -89,7 +90,7 @@ fn started_as_root_it_keeps_nothing_of_it() {
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
         assert_eq!(field(set), ["0000000000000000"], "{status}");
     }
-    // Its folder is root's.
+    // The folder of the pipe is root's.
     let pipe = fs::metadata(server.path("notify")).unwrap();
     assert_eq!((pipe.uid().to_string(), pipe.mode() & 0o777), (field("Uid:")[0].clone(), 0o640));
     assert_eq!(server.run(&["check"], "").status.code(), Some(0));
@@ -103,7 +104,7 @@ fn started_as_root_it_keeps_nothing_of_it() {
 }
 
 #[test]
-fn who_talks_to_peers_reaches_the_mail_and_nothing_else() {
+fn workers_reach_the_mail_and_nothing_else() {
     let server = Server::start("landlock");
     let other = Scratch::new("elsewhere");
     fs::create_dir_all(server.path("mail")).unwrap();
@@ -116,7 +117,7 @@ fn who_talks_to_peers_reaches_the_mail_and_nothing_else() {
     let held: Vec<String> =
         workers.map(|task| status(task.unwrap())).filter(|it| it.contains("NoNewPrivs:\t1")).collect();
     if held.is_empty() {
-        eprintln!("this kernel has no Landlock: nothing was shown");
+        eprintln!("skipped: this kernel has no Landlock");
         return;
     }
     assert!(held.iter().all(|status| status.contains("Name:\tworker")), "{held:?}");
@@ -126,7 +127,7 @@ fn who_talks_to_peers_reaches_the_mail_and_nothing_else() {
     talk.say("Subject: x\r\n\r\nx\r\n.", "451");
     assert_eq!(fs::read_dir(&other.0).unwrap().count(), 0);
     talk.say("QUIT", "221");
-    // A link that was there at the start, or at a reload, is the administrator's.
+    // Root's link counts from the next reload on.
     server.signal("HUP");
     wait_for("the reload", || server.log().contains("reloaded").then_some(()));
     server.send("alice@example.org", "Subject: x\n\nx\n");
@@ -150,7 +151,7 @@ fn what_a_reload_names_is_within_reach() {
     wait_for("the pipe", || pipe.exists().then_some(()));
     server.send("alice@example.org", "Subject: x\n\nx\n");
     wait_for("the hook", || (fs::read_to_string(&ran).ok()? == "1\n").then_some(()));
-    // A Maildir that comes, goes and comes again has another inode each time.
+    // A Maildir that is removed and made again has another inode each time.
     for seq in 2..4 {
         for part in ["tmp", "new", "cur"] {
             fs::create_dir_all(maildir.join(part)).unwrap();
@@ -160,7 +161,7 @@ fn what_a_reload_names_is_within_reach() {
         wait_for("its message", || (server.records().len() == seq).then_some(()));
         fs::remove_dir_all(&maildir).unwrap();
     }
-    // Another root for the mail counts from the next start; until then, what comes to this one rings.
+    // Another mail.root counts from the next start. Until then, a message in this one becomes an event.
     let elsewhere = configuration.replacen("root = \"mail\"", "root = \"other\"", 1);
     assert_ne!(elsewhere, configuration);
     fs::write(server.path("mailbell.toml"), elsewhere).unwrap();
@@ -236,9 +237,9 @@ fn status_tells_what_runs_and_what_waits() {
 }
 
 #[test]
-fn who_may_read_the_state_folder_learns_what_its_files_tell() {
+fn a_reader_of_the_state_folder_gets_what_its_files_tell() {
     if !is_root() {
-        eprintln!("not root: nothing was shown");
+        eprintln!("skipped: needs root");
         return;
     }
     let server = Server::start("reader");
@@ -250,7 +251,7 @@ fn who_may_read_the_state_folder_learns_what_its_files_tell() {
     };
     fs::set_permissions(&server.scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
     let Ok(told) = status() else {
-        eprintln!("nobody may not run the binary where it lies: nothing was shown");
+        eprintln!("skipped: needs a binary that the user nobody may run");
         return;
     };
     assert_eq!(told.status.code(), Some(77));
@@ -259,7 +260,7 @@ fn who_may_read_the_state_folder_learns_what_its_files_tell() {
     let told = status().unwrap();
     assert!(String::from_utf8_lossy(&told.stdout).contains("\"running\":null"), "{told:?}");
     assert!(String::from_utf8_lossy(&told.stdout).contains("\"last_seq\":1,"), "{told:?}");
-    // What cannot be read is not nothing, also when no server runs.
+    // A journal that cannot be read is an error and not an empty one, also when no server runs.
     let scratch = server.stop();
     assert!(String::from_utf8_lossy(&status().unwrap().stdout).contains("\"running\":false"));
     fs::set_permissions(scratch.path("state/journal"), fs::Permissions::from_mode(0o700)).unwrap();
@@ -294,7 +295,7 @@ fn prometheus_gets_the_same_numbers() {
 }
 
 #[test]
-fn running_out_of_descriptors_is_weather() {
+fn the_server_goes_on_after_it_ran_out_of_descriptors() {
     let scratch =
         Scratch::prepared("emfile", &format!("{BASIC}[limits]\nconnections = 200\nconnections_per_ip = 200\n"));
     let mut command = Command::new("sh");
@@ -330,7 +331,7 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn what_is_in_the_way_is_said_with_its_code() {
+fn a_start_that_fails_says_why_with_its_exit_code() {
     let scratch = Scratch::prepared("codes", BASIC);
     let run = |scratch: &Scratch| server_command(scratch).output().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -112,7 +112,7 @@ fn twenty_at_once_all_survive() {
 }
 
 #[test]
-fn whoever_removes_a_user_that_others_lead_to_is_warned() {
+fn removing_a_user_that_an_alias_names_is_a_warning() {
     let (scratch, file) = empty("user-warned");
     fs::write(&file, BASIC).unwrap();
     fs::write(scratch.path("users"), "alice:{PLAIN}a\nbob:{PLAIN}b\n").unwrap();
@@ -123,7 +123,7 @@ fn whoever_removes_a_user_that_others_lead_to_is_warned() {
     assert!(text(&output.stderr).contains(&place), "{}", text(&output.stderr));
 }
 
-/// The binary on a terminal of its own: `script` makes one, and shows on its standard output what the terminal shows.
+/// Runs the binary on a terminal of its own. `script` makes the terminal, and prints what it shows.
 fn on_terminal(file: &PathBuf, answers: [&str; 2]) -> (i32, String) {
     let mut child = Command::new("script")
         .args(["-qec", &format!("{} user add carol", common::binary().display()), "/dev/null"])
@@ -155,7 +155,7 @@ fn a_terminal_is_asked_twice_and_shows_nothing() {
     assert_eq!(code, 65);
     assert!(seen.contains("two different passwords") && !seen.contains("hidden"), "{seen}");
     assert!(!scratch.path("users").exists());
-    // Control-C, as the terminal makes a signal of it.
+    // Control-C, which the terminal turns into a signal.
     let (code, seen) = on_terminal(&file, ["hidden-1\n", "hid\x03"]);
     assert_eq!(code, 130, "{seen}");
     assert!(!scratch.path("users").exists());
@@ -168,7 +168,7 @@ fn a_terminal_is_asked_twice_and_shows_nothing() {
 #[test]
 fn without_a_terminal_a_sentence_says_what_to_do() {
     let (scratch, file) = empty("user-no-terminal");
-    // setsid(1): a session without a terminal.
+    // setsid(1) makes a session without a terminal.
     let output = Command::new("setsid")
         .args(["-w".as_ref(), common::binary().as_os_str(), "user".as_ref(), "add".as_ref(), "alice".as_ref()])
         .env("MAILBELL_CONFIG", &file)
@@ -183,7 +183,7 @@ fn without_a_terminal_a_sentence_says_what_to_do() {
 #[test]
 fn a_new_file_is_the_server_s_and_others_are_kept_out() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("not run: needs root to have another user at hand");
+        return eprintln!("skipped: needs root");
     }
     const NOBODY: u32 = 65_534;
     let (scratch, file) = empty("user-owner");
@@ -194,7 +194,7 @@ fn a_new_file_is_the_server_s_and_others_are_kept_out() {
     assert!(run(&file, &["user", "add", "--stdin", "bob"], "secret\n").status.success());
     assert_eq!(fs::metadata(scratch.path("users")).unwrap().uid(), NOBODY);
 
-    // The folder is root's: somebody else may read the file, if it is his, but change nothing.
+    // The folder is root's: the owner of the file may read it, and cannot replace it.
     let binary = scratch.path("mailbell");
     fs::copy(common::binary(), &binary).unwrap();
     for path in [&binary, &scratch.0] {

@@ -1,4 +1,4 @@
-//! Who has mail here, under which addresses, and how a login is believed.
+//! Users, their addresses, and the check of their credentials.
 //!
 //! It reads the users and aliases files and, for `mailbell user`, changes the first. It knows no protocol and no Maildir.
 
@@ -16,18 +16,18 @@ mod secret;
 mod tests;
 mod verifier;
 
-pub use penalties::Penalties;
+pub use penalties::{Penalties, Turn};
 pub use random::random_password;
 pub use rewrite::{Passwd, PasswdError};
 pub use verifier::Verifier;
 
 use crate::config::{Config, Domains, Problem};
 use crate::message::address::{ForwardPath, ReversePath};
+use crate::{limits, sys};
 use expand::{Known, cut};
 use passwd::Account;
 use secret::Secret;
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 
 const POSTMASTER: &str = "postmaster";
@@ -43,8 +43,8 @@ pub struct Accounts {
     domains: Domains,
     subaddress: Option<char>,
     catch_all: Option<usize>,
-    /// Whose secret has the scheme that most have.
-    usual: Option<usize>,
+    /// The place of one account for each scheme that has a hash.
+    samples: Vec<usize>,
 }
 
 /// Why there is nobody.
@@ -78,6 +78,16 @@ impl Accounts {
             }
             user
         });
+        if problems.is_empty() {
+            for (index, name) in config.any_sender.iter().enumerate().filter(|(_, name)| *name != "*") {
+                if !users.contains_key(name) {
+                    let message = format!(
+                        "`submission.any_sender`: there is no user {name:?}; add it with `mailbell user add {name}`"
+                    );
+                    problems.push(config.problem(&format!("submission.any_sender[{index}]"), message));
+                }
+            }
+        }
         let known = Known {
             users: &users,
             domains: &config.domains,
@@ -91,9 +101,9 @@ impl Accounts {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let usual = usual(&accounts);
+        let samples = samples(&accounts);
         let (domains, subaddress) = (config.domains.clone(), config.users.subaddress);
-        Ok(Accounts { accounts, users, aliases, domains, subaddress, catch_all, usual })
+        Ok(Accounts { accounts, users, aliases, domains, subaddress, catch_all, samples })
     }
 
     /// The users in the order of their file.
@@ -151,9 +161,14 @@ impl Accounts {
         self.account(local).map(|account| (account.name.as_str(), &account.secret))
     }
 
-    /// A secret of the scheme that most accounts have.
-    fn usual_secret(&self) -> Option<&Secret> {
-        self.usual.map(|index| &self.accounts[index].secret)
+    /// The name that counts failed logins: the user's where there is one, else what the client sent.
+    pub fn login_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.login(name).map_or(name, |(user, _)| user)
+    }
+
+    /// One secret of each scheme that has a hash.
+    fn samples(&self) -> impl Iterator<Item = &Secret> {
+        self.samples.iter().map(|index| &self.accounts[*index].secret)
     }
 
     fn account(&self, name: &str) -> Option<&Account> {
@@ -172,7 +187,7 @@ impl Accounts {
 
 fn read_users(config: &Config) -> (Vec<Account>, Vec<Problem>) {
     let file = &config.users.file;
-    let error = match fs::read(file) {
+    let error = match sys::read_regular(file, limits::ACCOUNTS_FILE) {
         Ok(text) => return passwd::parse(file, &text),
         Err(error) => error,
     };
@@ -189,7 +204,7 @@ fn read_users(config: &Config) -> (Vec<Account>, Vec<Problem>) {
 
 fn read_aliases(config: &Config, known: &Known<'_>) -> (HashMap<String, Vec<usize>>, Vec<Problem>) {
     let file = &config.users.aliases;
-    let text = match fs::read_to_string(file) {
+    let text = match sys::read_regular(file, limits::ACCOUNTS_FILE).and_then(text) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !config.users.aliases_given => {
             return Default::default();
@@ -206,11 +221,18 @@ fn read_aliases(config: &Config, known: &Known<'_>) -> (HashMap<String, Vec<usiz
     (users, problems)
 }
 
-/// The first account whose secret has the scheme that most have.
-fn usual(accounts: &[Account]) -> Option<usize> {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for account in accounts {
-        *counts.entry(account.secret.scheme()).or_default() += 1;
-    }
-    (0..accounts.len()).rev().max_by_key(|index| counts[accounts[*index].secret.scheme()])
+fn text(octets: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(octets).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not UTF-8; save it as UTF-8"))
+}
+
+/// The first account of each scheme but PLAIN, which has no hash.
+fn samples(accounts: &[Account]) -> Vec<usize> {
+    let mut known = Vec::new();
+    let is_first = |index: &usize| {
+        let secret = &accounts[*index].secret;
+        let is_new = secret.plain().is_none() && !known.contains(&secret.scheme());
+        known.extend(is_new.then(|| secret.scheme()));
+        is_new
+    };
+    (0..accounts.len()).filter(is_first).collect()
 }

@@ -1,19 +1,22 @@
-//! The passwd-file as it is changed: read, one line changed, written beside it and renamed over it, so that a server that
-//! reads it at any moment sees the old file or the new one. Comments, order, owner and mode stay.
+//! Changes of the passwd-file: the file is read, one line is changed, and a new file is written beside it and renamed over
+//! it. So a server that reads it at any moment sees the old file or the new one. Comments, order, owner and mode stay.
 
 use super::passwd;
 use super::secret::{LONGEST_PASSWORD, Secret};
 use crate::config::user_name;
-use crate::sys::Ids;
-use rustix::fs::{FlockOperation, Mode, OFlags, fchmod, flock};
+use crate::sys::folder::{Folder, make_folder};
+use crate::sys::{Ids, hold};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, renameat, unlinkat};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long others may hold the lock; each needs it for milliseconds.
+/// How long one process waits for the lock of another; each holds it for milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The passwd-file as it is changed: by `mailbell user`, and at the first start of the embedded default. Any number of
@@ -30,7 +33,7 @@ pub enum PasswdError {
     Password(&'static str),
     /// The name is taken.
     Exists(String),
-    /// Nobody has that name.
+    /// No user has that name.
     Unknown(String),
     /// Others held the lock all the time.
     Locked(PathBuf),
@@ -43,7 +46,9 @@ impl fmt::Display for PasswdError {
         match self {
             PasswdError::Name(why) => f.write_str(why),
             PasswdError::Password(why) => write!(f, "this password cannot be used: {why}"),
-            PasswdError::Exists(name) => write!(f, "{name} is there already; `mailbell user passwd {name}` changes it"),
+            PasswdError::Exists(name) => {
+                write!(f, "{name} is there already; `mailbell user passwd {name}` changes the password")
+            }
             PasswdError::Unknown(name) => write!(f, "there is no user {name:?}"),
             PasswdError::Locked(path) => {
                 write!(f, "{}: locked by another process for {} seconds", path.display(), PATIENCE.as_secs())
@@ -75,7 +80,7 @@ impl Passwd {
         let secret = hash(file, password)?;
         if let Some(folder) = file.parent() {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
+            let made = make_folder(folder, 0o750, None);
             made.map_err(|error| PasswdError::Io(folder.to_owned(), error))?;
         }
         change(file, owner, |mut text| {
@@ -106,7 +111,7 @@ impl Passwd {
         })
     }
 
-    /// Takes a user out. His mail is not touched.
+    /// Takes a user out. The user's mail stays.
     ///
     /// # Errors
     ///
@@ -172,10 +177,33 @@ fn hash(file: &Path, password: &[u8]) -> Result<String, PasswdError> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, PasswdError> {
-    match fs::read(file) {
+    let file = target(file);
+    let text = Folder::of(&file).and_then(|(folder, name)| read_in(&folder, name));
+    match text {
+        // The folder may be missing too.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        other => other.map_err(|error| PasswdError::Io(file.to_owned(), error)),
+        other => Ok(other.map_err(|error| PasswdError::Io(file, error))?.0),
     }
+}
+
+/// Where a symbolic link leads: the link stays, and the file that it leads to is replaced.
+fn target(file: &Path) -> PathBuf {
+    fs::canonicalize(file).unwrap_or_else(|_| file.to_owned())
+}
+
+/// Owner and mode of the file before the change.
+type Old = (Ids, u32);
+
+/// The text of the file, with its owner and mode; nothing where there is no file.
+fn read_in(folder: &Folder, name: &OsStr) -> io::Result<(Vec<u8>, Option<Old>)> {
+    let mut file = match folder.file(name, OFlags::RDONLY, 0) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), None)),
+        opened => opened?,
+    };
+    let metadata = file.metadata()?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    Ok((text, Some((Ids { uid: metadata.uid(), gid: metadata.gid() }, metadata.mode() & 0o777))))
 }
 
 /// Reads, changes and replaces the file under the lock.
@@ -184,48 +212,32 @@ fn change(
     owner: Option<Ids>,
     change: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, PasswdError>,
 ) -> Result<(), PasswdError> {
-    // A symbolic link stays one: what it leads to is replaced.
-    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let _lock = lock(folder)?;
-    let text = change(read(&file)?)?;
-    let mut name = std::ffi::OsString::from(".");
-    name.push(file.file_name().unwrap_or_default());
-    name.push(".new");
-    let new = folder.join(name);
-    let written = write(&file, &new, owner, &text).and_then(|()| fs::rename(&new, &file));
-    if let Err(error) = written {
-        let _ = fs::remove_file(&new);
-        return Err(PasswdError::Io(file, error));
+    let file = target(file);
+    let failed = |error: io::Error| PasswdError::Io(file.clone(), error);
+    let (folder, name) = Folder::of(&file).map_err(failed)?;
+    // The lock is on the folder: the file itself is another one after each change.
+    let lock = folder.handle().map_err(failed)?;
+    if !hold(&lock, |waited| Ok(waited >= PATIENCE)).map_err(failed)? {
+        return Err(PasswdError::Locked(file.parent().unwrap_or(&file).to_owned()));
     }
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| PasswdError::Io(file, error))
-}
-
-/// The lock is on the folder: the file itself is another one after each change.
-fn lock(folder: &Path) -> Result<File, PasswdError> {
-    let failed = |error: io::Error| PasswdError::Io(folder.to_owned(), error);
-    let opened = File::open(folder).map_err(failed)?;
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(opened),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(PasswdError::Locked(folder.to_owned())),
-            Err(error) => return Err(failed(error.into())),
-        }
-    }
+    let (text, old) = read_in(&folder, name).map_err(failed)?;
+    let text = change(text)?;
+    let (owner, mode) = old.map_or((owner, 0o600), |(owner, mode)| (Some(owner), mode));
+    let new = OsString::from_iter([OsStr::new("."), name, OsStr::new(".new")]);
+    let replaced = write(&folder, &new, owner, mode, &text)
+        .and_then(|()| Ok(renameat(&folder, &new, &folder, name)?))
+        .inspect_err(|_| _ = unlinkat(&folder, &new, AtFlags::empty()));
+    replaced.and_then(|()| lock.sync_all()).map_err(failed)
 }
 
 /// Writes the new file with the old one's owner and mode, safe on disk before it takes the old one's place.
-fn write(old: &Path, new: &Path, owner: Option<Ids>, text: &[u8]) -> io::Result<()> {
-    // What lies there was left behind by a crash: nobody else writes it, because the lock is ours.
-    let mut options = OpenOptions::new();
-    let no_link = OFlags::NOFOLLOW.bits() as i32;
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).custom_flags(no_link).open(new)?;
-    let (owner, mode) = match fs::metadata(old) {
-        Ok(metadata) => (Some(Ids { uid: metadata.uid(), gid: metadata.gid() }), metadata.mode() & 0o777),
-        Err(_) => (owner, 0o600),
-    };
+fn write(folder: &Folder, new: &OsStr, owner: Option<Ids>, mode: u32, text: &[u8]) -> io::Result<()> {
+    // A crash may have left one: no other process of ours writes it, because the lock is held.
+    match unlinkat(folder, new, AtFlags::empty()) {
+        Err(error) if error != Errno::NOENT => return Err(error.into()),
+        _ => {}
+    }
+    let mut file = folder.file(new, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, 0o600)?;
     let own = file.metadata()?;
     if let Some(owner) = owner
         && (own.uid(), own.gid()) != (owner.uid, owner.gid)

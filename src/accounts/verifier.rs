@@ -7,56 +7,83 @@ use super::gate::Gate;
 use super::secret::{Secret, equal};
 use crate::sasl::Credentials;
 use md5::{Digest, Md5};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-/// Checks credentials: one for the process. It costs the same for users that do not exist, runs few argon2 at once
-/// (memory!), and remembers recent successes for some minutes as a keyed hash.
+/// Checks credentials: one for the process. A failed check costs the same whether the user exists or not, few hashes run at
+/// once (memory), and recent successes are remembered for some minutes as a keyed hash.
 #[derive(Debug, Default)]
 pub struct Verifier {
     cache: Cache,
     gate: Gate,
+    /// Password hashes that were run.
+    hash_runs: AtomicU64,
 }
 
 impl Verifier {
     /// The user's name when the credentials are right. A client may log in as `alice`, or as `alice@` one of our domains.
     pub fn verify(&self, accounts: &Accounts, credentials: &Credentials) -> Option<String> {
         let account = accounts.login(credentials.name());
-        // A name that nobody has is checked against somebody's secret, of the kind that most have, to take its time.
-        let secret = account.map_or_else(|| accounts.usual_secret(), |(_, secret)| Some(secret))?;
-        let right = match credentials {
-            Credentials::Password { password, .. } => self.password(account.map(|(name, _)| name), password, secret),
-            Credentials::CramMd5 { challenge, digest, .. } => secret
-                .plain()
-                .is_some_and(|secret| answers(digest, &hexadecimal(&hmac::<Md5>(secret, &[challenge.as_bytes()])))),
-            Credentials::Apop { stamp, digest, .. } => secret.plain().is_some_and(|secret| {
-                answers(digest, &hexadecimal(&Md5::new_with_prefix(stamp).chain_update(secret).finalize()))
-            }),
+        let is_right = match credentials {
+            Credentials::Password { password, .. } => self.password(accounts, account, password),
+            Credentials::CramMd5 { challenge, digest, .. } => {
+                let secret = account.and_then(|(_, secret)| secret.plain());
+                let wanted = hexadecimal(&hmac::<Md5>(secret.unwrap_or_default(), &[challenge.as_bytes()]));
+                answers(digest, &wanted) && secret.is_some()
+            }
+            Credentials::Apop { stamp, digest, .. } => {
+                let secret = account.and_then(|(_, secret)| secret.plain());
+                let md5 = Md5::new_with_prefix(stamp).chain_update(secret.unwrap_or_default());
+                answers(digest, &hexadecimal(&md5.finalize())) && secret.is_some()
+            }
         };
-        account.filter(|_| right).map(|(name, _)| name.to_owned())
+        account.filter(|_| is_right).map(|(name, _)| name.to_owned())
     }
 
-    /// Whether the password is right. Without a name the secret is somebody else's, so nothing is remembered.
-    fn password(&self, name: Option<&str>, password: &[u8], secret: &Secret) -> bool {
+    /// Whether the password is right. Where it is not, a hash of every other scheme that some account has is run too: the
+    /// time does not tell which scheme the user has, or whether there is such a user.
+    fn password(&self, accounts: &Accounts, account: Option<(&str, &Secret)>, password: &[u8]) -> bool {
+        if account.is_some_and(|(name, secret)| self.is_known(name, secret, password)) {
+            return true;
+        }
+        for other in accounts.samples().filter(|other| account.is_none_or(|(_, own)| own.scheme() != other.scheme())) {
+            self.run(other, password);
+        }
+        false
+    }
+
+    /// Whether this is the user's password.
+    fn is_known(&self, name: &str, secret: &Secret, password: &[u8]) -> bool {
         if secret.plain().is_some() {
             return secret.verify(password);
         }
-        let digest = name.and_then(|name| self.cache.digest(name, password, secret.text()));
+        let digest = self.cache.digest(name, password, secret.text());
         if digest.as_ref().is_some_and(|digest| self.cache.knows(digest, Instant::now())) {
             return true;
         }
-        let pass = self.gate.enter(secret.memory());
-        let right = secret.verify(password);
-        drop(pass);
+        let is_right = self.run(secret, password);
         if let Some(digest) = digest
-            && right
+            && is_right
         {
             self.cache.insert(digest, Instant::now());
         }
-        right
+        is_right
+    }
+
+    fn run(&self, secret: &Secret, password: &[u8]) -> bool {
+        let _pass = self.gate.enter(secret.memory());
+        self.hash_runs.fetch_add(1, Relaxed);
+        secret.verify(password)
+    }
+
+    /// How many password hashes were run.
+    #[cfg(test)]
+    pub(super) fn hash_runs(&self) -> u64 {
+        self.hash_runs.load(Relaxed)
     }
 }
 
-/// RFC 2195 and RFC 1939 write the digest in lower case; who writes it in upper case means the same.
+/// RFC 2195 and RFC 1939 write the digest in lower case. Upper case means the same.
 fn answers(given: &str, wanted: &str) -> bool {
     equal(given.to_ascii_lowercase().as_bytes(), wanted.as_bytes())
 }

@@ -1,4 +1,4 @@
-//! `mailbell cat`: a stored message on standard output, wherever it lies and however it is kept.
+//! `mailbell cat`: prints a stored message, from `new/` or `cur/`, compressed or not.
 
 use super::{Failed, Outcome, exit};
 use crate::config::Config;
@@ -6,6 +6,7 @@ use crate::maildir::listing::Listing;
 use crate::maildir::moved::find_in;
 use crate::maildir::name::{self, Name};
 use crate::maildir::reader::MessageReader;
+use crate::server::owner;
 use lexopt::prelude::*;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -44,9 +45,10 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     }
     let id = id.ok_or_else(|| Failed::new(exit::USAGE, "no id; see --help"))?;
     let config = super::configuration(file)?;
+    owner::become_owner_of_state(&config)?;
     let given = Path::new(&id).file_name().unwrap_or(&id).as_bytes();
     let mut path = find(&config, given)?;
-    // It may be moved or flagged while it is looked for.
+    // The message may be moved or flagged while it is looked for.
     let mut message = MessageReader::open(&path);
     if matches!(&message, Err(error) if error.kind() == io::ErrorKind::NotFound) {
         path = find(&config, given)?;
@@ -57,7 +59,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     loop {
         let octets = message.read(&mut block).map_err(|error| unreadable(&path, &error))?;
         match io::stdout().lock().write_all(&block[..octets]) {
-            // Whoever reads has seen enough.
+            // The reader wants no more.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
             written => written.map_err(|error| Failed::new(exit::IO, error))?,
         }
@@ -100,7 +102,7 @@ fn find(config: &Config, given: &[u8]) -> Result<PathBuf, Failed> {
     })
 }
 
-/// Everything that may be a Maildir: each folder in the root, also of users who are there no more, and what is watched.
+/// Everything that may be a Maildir: each folder in the root, also those of former users, and the watched ones.
 fn maildirs(config: &Config) -> Result<BTreeSet<PathBuf>, Failed> {
     let mut all: BTreeSet<PathBuf> = config.watches.iter().map(|watch| watch.maildir.clone()).collect();
     match fs::read_dir(&config.mail.root) {

@@ -1,4 +1,4 @@
-//! `mailbell check`: everything that would be in a server's way, said at once, each with its place, as a compiler does.
+//! `mailbell check`: reports everything that is wrong for a server at once, each with its file and line, as a compiler does.
 
 mod dns;
 mod files;
@@ -12,20 +12,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-Reads the configuration, the users, the aliases and the certificate, looks after
-files and folders, and says all that is wrong as FILE:LINE: message.
+Reads the configuration, the users, the aliases and the certificate, looks at
+files and folders, and reports everything that is wrong as FILE:LINE: message.
 
 Usage: mailbell check [-c FILE] [--online]
 
   -c, --config FILE   the configuration file
-  --online            also try the ports, the disk, and the DNS records (MX) of the domains
+  --online            also try the ports, and look at the free space of the disk and
+                      at the MX records of the domains
   -h, --help          this text
 
-Warnings are marked as such, and are no failure.
-Exit codes: 0 nothing is wrong; 64 wrong usage; 78 something is.
+Warnings are marked, and do not change the exit code.
+Exit codes: 0 nothing is wrong; 64 wrong usage; 78 something is wrong.
 ";
 
-/// What was found, in the order in which it is told.
+/// What was found.
 struct Findings<'c> {
     config: &'c Config,
     problems: Vec<Problem>,
@@ -56,20 +57,20 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
 }
 
 impl Findings<'_> {
-    /// Something that would keep a server from working, at the key that it is about.
+    /// Adds a fault that keeps a server from working, at the key that it is about.
     fn wrong(&mut self, key: &str, message: impl std::fmt::Display) {
         self.problems.push(self.config.problem(key, format!("`{}`: {message}", name(key))));
     }
 
-    /// Something that an administrator may want otherwise.
+    /// Adds a warning: something that an administrator may want to change.
     fn doubtful(&mut self, key: &str, message: impl std::fmt::Display) {
         self.warnings.push(self.config.problem(key, format!("warning: `{}`: {message}", name(key))));
     }
 
     fn tell(mut self) -> Outcome {
-        let wrong = self.problems.len();
+        let (wrong, doubtful) = (self.problems.len(), self.warnings.len());
         self.problems.append(&mut self.warnings);
-        // By file in the order in which files were looked at, and by line in each.
+        // Sorted by file, in the order in which the files were read, then by line.
         let mut files: Vec<PathBuf> = Vec::new();
         for problem in &self.problems {
             if !files.contains(&problem.file) {
@@ -83,7 +84,7 @@ impl Findings<'_> {
         if wrong == 0 {
             let file =
                 self.config.file.as_ref().map_or("the built-in defaults".into(), |file| file.display().to_string());
-            said += &format!("{file}: ok\n");
+            said += &format!("{file}: ok{}\n", if doubtful == 0 { "" } else { ", with warnings" });
         }
         print(&said)?;
         Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })

@@ -1,4 +1,4 @@
-//! Where log lines go: standard error, one line each, in the form that its reader wants.
+//! The log: lines on standard error, in the form that journald or a person reads.
 //!
 //! Under journald (`JOURNAL_STREAM`, systemd.exec(5)) lines carry an sd-daemon(3) priority and no time; elsewhere they
 //! carry the time. `MAILBELL_LOG` filters as env_logger does: `debug`, `warn`, `mail=info,warn`; the default is `info`.
@@ -7,7 +7,7 @@ use crate::message::date;
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Starts logging for a server; to be called once.
+/// Starts logging; to be called once.
 pub fn start() {
     let under_journald = std::env::var_os("JOURNAL_STREAM").is_some();
     let filter = std::env::var("MAILBELL_LOG").unwrap_or_else(|_| "info".into());

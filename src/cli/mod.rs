@@ -1,4 +1,4 @@
-//! The command line: one file a command. What is typed becomes a call of a room below, and its outcome a sysexits(3) code.
+//! The command line, one file for each command. The exit codes are those of sysexits(3).
 
 mod cat;
 mod check;
@@ -10,13 +10,15 @@ mod user;
 mod watch;
 
 use crate::config::{Config, Users};
+use crate::server::StartError;
+use crate::sys;
 use lexopt::prelude::*;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// sysexits(3), as far as we use it.
+/// The codes of sysexits(3) that are used here.
 pub mod exit {
     #![allow(missing_docs)]
     pub const USAGE: u8 = 64;
@@ -36,26 +38,29 @@ mailbell: the mail server that tells your programs.
 Usage: mailbell COMMAND [OPTION...]
 
   serve     run the server in the foreground
-  check     read the configuration and say all that is wrong
+  check     read the configuration and report everything that is wrong
   user      add, passwd, del, list: accounts
   watch     follow the events of new mail, or run a command for each
   cat       print a stored message
   deliver   store the message on standard input
-  status    sessions, messages, and what waits for whom
-  sendmail  deliver, with sendmail's options
+  status    sessions, messages, and how many events wait for each subscriber
+  sendmail  store the message on standard input, with the options of sendmail
 
-  -h, --help      this text; `mailbell COMMAND --help` says more
-  -V, --version   version
+  -h, --help      print this text; `mailbell COMMAND --help` prints more about a command
+  -V, --version   print the version
 
-The configuration is -c FILE, else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml; without any, `serve` runs an
-embedded default below ./mailbell-data. Exit codes are those of sysexits(3).
+The configuration is -c FILE, else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml. Without a configuration, `serve`
+runs an embedded default in ./mailbell-data. Exit codes are those of sysexits(3).
+
+When root runs a command on the mail or the state, the command becomes `user` of the configuration, or else the owner
+of the state folder.
 ";
 
 const VERSION: &str = concat!("mailbell ", env!("CARGO_PKG_VERSION"), "\n");
 
 const SYSTEM_FILE: &str = "/etc/mailbell/mailbell.toml";
 
-/// The folder of the embedded default, below the working directory.
+/// The folder of the embedded default, in the working directory.
 const EMBEDDED_FOLDER: &str = "mailbell-data";
 
 /// Why a command failed: its exit code, and what is printed after `mailbell: ` on standard error.
@@ -66,7 +71,7 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// A failure with its code. An empty message prints nothing: all was said before.
+    /// A failure with its exit code. An empty message prints nothing, for a failure that has been reported before.
     pub fn new(code: u8, message: impl Display) -> Failed {
         Failed { code, message: message.to_string() }
     }
@@ -78,14 +83,28 @@ impl From<lexopt::Error> for Failed {
     }
 }
 
-/// Every command has this form: it gets the arguments after its name.
+impl From<StartError> for Failed {
+    fn from(error: StartError) -> Failed {
+        let code = match &error {
+            StartError::Configuration(_) => exit::CONFIG,
+            StartError::Temporary(_) => exit::TEMPORARY,
+            StartError::Permission(_) => exit::NO_PERMISSION,
+        };
+        Failed::new(code, error)
+    }
+}
+
+/// What every command returns. It gets the arguments after its name.
 type Outcome = Result<ExitCode, Failed>;
 
-/// Runs the command line and gives its sysexits(3) code.
+/// Runs the command line.
 pub fn main() -> ExitCode {
+    if let Err(error) = sys::survive_file_size_limit() {
+        eprintln!("mailbell: warning: SIGXFSZ: {error}");
+    }
     run().unwrap_or_else(|failed| {
         if !failed.message.is_empty() {
-            // Whoever listened may be gone; the code tells all the same.
+            // Standard error may be closed; the exit code says enough.
             let _ = writeln!(std::io::stderr(), "mailbell: {}", failed.message);
         }
         ExitCode::from(failed.code)
@@ -99,7 +118,7 @@ fn run() -> Outcome {
     }
     let mut arguments = lexopt::Parser::from_env();
     let command = match arguments.next()? {
-        None => return Err(Failed::new(exit::USAGE, format!("no command\n\n{HELP}"))),
+        None => return Err(Failed::new(exit::USAGE, format!("a command is missing\n\n{HELP}"))),
         Some(Short('h') | Long("help")) => return print(HELP),
         Some(Short('V') | Long("version")) => return print(VERSION),
         Some(Value(command)) => command,
@@ -115,11 +134,11 @@ fn run() -> Outcome {
         Some("status") => status::run(arguments),
         Some("sendmail") => deliver::sendmail(arguments),
         Some("help") => print(HELP),
-        _ => Err(Failed::new(exit::USAGE, format!("no command {command:?}; see mailbell --help"))),
+        _ => Err(Failed::new(exit::USAGE, format!("there is no command {command:?}; see mailbell --help"))),
     }
 }
 
-/// Prints on standard output; a reader that has gone is no failure.
+/// Prints on standard output. That the reader has closed it is no failure.
 fn print(text: &str) -> Outcome {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(exit::IO, error)),
@@ -127,7 +146,7 @@ fn print(text: &str) -> Outcome {
     }
 }
 
-/// The configuration file: `-c FILE`, else `$MAILBELL_CONFIG`, else the system's if it exists.
+/// The configuration file: `-c FILE`, else `$MAILBELL_CONFIG`, else the one in /etc if it exists.
 fn configuration_file(given: Option<PathBuf>) -> Option<PathBuf> {
     let from_environment = || std::env::var_os("MAILBELL_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from);
     given.or_else(from_environment).or_else(|| {
@@ -136,7 +155,7 @@ fn configuration_file(given: Option<PathBuf>) -> Option<PathBuf> {
     })
 }
 
-/// Loads a configuration file. Everything that is wrong with it is printed, a line each.
+/// Loads a configuration file, and prints everything that is wrong with it, one line each.
 fn load(file: &Path) -> Result<Config, Failed> {
     Config::load(file).map_err(|problems| {
         problems.iter().for_each(|problem| eprintln!("{problem}"));
@@ -144,14 +163,14 @@ fn load(file: &Path) -> Result<Config, Failed> {
     })
 }
 
-/// The configuration of a command other than `serve`: the file, else, where one was started here, the embedded default.
+/// The configuration of a command other than `serve`: the file, else the embedded default, if it was started here before.
 fn configuration(given: Option<PathBuf>) -> Result<Config, Failed> {
     if let Some(file) = configuration_file(given) {
         return load(&file);
     }
     let (folder, account) = embedded_place()?;
     if !folder.is_dir() {
-        let message = format!("no configuration: neither -c FILE, nor $MAILBELL_CONFIG, nor {SYSTEM_FILE}");
+        let message = format!("there is no configuration: give -c FILE, set $MAILBELL_CONFIG, or write {SYSTEM_FILE}");
         return Err(Failed::new(exit::CONFIG, message));
     }
     Ok(Config::embedded(&folder, &account))

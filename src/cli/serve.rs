@@ -3,7 +3,7 @@
 use super::{Failed, Outcome, exit};
 use crate::accounts;
 use crate::config::Config;
-use crate::server::{self, StartError};
+use crate::server;
 use lexopt::prelude::*;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,12 +11,14 @@ use std::process::ExitCode;
 const HELP: &str = "\
 Usage: mailbell serve [-c FILE]
 
-Runs the server in the foreground. It prints one line `mailbell: ready ...` with its addresses on standard error once
-it listens, and tells systemd. SIGTERM and SIGINT stop it cleanly, a second one at once; SIGHUP reloads users, aliases,
-certificates, pipes, hooks and watched Maildirs.
+Runs the server in the foreground. When it listens, it prints one line `mailbell: ready ...` with its addresses on
+standard error, and tells systemd. SIGTERM and SIGINT end it cleanly; a second one ends it at once. SIGHUP reloads
+users, aliases, certificates, pipes, hooks and watched Maildirs.
 
-Without a configuration file it runs the embedded default: SMTP on 127.0.0.1:2525, POP3 on 127.0.0.1:1110, everything
-below ./mailbell-data, one account named after $USER.
+Started by root, the server binds its ports and then becomes `user` of the configuration. Without `user` it stays root.
+
+Without a configuration file it runs the embedded default: SMTP on 127.0.0.1:2525, POP3 on 127.0.0.1:1110, all files
+in ./mailbell-data, and one account with the name in $USER.
 
   -c, --config FILE   configuration (else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml, else the default above)
   -h, --help          this text
@@ -40,21 +42,11 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         None => embedded()?,
     };
     super::log::start();
-    match server::run(config) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(Failed::new(code(&error), error)),
-    }
+    server::run(config)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn code(error: &StartError) -> u8 {
-    match error {
-        StartError::Configuration(_) => exit::CONFIG,
-        StartError::Temporary(_) => exit::TEMPORARY,
-        StartError::Permission(_) => exit::NO_PERMISSION,
-    }
-}
-
-/// The embedded default, with its account made at the first start and the password shown this once.
+/// The embedded default. The first start makes its account and prints the password, once.
 fn embedded() -> Result<Config, Failed> {
     let (folder, account) = super::embedded_place()?;
     let config = Config::embedded(&folder, &account);

@@ -1,7 +1,7 @@
-//! `mailbell status`: how the server is, at one glance or for programs.
+//! `mailbell status`: the state of the server, as text for people or as JSON for programs.
 
 use super::{Failed, Outcome, exit};
-use crate::server::monitor;
+use crate::server::{monitor, owner};
 use lexopt::prelude::*;
 use serde_json::Value;
 use std::fmt::Write;
@@ -13,16 +13,16 @@ use std::time::Duration;
 const HELP: &str = "\
 Usage: mailbell status [--json] [-c FILE]
 
-Sessions, messages and the disk; and for each pipe, hook and watch cursor how far it has come, how many events wait for
-it and how old the oldest of them is. Without a running server it says what the files tell. Reading the state folder is
-all the right it needs.
+Shows sessions, messages and the free space of the disk; and for each pipe, hook and watch cursor the last event that it
+got, how many events wait for it, and the time of the oldest of them. Without a running server it shows what the files
+of the state folder tell. It needs only the right to read that folder.
 
-      --json          one JSON object
+      --json          print one JSON object
   -c, --config FILE   configuration
   -h, --help          this text
 ";
 
-/// How long a server may take to answer.
+/// How long a server may take for its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs the command with the arguments after its name.
@@ -38,6 +38,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         }
     }
     let config = super::configuration(file)?;
+    owner::become_owner_of_state(&config)?;
     let status = match ask(&config.state) {
         Ok(status) => status,
         Err(error) => {
@@ -46,7 +47,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
                 io::ErrorKind::PermissionDenied => false,
                 _ => return Err(failed(&monitor::control_socket(&config.state), &error)),
             };
-            // Who may read the files learns what they tell, whether or not he may ask a server.
+            // A user who may read the files and not ask the server gets what the files tell.
             let status = monitor::status_without_server(&config);
             let mut status = status.map_err(|error| failed(&config.state, &error))?;
             if !is_known {
@@ -74,7 +75,7 @@ fn ask(state: &Path) -> io::Result<Value> {
     serde_json::from_str(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// The status for a person.
+/// The status as text for people.
 fn human(status: &Value) -> String {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let mut text = String::new();
@@ -99,7 +100,7 @@ fn human(status: &Value) -> String {
         );
         let _ = writeln!(text, "logins    {} good, {} failed", counters["logins"], counters["login_failures"]);
     } else {
-        let running = if status["running"].is_null() { "not to be told: no right to ask the server" } else { "no" };
+        let running = if status["running"].is_null() { "unknown: no right to ask the server" } else { "no" };
         let _ = writeln!(text, "running   {running}");
     }
     if let Some(free) = status["disk_free_octets"].as_u64() {
@@ -132,7 +133,7 @@ fn human(status: &Value) -> String {
     text
 }
 
-/// Seconds as a person says them: two units.
+/// A number of seconds in the two largest units, such as `3 h 20 m`.
 fn span(seconds: u64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
     let at = units.iter().position(|(length, _)| seconds >= *length).unwrap_or(units.len() - 1);

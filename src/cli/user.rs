@@ -1,44 +1,45 @@
-//! `mailbell user`: accounts are added, get a new password, go, and are listed.
+//! `mailbell user`: adds, changes, removes and lists accounts.
 
 mod prompt;
 
 use super::{Failed, Outcome, exit};
 use crate::accounts::{Accounts, Passwd, PasswdError};
 use crate::config::{Config, user_name};
-use crate::sys::{self, Ids};
+use crate::server::owner;
 use lexopt::prelude::*;
 use std::io::{self, BufRead, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 const HELP: &str = "\
-Accounts of mailbell, in the file that `users.file` of the configuration names.
+Manages the accounts of mailbell, in the file that `users.file` of the configuration names.
 
 Usage: mailbell user add    [-c FILE] [--stdin] NAME
        mailbell user passwd [-c FILE] [--stdin] NAME
        mailbell user del    [-c FILE] NAME
        mailbell user list   [-c FILE]
 
-  add     a new account
-  passwd  a new password for an account
-  del     take an account out; its mail stays where it is
-  list    the names, one a line
+  add     add an account
+  passwd  set a new password for an account
+  del     remove an account; its mail stays where it is
+  list    print the names, one in each line
 
-  --stdin             read the password from standard input: one line, not asked
-                      for twice
+  --stdin             read the password from standard input, one line
   -c, --config FILE   the configuration file
   -h, --help          this text
 
 A name is 1 to 64 of a-z 0-9 . _ - and does not begin with a dot or dash.
-Passwords are kept as argon2id hashes. A running server takes changes over when
-it gets SIGHUP (systemctl reload mailbell).
+Passwords are kept as argon2id hashes. A running server uses the changes after
+a SIGHUP (systemctl reload mailbell).
+
+Run by root in a folder of another user, it becomes that user first. A new file
+belongs to the user that the server runs as.
 
 Exit codes: 0 done; 64 wrong usage or a bad name; 65 a bad password; 67 no such
 user; 73 the name is taken; 75 the file is locked; 77 no permission; 78 the
 configuration is wrong.
 ";
 
-/// Longest line that is read as a password, octets; one that is too long for a password is told as such.
+/// Longest line that is read as a password, in octets. It is longer than a password may be, so that the error can say so.
 const LINE: u64 = 64 * 1024;
 
 /// Runs the command with the arguments after its name.
@@ -57,7 +58,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         }
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let configuration = || super::configuration(file);
+    let configuration = || configuration(file);
     let said = match words[..] {
         ["list"] => list(&configuration()?)?,
         ["add", name] => {
@@ -67,10 +68,17 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         ["passwd", name] => passwd(name, &configuration()?, from_stdin)?,
         ["del", name] => del(name, &configuration()?)?,
         ["add" | "passwd" | "del"] => return Err(usage("a name is missing")),
-        [] => return Err(usage("add, passwd, del or list?")),
+        [] => return Err(usage("one of add, passwd, del and list is missing")),
         _ => return Err(usage(format!("{:?} is not understood", words.join(" ")))),
     };
     super::print(&said)
+}
+
+/// The configuration. In another user's folder the users file is changed with the rights of that user.
+fn configuration(file: Option<PathBuf>) -> Result<Config, Failed> {
+    let config = super::configuration(file)?;
+    owner::become_owner_of_file(&config.users.file)?;
+    Ok(config)
 }
 
 fn usage(what: impl std::fmt::Display) -> Failed {
@@ -83,12 +91,12 @@ fn list(config: &Config) -> Result<String, Failed> {
 }
 
 fn add(name: &str, config: &Config, from_stdin: bool) -> Result<String, Failed> {
-    // Nobody should type a password twice to learn that the name is taken.
+    // A name that is taken is reported before a password is asked for.
     if is_there(name, config)? {
         return Err(PasswdError::Exists(name.to_owned()).into());
     }
     let file = &config.users.file;
-    Passwd::add_for(file, name, &password(name, from_stdin)?, owner(config)?)?;
+    Passwd::add_for(file, name, &password(name, from_stdin)?, owner::of_state(config)?)?;
     Ok(done(config, &format!("{name} is in {} now", file.display())))
 }
 
@@ -107,19 +115,19 @@ fn del(name: &str, config: &Config) -> Result<String, Failed> {
     Passwd::remove(&config.users.file, name)?;
     let maildir = config.maildir(name);
     let mail = if maildir.exists() { format!("; the mail stays in {}", maildir.display()) } else { String::new() };
-    Ok(done(config, &format!("{name} is no account any more{mail}")))
+    Ok(done(config, &format!("the account {name} is removed{mail}")))
 }
 
 fn is_there(name: &str, config: &Config) -> Result<bool, Failed> {
     Ok(Passwd::names(&config.users.file)?.iter().any(|known| known == name))
 }
 
-/// What is said after a change, and, as a warning, what would keep a server from taking it over.
+/// What is printed after a change. What would keep a server from using it is a warning.
 fn done(config: &Config, what: &str) -> String {
     match Accounts::load(config) {
-        Ok(_) => format!("{what}. A running server takes this over at SIGHUP (systemctl reload mailbell).\n"),
+        Ok(_) => format!("{what}. A running server uses it after SIGHUP (systemctl reload mailbell).\n"),
         Err(problems) => {
-            eprintln!("mailbell: warning: the change is made, but no server takes it over before this is right:");
+            eprintln!("mailbell: warning: the change is made, but no server can use it before this is mended:");
             problems.iter().for_each(|problem| eprintln!("{problem}"));
             format!("{what}.\n")
         }
@@ -135,21 +143,6 @@ fn password(name: &str, from_stdin: bool) -> Result<Vec<u8>, Failed> {
     read.map_err(|error| Failed::new(exit::IO, format!("standard input: {error}")))?;
     let line = line.strip_suffix(b"\n").unwrap_or(&line);
     Ok(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
-}
-
-/// Whose a new users file will be: the server's, so that it can read it, and nobody else's. That is `user` of the
-/// configuration, else (a service manager starts the server as somebody) who owns its state.
-fn owner(config: &Config) -> Result<Option<Ids>, Failed> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let Some(user) = &config.user else {
-        let state = std::fs::metadata(&config.state).ok();
-        return Ok(state.map(|state| Ids { uid: state.uid(), gid: state.gid() }));
-    };
-    let unknown = || config.problem("user", format!("`user`: the system knows no user {user:?} with such a group"));
-    let ids = sys::look_up(user, config.group.as_deref()).map_err(|error| Failed::new(exit::IO, error))?;
-    ids.map(Some).ok_or_else(|| Failed::new(exit::CONFIG, unknown()))
 }
 
 impl From<PasswdError> for Failed {

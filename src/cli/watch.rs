@@ -12,6 +12,7 @@ use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::journal::{self, Cursor, CursorError};
 use crate::notify::{self, Filter, Format, Subscriber, Way};
+use crate::server::owner;
 use crate::sys;
 use human::Human;
 use lexopt::prelude::*;
@@ -81,6 +82,7 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     super::log::start();
     let filter = Filter::new(wanted.users.clone(), wanted.fields.clone()).map_err(|(_, error)| usage(error))?;
     let config = super::configuration(wanted.file.clone())?;
+    owner::become_owner_of_state(&config)?;
     warn_of_strangers(&config, &wanted.users);
     let state = config.state;
     let stop = sys::signals().map_err(|error| Failed::new(exit::TEMPORARY, error))?;

@@ -23,8 +23,8 @@ pub(super) fn find(config: &Config, report: &Report<'_>) {
 /// Two listeners at one place: the second could not be bound.
 fn listeners(config: &Config, report: &Report<'_>) {
     let all = config.listeners();
-    for (second, (path, place)) in all.iter().enumerate() {
-        if let Some((other, earlier)) = all[..second].iter().find(|(_, earlier)| earlier.collides(place)) {
+    for (second, (_, path, place)) in all.iter().enumerate() {
+        if let Some((_, other, earlier)) = all[..second].iter().find(|(.., earlier)| earlier.collides(place)) {
             // A default has no line; then the one that was written is to blame.
             let blamed = if report.line_of_key(path).is_some() { path } else { other };
             let key = |path: &str| path.split('[').next().unwrap_or_default().to_owned();

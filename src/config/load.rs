@@ -115,11 +115,13 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         max_message_size: section.text("max_message_size", "\"25MiB\"", message_size).unwrap_or(25 << 20),
         max_recipients: section.count("max_recipients", 1..=100_000).unwrap_or(100),
         auth: section.text("auth", "\"optional\"", auth_policy).unwrap_or(AuthPolicy::Optional),
+        allows_early_talkers: section.text("early_talkers", "\"refuse\"", early_talkers).unwrap_or(false),
     };
     section.finish();
 
     let mut section = top.section("submission");
     let submission = listen(&mut section, base).unwrap_or_default();
+    let any_sender = section.list("any_sender", "\"alice\"", any_sender).unwrap_or_default();
     section.finish();
     let mut section = top.section("lmtp");
     let lmtp = listen(&mut section, base).unwrap_or_default();
@@ -148,6 +150,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         message_rate_per_ip: section.text("message_rate_per_ip", "\"60/1m\" or \"off\"", or_off(rate)).flatten(),
         command_timeout: section.text("command_timeout", "\"5m\"", some_time).unwrap_or(minutes(5)),
         session_timeout: section.text("session_timeout", "\"1h\"", some_time).unwrap_or(minutes(60)),
+        penalty_exempt: section.list("penalty_exempt", "\"127.0.0.0/8\"", Network::parse).unwrap_or_default(),
     };
     section.finish();
 
@@ -176,6 +179,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         users,
         smtp,
         submission,
+        any_sender,
         lmtp,
         proxy_trusted,
         metrics,
@@ -291,6 +295,20 @@ fn auth_policy(text: &str) -> Result<AuthPolicy, String> {
         "required" => Ok(AuthPolicy::Required),
         _ => Err(one_of(text, &["off", "optional", "required"])),
     }
+}
+
+/// Whether clients may send before the greeting.
+fn early_talkers(text: &str) -> Result<bool, String> {
+    match text {
+        "refuse" => Ok(false),
+        "allow" => Ok(true),
+        _ => Err(one_of(text, &["refuse", "allow"])),
+    }
+}
+
+/// A user, or `*` for all.
+fn any_sender(text: &str) -> Result<String, String> {
+    if text == "*" { Ok(text.to_owned()) } else { user_name(text) }
 }
 
 /// What begins a subaddress: a character that cannot be taken for part of an address's syntax.

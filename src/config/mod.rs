@@ -1,6 +1,7 @@
 //! The configuration: TOML in, types out, everything that is wrong said at once with its place.
 
 mod conflicts;
+mod listener_kind;
 mod load;
 mod network;
 mod place;
@@ -13,6 +14,7 @@ mod subscribers;
 mod tests;
 mod value;
 
+pub use listener_kind::ListenerKind;
 pub use network::Network;
 pub use place::Place;
 #[cfg(feature = "remote")]
@@ -48,6 +50,8 @@ pub struct Config {
     pub smtp: Smtp,
     /// Submission listeners (`submission.listen`).
     pub submission: Vec<Place>,
+    /// Users who may send from any address (`submission.any_sender`); `*` stands for all.
+    pub any_sender: Vec<String>,
     /// LMTP listeners (`lmtp.listen`).
     pub lmtp: Vec<Place>,
     /// Networks that must send a PROXY header.
@@ -149,6 +153,8 @@ pub struct Smtp {
     pub max_recipients: usize,
     /// Authentication on `listen`.
     pub auth: AuthPolicy,
+    /// `early_talkers = "allow"`: a client may send before the greeting.
+    pub allows_early_talkers: bool,
 }
 
 /// `[pop3]`.
@@ -190,6 +196,8 @@ pub struct Limits {
     pub command_timeout: Duration,
     /// For a whole session.
     pub session_timeout: Duration,
+    /// Networks from which failed logins are not delayed.
+    pub penalty_exempt: Vec<Network>,
 }
 
 /// So many in a period: a bucket that holds `count` and takes `period` to fill.
@@ -269,25 +277,30 @@ impl Config {
         Problem { file: self.file.clone().unwrap_or_else(|| "built-in defaults".into()), line, message: message.into() }
     }
 
+    /// Whether the file does not name this key (`smtp.listen`), so that its value is the default.
+    pub fn is_default(&self, key: &str) -> bool {
+        self.file.as_ref().is_none_or(|file| load::line_of_key(file, key) == 0)
+    }
+
     /// Every listener with its place in the file, such as `smtp.listen[0]`.
-    pub fn listeners(&self) -> Vec<(String, &Place)> {
-        let lists: [(&str, &[Place]); 6] = [
-            ("smtp.listen", &self.smtp.listen),
-            ("submission.listen", &self.submission),
-            ("lmtp.listen", &self.lmtp),
-            ("pop3.listen", &self.pop3.listen),
-            ("tls.smtps", &self.tls.smtps),
-            ("tls.pop3s", &self.tls.pop3s),
+    pub fn listeners(&self) -> Vec<(ListenerKind, String, &Place)> {
+        let lists: [(ListenerKind, &str, &[Place]); 6] = [
+            (ListenerKind::Smtp, "smtp.listen", &self.smtp.listen),
+            (ListenerKind::Submission, "submission.listen", &self.submission),
+            (ListenerKind::Smtps, "tls.smtps", &self.tls.smtps),
+            (ListenerKind::Lmtp, "lmtp.listen", &self.lmtp),
+            (ListenerKind::Pop3, "pop3.listen", &self.pop3.listen),
+            (ListenerKind::Pop3s, "tls.pop3s", &self.tls.pop3s),
         ];
         let mut all = Vec::new();
-        for (key, places) in lists {
-            all.extend(places.iter().enumerate().map(|(index, place)| (format!("{key}[{index}]"), place)));
+        for (kind, key, places) in lists {
+            all.extend(places.iter().enumerate().map(|(index, place)| (kind, format!("{key}[{index}]"), place)));
         }
-        all.extend(self.metrics.iter().map(|place| ("metrics.listen".to_owned(), place)));
+        all.extend(self.metrics.iter().map(|place| (ListenerKind::Metrics, "metrics.listen".to_owned(), place)));
         all
     }
 
-    /// Whether who connects from there must send a PROXY header.
+    /// Whether connections from there must begin with a PROXY header.
     pub fn is_proxy(&self, address: IpAddr) -> bool {
         self.proxy_trusted.iter().any(|network| network.contains(address))
     }

@@ -1,7 +1,7 @@
 //! One message on its way in: bounded, counted, and stored for all its recipients or for none.
 //!
 //! A small message stays in memory until it is whole, and is then written with one write(2). A larger one goes to
-//! `tmp/` in blocks. What goes wrong is sticky: the rest is dropped, and the answer comes with `commit`.
+//! `tmp/` in blocks, so that a client that stops in the middle costs little memory. What goes wrong is sticky: the rest is dropped, and the answer comes with `commit`.
 
 use super::head::Head;
 use super::{Delivery, Envelope, Failure, Recipient, Stored, unwritable};
@@ -22,8 +22,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A message of up to this many octets is kept in memory; a larger one is written in blocks of this size.
-const BLOCK: usize = 256 * 1024;
+/// A message of up to this many octets is kept in memory; a larger one is written in blocks of this size. The header of a
+/// message is kept until it has ended, up to [`limits::HEADER_OCTETS`].
+const BLOCK: usize = 24 * 1024;
 
 /// A message that is coming in. Dropping it leaves nothing.
 #[derive(Debug)]
@@ -99,7 +100,9 @@ impl<'a> Incoming<'a> {
             return Err(Failure::Loop);
         }
         self.buffer.extend_from_slice(octets);
-        if self.buffer.len() >= BLOCK { self.flush() } else { Ok(()) }
+        let is_header = self.begun.is_none() && self.head.has().is_none();
+        let enough = if is_header { limits::HEADER_OCTETS } else { BLOCK };
+        if self.buffer.len() >= enough { self.flush() } else { Ok(()) }
     }
 
     /// Stores it for good, and records it.

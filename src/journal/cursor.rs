@@ -3,13 +3,15 @@
 //! A cursor is a small text file in `STATE/cursors/`, written in place with one pwrite(2) of fixed width: it survives
 //! `kill -9` to the last write, and a power cut to some recent one, which is then repeated and not lost.
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use crate::sys::folder::{make_folder, open_file};
+use crate::sys::hold;
+use rustix::fs::OFlags;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown, lchown};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Three numbers of 20 digits with spaces between them, and a newline.
 const WIDTH: usize = 63;
@@ -89,13 +91,9 @@ impl Cursor {
         let dir = state.join("cursors");
         let path = dir.join(encode(name));
         let io = |error: io::Error| CursorError::Io(path.clone(), error);
-        fs::DirBuilder::new().recursive(true).mode(0o750).create(&dir).map_err(io)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o640);
-        // root may come here, and the folder is another user's.
-        let file = options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(&path).map_err(io)?;
-        give_to_owner(state, &dir, &file);
-        if !hold(&file).map_err(io)? {
+        make_folder(&dir, 0o750, None).map_err(io)?;
+        let file = open_file(&path, OFlags::RDWR | OFlags::CREATE, 0o640).map_err(io)?;
+        if !hold(&file, |waited| Ok(waited >= INHERITED)).map_err(io)? {
             return Err(CursorError::InUse(name.to_owned()));
         }
         let stored = read(&file).map_err(io)?;
@@ -137,34 +135,6 @@ impl Cursor {
     /// As fdatasync(2) says.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
-    }
-}
-
-/// Locks the file; false when another process has it and keeps it.
-fn hold(file: &File) -> io::Result<bool> {
-    let begin = Instant::now();
-    loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(true),
-            Err(rustix::io::Errno::WOULDBLOCK) if begin.elapsed() < INHERITED => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Gives what root made to the user whose state this is, who must be able to read it at the next start.
-pub fn give_to_owner(state: &Path, dir: &Path, file: &File) {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
-    let give = |owner: fs::Metadata| {
-        let (user, group) = (Some(owner.uid()), Some(owner.gid()));
-        lchown(dir, user, group).and_then(|()| fchown(file, user, group))
-    };
-    if let Err(error) = fs::metadata(state).and_then(give) {
-        log::warn!("{}: {error}", dir.display());
     }
 }
 
@@ -223,7 +193,7 @@ pub fn clamp_all(state: &Path, last: u64) -> io::Result<()> {
     for (name, place) in cursors(state)? {
         if place.written > last || place.acknowledged > last {
             log::warn!("cursor {name}: was at {}, but the journal ends at {last}; set back", place.acknowledged);
-            let file = OpenOptions::new().write(true).open(state.join("cursors").join(encode(&name)))?;
+            let file = open_file(&state.join("cursors").join(encode(&name)), OFlags::WRONLY, 0)?;
             let (acknowledged, written) = (place.acknowledged.min(last), place.written.min(last));
             let waiting = place.waiting.min(written.saturating_sub(acknowledged));
             file.write_all_at(Place { acknowledged, written, waiting }.text().as_bytes(), 0)?;

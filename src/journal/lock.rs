@@ -1,39 +1,43 @@
-//! Who may write: one server, or one `mailbell deliver` at a time when there is no server.
+//! The right to write the journal: one server has it, or, without a server, one `mailbell deliver` at a time.
 //!
-//! The lock is flock(2) on `STATE/lock`, so it dies with its holder. The file's text says what kind of holder it is,
-//! because a delivery waits for another delivery but not for a server, which records the delivery itself.
+//! The lock is flock(2) on `STATE/lock`, so it ends with its holder. The text of the file says which kind of holder it is:
+//! a delivery waits for another delivery, but not for a server, which will record the delivery itself.
 
-use rustix::fs::{FlockOperation, flock};
+use crate::sys::folder::{make_folder, open_file};
+use crate::sys::hold;
+use rustix::fs::OFlags;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long a delivery may hold the lock while others wait. It holds it for milliseconds.
+/// How long others wait for a delivery that holds the lock. It needs milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the lock may outlive a server that was killed: a program that it was starting at that moment holds a copy of
-/// all its descriptors until exec(2) closes them.
+/// How long the lock may outlive a server that was killed: a program that the server was starting at that moment has
+/// copies of all descriptors until exec(2) closes them.
 const INHERITED: Duration = Duration::from_secs(2);
 
 const SERVER: &str = "serve";
 
-/// The right to write, until it is dropped.
+/// The text of a holder is shorter than this, in octets.
+const LONGEST: u64 = 64;
+
+/// The right to write the journal, until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
-/// Why the lock was not to be had.
+/// Why the lock was not given.
 #[derive(Debug)]
 pub enum Held {
     /// A server runs on this state.
     ByServer,
-    /// Deliveries held it all the time.
+    /// Deliveries held the lock all the time.
     TooLong,
-    /// The file cannot be made or locked.
+    /// The file of the lock cannot be made or locked.
     Io(io::Error),
 }
 
@@ -73,27 +77,23 @@ impl Lock {
     }
 
     fn take(state: &Path, holder: &str) -> Result<Lock, Held> {
-        fs::DirBuilder::new().recursive(true).mode(0o750).create(state)?;
-        let path = state.join("lock");
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(path)?;
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(rustix::io::Errno::WOULDBLOCK) => {}
-                Err(error) => return Err(Held::Io(error.into())),
-            }
+        make_folder(state, 0o750, None)?;
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        let mut file = open_file(&state.join("lock"), flags, 0o640)?;
+        let mut held = Held::TooLong;
+        let is_held = hold(&file, |waited| {
             let mut text = String::new();
-            file.rewind()?;
-            file.read_to_string(&mut text)?;
+            (&file).rewind()?;
+            (&file).take(LONGEST).read_to_string(&mut text)?;
             let server = text.strip_prefix(SERVER);
-            if server.is_some_and(|pid| is_alive(pid) || Instant::now() >= end - PATIENCE + INHERITED) {
-                return Err(Held::ByServer);
+            if server.is_some_and(|pid| waited >= INHERITED || is_alive(pid)) {
+                held = Held::ByServer;
+                return Ok(true);
             }
-            if Instant::now() >= end {
-                return Err(Held::TooLong);
-            }
-            std::thread::sleep(Duration::from_millis(5));
+            Ok(waited >= PATIENCE)
+        })?;
+        if !is_held {
+            return Err(held);
         }
         file.set_len(0)?;
         file.rewind()?;
@@ -102,8 +102,8 @@ impl Lock {
     }
 }
 
-/// Whether the process whose number this is exists. Where numbers mean something else (another container), it does not,
-/// which only makes the answer late.
+/// Whether a process with this number exists. A server in another container has another number here, so that the answer
+/// is no; then the caller waits a little longer.
 fn is_alive(pid: &str) -> bool {
     let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))

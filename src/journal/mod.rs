@@ -23,7 +23,7 @@ pub mod segment;
 #[cfg(test)]
 mod tests;
 
-pub use cursor::{Cursor, CursorError, Place, clamp_all, cursors, encode, give_to_owner};
+pub use cursor::{Cursor, CursorError, Place, clamp_all, cursors, encode};
 pub use follow::{Follower, Item, Reader, first_seq, last_seq, oldest_after};
 pub use lock::{Held, Lock};
 pub use record::Record;

@@ -248,22 +248,6 @@ fn a_cursor_that_cannot_be_read_stops_nobody() {
 }
 
 #[test]
-fn what_root_makes_belongs_to_whom_the_state_belongs() {
-    use std::os::unix::fs::{MetadataExt, chown};
-    let scratch = Scratch::new("root");
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root");
-        return;
-    }
-    chown(&scratch.0, Some(12345), Some(23456)).unwrap();
-    drop(Cursor::open(&scratch.0, "watch:x", || 7).unwrap());
-    for path in ["cursors", "cursors/watch:x"] {
-        let metadata = fs::metadata(scratch.0.join(path)).unwrap();
-        assert_eq!((metadata.uid(), metadata.gid()), (12345, 23456), "{path}");
-    }
-}
-
-#[test]
 fn the_lock_tells_a_server_from_a_delivery() {
     let scratch = Scratch::new("lock");
     let server = Lock::for_server(&scratch.0).unwrap();

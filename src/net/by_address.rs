@@ -1,10 +1,11 @@
-//! What is remembered by address: which addresses count as one, and room for so many of them and no more.
+//! What is remembered by address: which addresses count as one, and room for a fixed number of them.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
-/// Most addresses that are remembered for one purpose, at some 50 octets each.
+/// Most entries that are remembered for one purpose, at some 50 octets each.
 pub const MOST: usize = 10_000;
 
 /// The address that stands for all of one site: an IPv4 address itself, of IPv6 the first `prefix` bits (1 to 128).
@@ -15,20 +16,20 @@ pub fn site(address: IpAddr, prefix: u32) -> IpAddr {
     }
 }
 
-/// Makes room for `address` where there are [`MOST`]: everything goes that `is_over`, and if that is nothing, a flood of
-/// addresses pushes out the one whose moment is the earliest.
-pub fn make_room<T>(
-    all: &mut HashMap<IpAddr, T>,
-    address: IpAddr,
+/// Makes room for `key` where there are [`MOST`]: every entry goes that `is_over`, and if there is none, the one with the
+/// earliest `moment`, so that a flood of addresses takes no more memory.
+pub fn make_room<K: Clone + Eq + Hash, T>(
+    all: &mut HashMap<K, T>,
+    key: &K,
     is_over: impl Fn(&T) -> bool,
     moment: impl Fn(&T) -> Instant,
 ) {
-    if all.len() < MOST || all.contains_key(&address) {
+    if all.len() < MOST || all.contains_key(key) {
         return;
     }
     all.retain(|_, remembered| !is_over(remembered));
     if all.len() >= MOST
-        && let Some(earliest) = all.iter().min_by_key(|(_, remembered)| moment(remembered)).map(|(address, _)| *address)
+        && let Some(earliest) = all.iter().min_by_key(|(_, remembered)| moment(remembered)).map(|(key, _)| key.clone())
     {
         all.remove(&earliest);
     }

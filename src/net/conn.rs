@@ -1,10 +1,11 @@
-//! One connection as its worker sees it: bounded lines in, blocks out, deadlines on both, TLS under both or not.
+//! One connection as its worker sees it: bounded lines in, blocks out, deadlines on both, with TLS below or without.
 //!
-//! Replies are queued and leave only when the worker is about to block on input, so PIPELINING needs no code (as in
-//! qmail). What the octets mean is the sessions' affair, above.
+//! Replies are queued and sent when the worker is about to wait for input, so PIPELINING needs no code. What the octets
+//! mean is known to the sessions above.
 
 mod client;
 mod peer;
+mod stream;
 
 pub use client::Client;
 pub use peer::Peer;
@@ -12,44 +13,49 @@ pub use peer::Peer;
 use crate::limits;
 use crate::net::line::{Buffer, Line};
 use crate::net::tls;
-use rustix::net::{RecvFlags, Shutdown, sockopt};
+use peer::Wait;
+use rustix::net::{Shutdown, sockopt};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use stream::Stream;
 
-/// Queued output leaves at this size at the latest, octets: one write(2) a block.
+/// Queued output is sent at this size at the latest, octets.
 pub const OUTPUT_BLOCK: usize = 128 * 1024;
 
 /// One read of commands from a client that sends many at once, octets.
 const PIPELINED_BLOCK: usize = 4 * 1024;
 
-/// What goes out inside TLS between two looks at the clock, octets: four records.
+/// The most that is sent inside TLS between two looks at the clock, octets: four records.
 const TLS_BLOCK: usize = 64 * 1024;
 
-/// One read of message data, octets.
-const DATA_BLOCK: usize = 64 * 1024;
+/// One read of message data, octets. It bounds the memory of a session whose client stops in the middle of a message.
+const DATA_BLOCK: usize = 16 * 1024;
 
-/// The first read, which is all of a small message.
+/// The first read of message data, octets: all of a small message.
 const FIRST_DATA_BLOCK: usize = 8 * 1024;
 
-/// Slowest sender of message data that is waited for, octets a second, after its first timeout's worth of patience.
-/// Postfix's `smtpd_min_data_rate` is the same.
+/// Slowest sender of message data, octets a second, after the patience of its first timeout. The same as Postfix's
+/// `smtpd_min_data_rate`.
 const MIN_DATA_RATE: u64 = 500;
 
-/// How long a peer whose time is up may take to hear so.
+/// So many octets of message data are progress. A client that sends less is idle.
+const PROGRESS: usize = 4 * 1024;
+
+/// How long the last reply may take when the session's time is over.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Why a connection can go on no longer.
+/// Why a connection cannot go on.
 #[derive(Debug)]
 pub enum Error {
-    /// The peer left.
+    /// The peer closed the connection.
     Closed,
-    /// The peer was silent, or too slow, past its deadline.
+    /// The peer sent nothing, read nothing, or was too slow, until its deadline.
     Timeout,
-    /// The server stops, or needs the place for somebody else.
+    /// The server stops, or needs the place for another client.
     Stopping,
-    /// The system or the TLS layer gave up.
+    /// The system or the TLS layer failed.
     Io(io::Error),
 }
 
@@ -69,18 +75,32 @@ impl From<io::Error> for Error {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Timeout,
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Error::Closed,
+            // Set by `Peer` alone; recv(2) and send(2) do not say so of an accepted socket.
+            io::ErrorKind::ConnectionAborted => Error::Stopping,
             _ => Error::Io(error),
         }
     }
 }
 
-/// How long a session waits for what.
+/// How long a session waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// For one whole command line, or for progress in message data (RFC 5321 section 4.5.3.2, RFC 1939 section 3).
+    /// For one whole command line, for progress in message data, or for the client to read (RFC 5321 section 4.5.3.2,
+    /// RFC 1939 section 3).
     pub command: Duration,
     /// For the whole session.
     pub session: Duration,
+}
+
+/// What a client did before the greeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Early {
+    /// It waited, as it must.
+    Silent,
+    /// It sent something.
+    Sent,
+    /// It closed the connection.
+    Left,
 }
 
 /// The worker's end of a connection.
@@ -91,8 +111,10 @@ pub struct Conn {
     output: Vec<u8>,
     command_timeout: Duration,
     session_end: Instant,
-    /// What SO_RCVTIMEO is now. The listener sets it to the command timeout, and accepted sockets inherit that.
-    receive_timeout: Duration,
+    /// SO_RCVTIMEO as this connection has set it; `None` before the first time.
+    receive_timeout: Option<Duration>,
+    /// Octets of message data since the last mark of progress.
+    moved: usize,
 }
 
 /// A command line, without its end.
@@ -105,7 +127,7 @@ pub enum Command<'a> {
 }
 
 impl Conn {
-    /// A connection over an accepted socket whose SO_RCVTIMEO and SO_SNDTIMEO are `timeouts.command` already.
+    /// A connection over an accepted, blocking socket.
     pub fn new(peer: Arc<Peer>, timeouts: Timeouts) -> Conn {
         Conn {
             peer,
@@ -114,11 +136,12 @@ impl Conn {
             output: Vec::new(),
             command_timeout: timeouts.command,
             session_end: Instant::now() + timeouts.session,
-            receive_timeout: timeouts.command,
+            receive_timeout: None,
+            moved: 0,
         }
     }
 
-    /// Makes TLS out of the connection, as the server: implicit TLS, STARTTLS and STLS alike.
+    /// Begins TLS as the server: implicit TLS, STARTTLS and STLS alike.
     ///
     /// What the peer sent in clear before the handshake is dropped (RFC 3207 section 4.2, CVE-2011-0411).
     ///
@@ -136,8 +159,8 @@ impl Conn {
         let deadline = self.deadline(now).min(now + limits::TLS_HANDSHAKE);
         while session.is_handshaking() {
             self.arm(deadline)?;
-            let exchange = || session.exchange(&mut self.peer.stream(RecvFlags::empty()));
-            self.peer.waiting(exchange).ok_or(Error::Stopping)??;
+            let patience = self.command_timeout;
+            session.exchange(&mut Stream { peer: &self.peer, wait: Some(Wait::Command), patience, end: deadline })?;
         }
         self.tls = Some(session);
         Ok(())
@@ -152,8 +175,11 @@ impl Conn {
     ///
     /// # Errors
     ///
-    /// When the peer left or let the deadline of the line pass, or when the server stops.
+    /// When the peer left or let the deadline of the line pass, or when the session must end.
     pub fn command(&mut self, limit: usize) -> Result<Command<'_>, Error> {
+        if self.peer.is_logged_in() {
+            self.peer.mark_progress();
+        }
         let mut deadline = None;
         let place = loop {
             match self.input.line(limit) {
@@ -174,46 +200,57 @@ impl Conn {
         !self.input.is_empty()
     }
 
-    /// True when the peer has sent something already, without waiting for it or for `patience` at the most.
+    /// What the peer did until now, before anything was said. Does not wait.
     ///
     /// # Errors
     ///
-    /// When the socket cannot be asked.
-    pub fn talks_early(&mut self, patience: Duration) -> Result<bool, Error> {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    /// When the socket fails.
+    pub fn early(&mut self) -> Result<Early, Error> {
         if self.has_input() {
-            return Ok(true);
+            return Ok(Early::Sent);
         }
-        let patience = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
-        let mut fds = [PollFd::new(self.peer.socket(), PollFlags::IN)];
-        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience))).map_err(io::Error::from)?;
-        Ok(ready > 0)
+        match self.peer.receive_now(&mut [0], true) {
+            Ok(0) => Ok(Early::Left),
+            Ok(_) => Ok(Early::Sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Early::Silent),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Lets the peer wait, after what is queued was sent.
     ///
     /// # Errors
     ///
-    /// Early, when the peer left or the server stops. A peer that closed only its own half still waits for a reply.
+    /// Early, when the peer left or the session must end. A peer that closed only its own half still waits for a reply.
     pub fn pause(&mut self, how_long: Duration) -> Result<(), Error> {
         self.flush()?;
-        let end = Instant::now() + how_long;
-        self.peer.waiting(|| self.peer.outlast(end)).unwrap_or(Err(Error::Stopping))
+        Ok(self.peer.outlast(Instant::now() + how_long)?)
     }
 
-    /// How long each command is waited for from now on.
+    /// How long each wait may last from now on.
     pub fn set_command_timeout(&mut self, timeout: Duration) {
         self.command_timeout = timeout;
     }
 
-    /// Message data: whatever is there, at least one octet, to be taken with [`Conn::consume`].
+    /// The client has logged in. Sessions of such clients are the last that are ended when places are few.
+    pub fn mark_login(&self) {
+        self.peer.mark_login();
+        self.peer.mark_progress();
+    }
+
+    /// The session got further, for example because a message was stored.
+    pub fn mark_progress(&self) {
+        self.peer.mark_progress();
+    }
+
+    /// Message data: what is there, at least one octet, to be taken with [`Conn::consume`].
     ///
-    /// `received` is how much of this message has come so far and `began` when it began: a sender slower than
-    /// `MIN_DATA_RATE` past its first timeout's patience is not waited for.
+    /// `received` is how much of this message has come so far and `began` when it began. A sender slower than
+    /// `MIN_DATA_RATE` after the patience of its first timeout is not waited for.
     ///
     /// # Errors
     ///
-    /// When the peer left or is too slow, or when the server stops for good.
+    /// When the peer left or is too slow, or when the session must end.
     pub fn data(&mut self, began: Instant, received: u64) -> Result<&[u8], Error> {
         if self.input.is_empty() {
             let patience = self.command_timeout + Duration::from_secs(received / MIN_DATA_RATE);
@@ -223,7 +260,12 @@ impl Conn {
             self.flush()?;
             while self.input.is_empty() {
                 self.arm(deadline)?;
-                self.receive(block, RecvFlags::empty())?;
+                self.receive(block, Some(Wait::Data))?;
+            }
+            self.moved += self.input.bytes().len();
+            if self.moved >= PROGRESS {
+                self.moved = 0;
+                self.peer.mark_progress();
             }
         }
         Ok(self.input.bytes())
@@ -262,7 +304,7 @@ impl Conn {
     ///
     /// # Errors
     ///
-    /// When the peer left or does not read within the timeout.
+    /// When the peer left, or reads nothing until its deadline, or when the session must end.
     pub fn flush(&mut self) -> Result<(), Error> {
         if self.output.is_empty() {
             return Ok(());
@@ -272,15 +314,16 @@ impl Conn {
         if self.output.capacity() > 2 * OUTPUT_BLOCK {
             self.output = Vec::new();
         }
-        // Part of it may be sent, and nobody knows which; what is said after that, nobody waits for.
+        // A part of it may be sent, and which one is not known. So nothing that follows is worth a wait.
         sent.inspect_err(|_| self.session_end = Instant::now())
     }
 
     fn send(&mut self) -> Result<(), Error> {
-        let mut socket = self.peer.stream(RecvFlags::empty());
+        let (patience, end) = (self.command_timeout, self.session_end);
+        let mut socket = Stream { peer: &self.peer, wait: None, patience, end };
         let mut rest = &self.output[..];
         while !rest.is_empty() {
-            if Instant::now() >= self.session_end {
+            if Instant::now() >= end {
                 return Err(Error::Timeout);
             }
             let count = match &mut self.tls {
@@ -294,49 +337,51 @@ impl Conn {
             if count == 0 {
                 return Err(Error::Closed);
             }
+            if self.peer.is_logged_in() {
+                self.peer.mark_progress();
+            }
             rest = &rest[count..];
         }
         Ok(())
     }
 
-    /// Says goodbye on every layer. What is still queued is sent as far as it goes.
+    /// Ends the connection on every layer. What is still queued is sent as far as it goes.
     pub fn close(&mut self) {
-        if self.session_end <= Instant::now() {
-            self.session_end = Instant::now() + LAST_WORDS;
-            let _ = sockopt::set_socket_timeout(self.peer.socket(), sockopt::Timeout::Send, Some(LAST_WORDS));
+        let now = Instant::now();
+        if self.session_end <= now {
+            self.session_end = now + LAST_WORDS;
         }
         let _ = self.flush();
         if let Some(session) = &mut self.tls {
-            session.close(&mut self.peer.stream(RecvFlags::empty()));
+            let (patience, end) = (LAST_WORDS, now + LAST_WORDS);
+            session.close(&mut Stream { peer: &self.peer, wait: None, patience, end });
         }
         let _ = rustix::net::shutdown(self.peer.socket(), Shutdown::Write);
     }
 
-    /// Reads into the input for a command, interruptible by [`Peer::stop`].
+    /// Reads into the input for a command.
     fn receive_command(&mut self, deadline: Instant) -> Result<(), Error> {
         self.flush()?;
         if self.output.capacity() > Buffer::BLOCK {
-            // A client that pipelines has sent more by now, and the queue is wanted again at once.
-            match self.receive(PIPELINED_BLOCK, RecvFlags::DONTWAIT) {
+            // A client that pipelines has sent more by now, and the buffers are needed again at once. Without this try,
+            // each RETR of such a client would cost a new buffer of 128 KiB.
+            match self.receive(PIPELINED_BLOCK, None) {
                 Err(Error::Timeout) => {
                     self.output = Vec::new();
                     self.input.shrink();
                 }
-                Ok(()) if self.peer.is_stopped() => return Err(Error::Stopping),
+                Ok(()) if self.peer.must_end(Wait::Command) => return Err(Error::Stopping),
                 received => return received,
             }
         }
         self.arm(deadline)?;
-        let peer = self.peer.clone();
-        match peer.waiting(|| self.receive(Buffer::BLOCK, RecvFlags::empty())).unwrap_or(Err(Error::Stopping)) {
-            Err(Error::Closed) if self.peer.is_stopped() => Err(Error::Stopping),
-            other => other,
-        }
+        self.receive(Buffer::BLOCK, Some(Wait::Command))
     }
 
-    /// One read of up to `block` octets or more into the input; of TLS it may bring none.
-    fn receive(&mut self, block: usize, flags: RecvFlags) -> Result<(), Error> {
-        let mut socket = self.peer.stream(flags);
+    /// One read of up to `block` octets or more into the input. Inside TLS it may bring none.
+    fn receive(&mut self, block: usize, wait: Option<Wait>) -> Result<(), Error> {
+        let (patience, end) = (self.command_timeout, self.session_end);
+        let mut socket = Stream { peer: &self.peer, wait, patience, end };
         let space = self.input.space(block);
         let received = match &mut self.tls {
             None => socket.read(space),
@@ -357,19 +402,18 @@ impl Conn {
         (now + self.command_timeout).min(self.session_end)
     }
 
-    /// Makes the next read end at `deadline`, with a setsockopt(2) only where the timeout in force would not do.
+    /// Makes the next read end soon after `deadline`. The timeout is in whole seconds, so it is nearly always the one that
+    /// is set already; a socket begins without one, whatever its listener has.
     fn arm(&mut self, deadline: Instant) -> Result<(), Error> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Error::Timeout);
         }
-        let late = self.receive_timeout > left + Duration::from_millis(100);
-        let early = self.receive_timeout + Duration::from_secs(1) < left.min(self.command_timeout);
-        if late || early {
-            let left = left.max(Duration::from_millis(1));
-            sockopt::set_socket_timeout(self.peer.socket(), sockopt::Timeout::Recv, Some(left))
+        let timeout = Some(Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0)));
+        if timeout != self.receive_timeout {
+            sockopt::set_socket_timeout(self.peer.socket(), sockopt::Timeout::Recv, timeout)
                 .map_err(io::Error::from)?;
-            self.receive_timeout = left;
+            self.receive_timeout = timeout;
         }
         Ok(())
     }

@@ -7,3 +7,5 @@ pub mod proxy;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod tls;
+#[cfg(feature = "tls")]
+mod x509;

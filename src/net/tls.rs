@@ -1,6 +1,6 @@
-//! TLS for the server's side, by rustls: certificate and key in, octets through.
+//! TLS on the server's side, by rustls: certificate, key, handshake, and the octets inside.
 //!
-//! Without the cargo feature `tls` the same names exist and nothing of theirs can be made, so no caller needs a `cfg`.
+//! Without the cargo feature `tls` the same types exist, and no value of them can be made; so no caller needs a `cfg`.
 
 use std::fmt;
 use std::io;
@@ -14,14 +14,8 @@ pub use present::{Config, Session};
 /// Why a certificate and key do not make a TLS configuration.
 #[derive(Debug)]
 pub enum Error {
-    /// The file cannot be read.
-    Read(PathBuf, io::Error),
-    /// The file holds no certificate, or no private key, in PEM.
-    Empty(PathBuf, &'static str),
-    /// The file's PEM is damaged.
-    Pem(PathBuf, String),
-    /// Key and certificate do not belong together, or are of a kind that is not supported.
-    Pair(PathBuf, PathBuf, String),
+    /// A file cannot be used, or the two files do not belong together: the file, what is wrong, and what to do.
+    File(PathBuf, String),
     /// Built without the feature.
     Absent,
 }
@@ -29,12 +23,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Read(path, error) => write!(f, "{}: {error}", path.display()),
-            Error::Empty(path, what) => write!(f, "{}: holds no {what} in PEM form", path.display()),
-            Error::Pem(path, why) => write!(f, "{}: damaged PEM: {why}", path.display()),
-            Error::Pair(certificate, key, why) => {
-                write!(f, "{} and {}: not usable together: {why}", certificate.display(), key.display())
-            }
+            Error::File(path, why) => write!(f, "{}: {why}", path.display()),
             Error::Absent => f.write_str("this mailbell was built without TLS (cargo feature `tls`)"),
         }
     }
@@ -45,15 +34,25 @@ impl std::error::Error for Error {}
 #[cfg(feature = "tls")]
 mod present {
     use super::*;
+    use crate::net::x509::{Certificate, SUPPORTED};
+    use crate::sys::read_regular;
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
-    use rustls::{ServerConfig, ServerConnection};
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::{InconsistentKeys, ServerConfig, ServerConnection};
     use std::io::{Read, Write};
     use std::sync::Arc;
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    /// Longest file that is read, in octets; no chain and no key is as long.
+    const LONGEST: u64 = 1 << 20;
 
     /// A certificate chain and its key, ready for handshakes.
     #[derive(Clone, Debug)]
-    pub struct Config(Arc<ServerConfig>);
+    pub struct Config {
+        server: Arc<ServerConfig>,
+        warning: Option<String>,
+    }
 
     impl Config {
         /// Reads a PEM chain (leaf first) and a PEM key.
@@ -62,27 +61,82 @@ mod present {
         ///
         /// Says which file is wrong, and how.
         pub fn load(certificate: &Path, key: &Path) -> Result<Config, Error> {
-            let pem = |path: &Path, what, error: pem::Error| match error {
-                pem::Error::Io(error) => Error::Read(path.to_owned(), error),
-                pem::Error::NoItemsFound => Error::Empty(path.to_owned(), what),
-                error => Error::Pem(path.to_owned(), error.to_string()),
-            };
-            let chain = CertificateDer::pem_file_iter(certificate)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| pem(certificate, "certificate", error))?;
-            if chain.is_empty() {
-                return Err(Error::Empty(certificate.to_owned(), "certificate"));
+            let of_certificate = |why: String| Error::File(certificate.to_owned(), why);
+            let of_key = |why: String| Error::File(key.to_owned(), why);
+            let chain = chain(certificate).map_err(of_certificate)?;
+            let leaf = Certificate::look(chain.first().map_or(&[], |leaf| leaf));
+            if let Some(fault) = leaf.as_ref().and_then(Certificate::fault) {
+                return Err(of_certificate(fault));
             }
-            let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| pem(key, "private key", error))?;
+            let secret = secret(key).map_err(of_key)?;
             let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let pair = |error: rustls::Error| Error::Pair(certificate.to_owned(), key.to_owned(), error.to_string());
-            let config = ServerConfig::builder_with_provider(provider)
+            let signer = provider.key_provider.load_private_key(secret);
+            let signer = signer.map_err(|_| of_key(format!("this kind of private key cannot be used; {SUPPORTED}")))?;
+            let pair = CertifiedKey::new(chain, signer);
+            match pair.keys_match() {
+                Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+                Err(rustls::Error::InconsistentKeys(_)) => {
+                    let certificate = certificate.display();
+                    let why = format!(
+                        "this private key does not belong to the first certificate of {certificate}; the server's own \
+                         certificate comes first in the chain"
+                    );
+                    return Err(of_key(why));
+                }
+                Err(_) => return Err(of_certificate("the first certificate is damaged; get or make it anew".into())),
+            }
+            let failed = |error: rustls::Error| of_certificate(format!("cannot be used: {error}"));
+            let server = ServerConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()
-                .map_err(pair)?
+                .map_err(failed)?
                 .with_no_client_auth()
-                .with_single_cert(chain, secret)
-                .map_err(pair)?;
-            Ok(Config(Arc::new(config)))
+                .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let warning = leaf.and_then(|leaf| leaf.date_fault(now));
+            Ok(Config { server: Arc::new(server), warning })
+        }
+
+        /// Why clients will refuse the certificate, which can be used all the same: its dates.
+        pub fn warning(&self) -> Option<&str> {
+            self.warning.as_deref()
+        }
+    }
+
+    fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+        let octets = read_regular(path, LONGEST).map_err(|error| error.to_string())?;
+        let chain =
+            CertificateDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>().map_err(|error| why(&error))?;
+        if chain.is_empty() {
+            let is_der = Certificate::look(&octets).is_some();
+            let hint = if is_der { "; it is in DER form: `openssl x509 -inform der` converts it" } else { "" };
+            return Err(format!("holds no certificate in PEM form{hint}"));
+        }
+        Ok(chain)
+    }
+
+    fn secret(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+        let octets = read_regular(path, LONGEST).map_err(|error| error.to_string())?;
+        let has = |text: &str| memchr::memmem::find(&octets, text.as_bytes()).is_some();
+        // The two forms of encrypted keys: PKCS #8, and the older one of OpenSSL.
+        if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
+            let decrypt =
+                "`openssl pkey -in OLD -out NEW` takes the passphrase off; keep the file readable for the server alone";
+            return Err(format!(
+                "the private key is encrypted, and a server cannot be asked for a passphrase; {decrypt}"
+            ));
+        }
+        PrivateKeyDer::from_pem_slice(&octets).map_err(|error| match error {
+            pem::Error::NoItemsFound => "holds no private key in PEM form".into(),
+            error => why(&error),
+        })
+    }
+
+    fn why(error: &pem::Error) -> String {
+        match error {
+            pem::Error::MissingSectionEnd { .. } => "damaged PEM: a line `-----END ...-----` is missing".into(),
+            pem::Error::IllegalSectionStart { .. } => "damaged PEM: a line `-----BEGIN ...` is not whole".into(),
+            pem::Error::Base64Decode(_) => "damaged PEM: a line is not base64".into(),
+            _ => "damaged PEM".into(),
         }
     }
 
@@ -95,13 +149,13 @@ mod present {
     }
 
     impl Session {
-        /// Before the handshake.
+        /// A session before its handshake.
         ///
         /// # Errors
         ///
         /// When rustls refuses the configuration.
         pub fn new(config: &Config) -> io::Result<Session> {
-            ServerConnection::new(config.0.clone()).map(Session).map_err(invalid)
+            ServerConnection::new(config.server.clone()).map(Session).map_err(invalid)
         }
 
         /// True until the handshake is done.
@@ -109,7 +163,7 @@ mod present {
             self.0.is_handshaking() || self.0.wants_write()
         }
 
-        /// One step of the handshake: sends what is due, then waits for the peer's answer where one is due.
+        /// Does one step of the handshake: sends what is due, then waits for the peer's answer where one is due.
         ///
         /// # Errors
         ///
@@ -123,13 +177,12 @@ mod present {
             Ok(())
         }
 
-        /// Clear octets, at least one; 0 at the end. It reads the socket once: `Interrupted` says that what came made no
-        /// whole record yet, so that the caller can look at its deadline before it goes on.
+        /// Reads clear octets, at least one; 0 at the end. The socket is read once: `Interrupted` says that no record was
+        /// whole yet, so that the caller can look at its deadline before it tries again.
         ///
         /// # Errors
         ///
         /// A damaged record, a connection cut without close_notify, or the socket's error.
-        #[inline(never)] // A session in clear is not to pay for its stack.
         pub fn read<S: Read + Write>(&mut self, socket: &mut S, into: &mut [u8]) -> io::Result<usize> {
             match self.0.reader().read(into) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -148,7 +201,6 @@ mod present {
         /// # Errors
         ///
         /// The socket's error.
-        #[inline(never)] // As `read`.
         pub fn write_all<S: Write>(&mut self, socket: &mut S, mut octets: &[u8]) -> io::Result<()> {
             while !octets.is_empty() {
                 let count = self.0.writer().write(octets)?;
@@ -186,7 +238,7 @@ mod present {
         }
 
         fn receive<S: Read + Write>(&mut self, socket: &mut S) -> io::Result<()> {
-            // An end of file is told to rustls too: it knows whether close_notify came before it.
+            // rustls is told of the end too: it knows whether close_notify came before it.
             let count = self.0.read_tls(socket)?;
             if let Err(error) = self.0.process_new_packets() {
                 let _ = self.send(socket);
@@ -218,6 +270,11 @@ mod absent {
         /// Always.
         pub fn load(_certificate: &Path, _key: &Path) -> Result<Config, Error> {
             Err(Error::Absent)
+        }
+
+        /// Never called.
+        pub fn warning(&self) -> Option<&str> {
+            match self.0 {}
         }
     }
 

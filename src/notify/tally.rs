@@ -1,11 +1,13 @@
 //! What a subscriber has to remember besides its cursor: how often things went wrong, and which records it began and has
 //! not done yet. One small file in `STATE/tallies/`, written in place with one pwrite(2) of fixed width, as a cursor is.
 
-use crate::journal::{encode, give_to_owner};
+use crate::journal::encode;
+use crate::sys::folder::{make_folder, open_file};
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Octets of the file: one page, so that a write is seen whole or not at all after `kill -9`.
@@ -109,10 +111,9 @@ impl TallyFile {
     pub(super) fn open(state: &Path, name: &str) -> io::Result<TallyFile> {
         let path = path(state, name);
         if let Some(folder) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+            make_folder(folder, 0o750, None)?;
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&path)?;
-        give_to_owner(state, &state.join("tallies"), &file);
+        let file = open_file(&path, OFlags::WRONLY | OFlags::CREATE, 0o640)?;
         Ok(TallyFile { file, kept: Tally::read(state, name) })
     }
 

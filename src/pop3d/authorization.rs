@@ -1,17 +1,18 @@
 //! How a client becomes a user with an open maildrop: credentials, the delay for who guesses, the lock.
 use super::Driver;
+use crate::config::ListenerKind;
 use crate::maildir::drop::{self, Maildrop};
 use crate::net::conn::{Client, Error};
 use crate::pop3::{Login, Refusal, Settings, Step};
 use crate::sasl::{Credentials, Exchange, Fault, Mechanism, Progress};
+use crate::service::Service;
 use crate::service::login;
-use crate::service::{Door, Service};
 
 /// What a session may offer on this connection.
-pub(super) fn settings(service: &Service, client: &Client, door: Door, stamp: Option<String>) -> Settings {
+pub(super) fn settings(service: &Service, client: &Client, kind: ListenerKind, stamp: Option<String>) -> Settings {
     Settings {
         tls_available: service.live().tls.is_some(),
-        tls_active: door.is_implicit_tls(),
+        tls_active: kind.is_implicit_tls(),
         cleartext_allowed: client.is_local() || !service.config.tls.required_for_auth,
         cram_md5: stamp.is_some(),
         stamp,
@@ -61,7 +62,7 @@ impl Driver<'_> {
     /// Believes the credentials or not, then opens the maildrop.
     fn authenticate(&mut self, credentials: &Credentials, method: &str) -> Result<Step, Error> {
         let service = self.service;
-        let verified = login::log_in(service, &mut self.conn, self.client, self.door, credentials, method)?;
+        let verified = login::log_in(service, &mut self.conn, self.client, self.kind, credentials, method)?;
         let Some(user) = &verified else {
             return Ok(self.session.opened(Err(Refusal::Auth), self.conn.output()));
         };

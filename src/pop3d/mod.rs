@@ -7,16 +7,16 @@ mod authorization;
 
 use std::io::Read;
 
+use crate::config::ListenerKind;
 use crate::limits;
 use crate::maildir::drop::{self, Maildrop};
 use crate::maildir::reader::MessageReader;
 use crate::net::conn::{Client, Command, Conn, Error};
 use crate::pop3::{Maildrop as _, Marks, Part, Session, Step, Unavailable, Updating};
 use crate::sasl::{Exchange, Mechanism};
+use crate::service::Service;
 use crate::service::login;
 use crate::service::maillog::Line;
-use crate::service::{Door, Service};
-use crate::sys;
 
 /// Most octets that are read of a message at once. The block and the output that it becomes stay in a core's cache.
 const BLOCK: usize = 64 * 1024;
@@ -25,10 +25,9 @@ const BLOCK: usize = 64 * 1024;
 const TOP_BLOCK: usize = 8 * 1024;
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
-#[inline(never)] // Its frame would be every session's, of another protocol, too.
-pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
+pub fn serve(service: &Service, conn: Conn, client: &Client, kind: ListenerKind) {
     service.counters.pop3_sessions.one();
-    let mut driver = Driver::new(service, conn, client, door);
+    let mut driver = Driver::new(service, conn, client, kind);
     let end = driver.run();
     driver.end(&end);
 }
@@ -44,7 +43,7 @@ struct Driver<'a> {
     service: &'a Service,
     conn: Conn,
     client: &'a Client,
-    door: Door,
+    kind: ListenerKind,
     session: Session<Maildrop>,
     /// What APOP digests begin with; only where APOP is offered.
     stamp: Option<String>,
@@ -63,15 +62,14 @@ struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     /// On the heap, so that the stack of a session that waits stays small.
-    #[inline(never)]
-    fn new(service: &'a Service, conn: Conn, client: &'a Client, door: Door) -> Box<Driver<'a>> {
+    fn new(service: &'a Service, conn: Conn, client: &'a Client, kind: ListenerKind) -> Box<Driver<'a>> {
         let stamp = service.live().accounts.all_plain().then(|| authorization::stamp(&service.config.hostname));
-        let session = Session::new(authorization::settings(service, client, door, stamp.clone()));
+        let session = Session::new(authorization::settings(service, client, kind, stamp.clone()));
         Box::new(Driver {
             service,
             conn,
             client,
-            door,
+            kind,
             session,
             stamp,
             exchange: None,
@@ -94,11 +92,7 @@ impl<'a> Driver<'a> {
                     Step::Close => return Ok(()),
                     Step::More => self.session.more(self.conn.output()),
                     Step::StartTls => self.start_tls()?,
-                    Step::Login(_) | Step::Auth { .. } | Step::AuthResponse => {
-                        let next = self.authorize(step);
-                        sys::release_stack();
-                        next?
-                    }
+                    Step::Login(_) | Step::Auth { .. } | Step::AuthResponse => self.authorize(step)?,
                     Step::Send(part) => self.send(part)?,
                     Step::Update => self.update(),
                 };
@@ -127,13 +121,12 @@ impl<'a> Driver<'a> {
     }
 
     fn start_tls(&mut self) -> Result<Step, Error> {
-        login::start_tls(self.service, &mut self.conn, self.client, self.door)?;
+        login::start_tls(self.service, &mut self.conn, self.client, self.kind)?;
         self.session.tls_started();
         Ok(Step::Continue)
     }
 
     /// Sends a message, or says why not.
-    #[inline(never)]
     fn send(&mut self, part: Part) -> Result<Step, Error> {
         let (mut reader, mut octets) = match self.open(part) {
             Ok(opened) => opened,
@@ -181,7 +174,6 @@ impl<'a> Driver<'a> {
     }
 
     /// QUIT: what was deleted goes, what was sent is seen.
-    #[inline(never)]
     fn update(&mut self) -> Step {
         let (mark_seen, nothing) = (self.service.config.pop3.mark_seen, Marks::new());
         let report = self.session.updating().map(|Updating { maildrop, deleted, seen }| {
@@ -194,7 +186,6 @@ impl<'a> Driver<'a> {
     }
 
     /// Says goodbye where that is right, and frees the maildrop before the client can see the end.
-    #[inline(never)]
     fn end(mut self: Box<Self>, end: &Result<(), Error>) {
         // RFC 1939 section 3 has a silent client closed without a word.
         if matches!(end, Err(Error::Stopping)) {
@@ -203,13 +194,13 @@ impl<'a> Driver<'a> {
         std::mem::drop(self.session);
         self.conn.close();
         if let Err(Error::Io(error)) = &end {
-            log::info!("{}: {}: {error}", self.door, self.client);
+            log::info!("{}: {}: {error}", self.kind, self.client);
         }
         if let Some(user) = &self.user {
             Line::new("session-end")
                 .field("user", user)
                 .field("client", self.client)
-                .field("door", self.door)
+                .field("door", self.kind)
                 .field("retrieved", self.sent.messages)
                 .field("octets", self.sent.octets)
                 .field("deleted", self.deleted)

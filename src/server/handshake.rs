@@ -1,128 +1,155 @@
-//! What comes before a session's first word: the PROXY header, the place at the door, implicit TLS. Then the session
-//! itself is called, and whatever becomes of it, the connection ends here.
+//! What comes before a session: the PROXY header, the limit for the client's address, implicit TLS. Then the session is
+//! served, and the connection ends here whatever becomes of it.
 
+use crate::config::ListenerKind;
 use crate::net::conn::{Client, Conn, Peer, Timeouts};
 use crate::net::proxy::{self, Parsed, Source};
 use crate::server::monitor;
-use crate::service::admission::{Refusal, Ticket};
+use crate::server::pool::Job;
+use crate::service::Service;
+use crate::service::admission::{Origin, Refusal, Ticket};
 use crate::service::login;
-use crate::service::{Door, Service};
 use crate::{pop3d, smtpd};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvFlags, recv};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A proxy sends its header at once; who takes longer than this is none.
+/// The longest wait for a PROXY header, which a proxy sends at once. Not longer than a command may take.
 const PROXY_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A connection that was accepted and let in.
-#[derive(Debug)]
+/// A connection that was accepted and admitted.
 pub struct Accepted {
-    /// The socket, blocking, with the listener's timeouts.
+    /// The settings and the store.
+    pub service: Arc<Service>,
+    /// The socket, blocking.
     pub socket: OwnedFd,
-    /// Who connected: the client, or a proxy before it.
+    /// The client, or a proxy before it.
     pub client: Client,
-    /// Where.
-    pub door: Door,
+    /// The listener.
+    pub kind: ListenerKind,
     /// The place that it takes.
     pub ticket: Ticket,
 }
 
+/// What the worker threads do.
+pub enum Work {
+    /// Serve a connection.
+    Session(Accepted),
+    /// Answer a client of the control socket.
+    Status(Arc<Service>, OwnedFd, Ticket),
+    /// Something short that may wait for the disk.
+    Task(Box<dyn FnOnce() + Send>),
+}
+
+impl Job for Work {
+    fn run(self) {
+        match self {
+            Work::Session(accepted) => serve(accepted),
+            Work::Status(service, socket, _ticket) => monitor::serve_status(&service, socket.into()),
+            Work::Task(task) => task(),
+        }
+    }
+}
+
 /// Serves a connection until it ends. A session that panics costs itself: its peer is told 421 or `-ERR`.
-pub fn serve(service: &Service, accepted: Accepted) {
-    let Accepted { socket, mut client, door, mut ticket } = accepted;
+fn serve(accepted: Accepted) {
+    let Accepted { service, socket, mut client, kind, mut ticket } = accepted;
+    let peer = Arc::new(Peer::new(socket));
+    let _entry = service.sessions.enter(peer.clone());
     if let Some(address) = client.ip()
         && service.config.is_proxy(address)
     {
-        let address = match proxied(&socket) {
+        let patience = PROXY_PATIENCE.min(service.config.limits.command_timeout);
+        let address = match proxied(&peer, patience) {
             Ok(Source::Proxy) => address,
             Ok(Source::Client(true_client)) => true_client.ip().to_canonical(),
             Err(fault) => {
-                log::warn!("{door}: {client} is a trusted proxy, but sent no PROXY header: {fault}");
+                log::warn!("{kind}: {client} is a trusted proxy, but sent no PROXY header: {fault}");
                 return;
             }
         };
         client = Client::Net(address);
-        if let Err(refusal) = ticket.move_to(address) {
+        if let Err(refusal) = ticket.move_to(Origin::Address(address)) {
             service.counters.connections_refused.one();
-            log::warn!("{door}: {client} refused: {} reached", refusal.limit());
-            return Peer::new(socket).last_words(refusal_line(door, refusal));
+            log::warn!("{kind}: {client} refused: {} reached", refusal.reason());
+            return peer.last_words(refusal_line(kind, refusal));
         }
     }
-    let peer = Arc::new(Peer::new(socket));
-    let _entry = service.sessions.enter(peer.clone());
-    let outcome = catch_unwind(AssertUnwindSafe(|| session(service, peer.clone(), &client, door)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| session(&service, peer.clone(), &client, kind)));
     if outcome.is_err() {
         service.counters.session_panics.one();
-        log::error!("{door}: the session of {client} failed; the others go on");
-        if !door.is_implicit_tls() {
-            peer.last_words(match door {
-                Door::Pop3 => "-ERR [SYS/TEMP] Internal error, try again later\r\n",
+        log::error!("{kind}: the session of {client} failed; the others go on");
+        if !kind.is_implicit_tls() {
+            peer.last_words(match kind {
+                ListenerKind::Pop3 => "-ERR [SYS/TEMP] Internal error, try again later\r\n",
                 _ => "421 4.3.0 Internal error, try again later\r\n",
             });
         }
     }
 }
 
-/// What somebody is told who finds no place.
-pub fn refusal_line(door: Door, refusal: Refusal) -> &'static str {
-    match (door, refusal) {
-        (Door::Pop3, Refusal::Full) => "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
-        (Door::Pop3, Refusal::TooManyFromAddress) => {
+/// The reply to a client that is not admitted.
+pub fn refusal_line(kind: ListenerKind, refusal: Refusal) -> &'static str {
+    match (kind, refusal) {
+        (ListenerKind::Pop3, Refusal::Full) => "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
+        (ListenerKind::Pop3, Refusal::TooManyFromAddress) => {
             "-ERR [SYS/TEMP] Too many connections from your address, try again later\r\n"
         }
-        (Door::Smtp | Door::Submission | Door::Lmtp, Refusal::Full) => {
+        (ListenerKind::Pop3, Refusal::TooOften) => {
+            "-ERR [SYS/TEMP] Your address connects too often, try again later\r\n"
+        }
+        (ListenerKind::Pop3, Refusal::NoResources) => "-ERR [SYS/TEMP] Out of resources, try again later\r\n",
+        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::Full) => {
             "421 4.3.2 Too many connections, try again later\r\n"
         }
-        (Door::Smtp | Door::Submission | Door::Lmtp, Refusal::TooManyFromAddress) => {
+        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::TooManyFromAddress) => {
             "421 4.7.0 Too many connections from your address, try again later\r\n"
         }
-        (Door::Pop3, Refusal::TooOften) => "-ERR [SYS/TEMP] Your address connects too often, try again later\r\n",
-        (Door::Smtp | Door::Submission | Door::Lmtp, Refusal::TooOften) => {
+        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::TooOften) => {
             "421 4.7.0 Your address connects too often, try again later\r\n"
         }
-        (Door::Metrics, _) => "HTTP/1.0 503 Service Unavailable\r\n\r\n",
+        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::NoResources) => {
+            "421 4.3.1 Out of resources, try again later\r\n"
+        }
+        (ListenerKind::Metrics, _) => "HTTP/1.0 503 Service Unavailable\r\n\r\n",
         // Nothing can be said in clear where TLS comes first.
-        (Door::Smtps | Door::Pop3s, _) => "",
+        (ListenerKind::Smtps | ListenerKind::Pop3s | ListenerKind::Control, _) => "",
     }
 }
 
-fn session(service: &Service, peer: Arc<Peer>, client: &Client, door: Door) {
+fn session(service: &Service, peer: Arc<Peer>, client: &Client, kind: ListenerKind) {
     let limits = &service.config.limits;
-    let command = match door {
-        Door::Pop3 | Door::Pop3s => service.config.pop3.command_timeout,
+    let command = match kind {
+        ListenerKind::Pop3 | ListenerKind::Pop3s => service.config.pop3.command_timeout,
         _ => limits.command_timeout,
     };
     let mut conn = Conn::new(peer, Timeouts { command, session: limits.session_timeout });
-    if door.is_implicit_tls() && login::start_tls(service, &mut conn, client, door).is_err() {
+    if kind.is_implicit_tls() && login::start_tls(service, &mut conn, client, kind).is_err() {
         return;
     }
-    match door {
-        Door::Smtp | Door::Submission | Door::Smtps | Door::Lmtp => smtpd::serve(service, conn, client, door),
-        Door::Pop3 | Door::Pop3s => pop3d::serve(service, conn, client, door),
-        Door::Metrics => monitor::serve_metrics(service, conn),
+    match kind {
+        ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Smtps | ListenerKind::Lmtp => {
+            smtpd::serve(service, conn, client, kind)
+        }
+        ListenerKind::Pop3 | ListenerKind::Pop3s => pop3d::serve(service, conn, client, kind),
+        ListenerKind::Metrics => monitor::serve_metrics(service, conn),
+        // Served as `Work::Status`.
+        ListenerKind::Control => {}
     }
 }
 
-/// Reads the PROXY header, to its last octet and no further: what follows may be a TLS handshake.
-#[inline(never)] // It is over before the session begins.
-fn proxied(socket: &OwnedFd) -> Result<Source, String> {
-    let end = Instant::now() + PROXY_PATIENCE;
+/// Reads the PROXY header, to its last octet and no further: a TLS handshake may follow.
+fn proxied(peer: &Peer, patience: Duration) -> Result<Source, String> {
+    let end = Instant::now() + patience;
     let mut header = Vec::new();
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let patience = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-        let mut fds = [PollFd::new(socket, PollFlags::IN)];
-        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience))).map_err(|error| error.to_string())?;
-        if ready == 0 {
+        if !peer.readable(end).map_err(|error| error.to_string())? {
             return Err("timed out".into());
         }
         let known = header.len();
         header.resize(proxy::LONGEST, 0);
-        let (seen, _) = recv(socket, &mut header[known..], RecvFlags::PEEK).map_err(|error| error.to_string())?;
+        let seen = peer.receive_now(&mut header[known..], true).map_err(|error| error.to_string())?;
         header.truncate(known + seen);
         let parsed = proxy::parse(&header).map_err(|fault| fault.0.to_owned())?;
         let (source, used) = match parsed {
@@ -132,7 +159,8 @@ fn proxied(socket: &OwnedFd) -> Result<Source, String> {
             // All of it is header, so none of it is missed later.
             Parsed::Partial => (None, seen),
         };
-        recv(socket, &mut vec![0; used], RecvFlags::WAITALL).map_err(|error| error.to_string())?;
+        // They are there: they were seen above.
+        peer.receive_now(&mut vec![0; used], false).map_err(|error| error.to_string())?;
         if let Some(source) = source {
             return Ok(source);
         }
@@ -144,6 +172,8 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
+
+    const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
     fn a_proxy_header_is_read_to_its_end_and_no_further() {
@@ -157,22 +187,29 @@ mod tests {
                 proxy.write_all(b"EHLO x").unwrap();
                 proxy
             });
-            let socket = OwnedFd::from(ours);
-            assert_eq!(proxied(&socket), Ok(Source::Client("192.0.2.9:4711".parse().unwrap())), "split at {split}");
+            let mut rest_of = ours.try_clone().unwrap();
+            let peer = Peer::new(OwnedFd::from(ours));
+            assert_eq!(
+                proxied(&peer, MINUTE),
+                Ok(Source::Client("192.0.2.9:4711".parse().unwrap())),
+                "split at {split}"
+            );
             let mut next = [0; 6];
-            UnixStream::from(socket).read_exact(&mut next).unwrap();
+            rest_of.read_exact(&mut next).unwrap();
             assert_eq!(&next, b"EHLO x");
             drop(rest.join());
         }
     }
 
     #[test]
-    fn who_sends_no_header_is_refused() {
+    fn a_connection_without_a_header_is_refused() {
         let (mut client, ours) = UnixStream::pair().unwrap();
         client.write_all(b"EHLO client.example\r\n").unwrap();
-        assert!(proxied(&OwnedFd::from(ours)).is_err());
+        assert!(proxied(&Peer::new(OwnedFd::from(ours)), MINUTE).is_err());
         let (client, ours) = UnixStream::pair().unwrap();
         drop(client);
-        assert_eq!(proxied(&OwnedFd::from(ours)), Err("the connection ended".into()));
+        assert_eq!(proxied(&Peer::new(OwnedFd::from(ours)), MINUTE), Err("the connection ended".into()));
+        let (_client, ours) = UnixStream::pair().unwrap();
+        assert_eq!(proxied(&Peer::new(OwnedFd::from(ours)), Duration::from_millis(1)), Err("timed out".into()));
     }
 }

@@ -1,57 +1,75 @@
-//! Listening sockets, and how a connection comes out of one. Who is let in is decided elsewhere.
+//! Listening sockets, and how a connection is accepted from one. `admission` decides which connections are served.
 //!
-//! What every accepted socket needs is set once on the listener, because Linux hands it down: TCP_NODELAY and both
-//! timeouts. So accepting costs one system call and nothing more.
+//! TCP_NODELAY is set once on the listener, because on Linux accepted TCP sockets inherit it. Timeouts are set on each
+//! connection, because unix sockets do not inherit them.
 
 use crate::config::Place;
 use crate::limits::LISTEN_BACKLOG;
 use crate::net::conn::Client;
-use rustix::fs::{FileType, Mode};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use crate::sys::Ids;
+use crate::sys::folder::Folder;
+use rustix::fs::{AtFlags, FileType, Mode, statat, unlinkat};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use std::ffi::OsStr;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 /// A socket that listens without blocking.
 #[derive(Debug)]
 pub struct Listener {
     socket: OwnedFd,
     place: Place,
-    /// Made by us, so it goes with us.
+    /// The path of a socket that we made; it is removed with the listener.
     own_path: Option<PathBuf>,
 }
 
 impl Listener {
-    /// Binds and listens. A unix socket that nobody serves any more is replaced.
+    /// Binds a TCP address, and listens.
+    ///
+    /// # Errors
+    ///
+    /// As bind(2) and listen(2) say.
+    pub fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
+        let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, FLAGS, None)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        if address.is_ipv6() {
+            sockopt::set_ipv6_v6only(&socket, true)?;
+        }
+        rustix::net::bind(&socket, &address)?;
+        rustix::net::listen(&socket, LISTEN_BACKLOG)?;
+        Listener::over(socket, None)
+    }
+
+    /// Binds a unix socket, and listens. The socket has its `mode`, less the umask, from the beginning. A socket that
+    /// no process serves any more is replaced. With `owner` this process is root, and gives it the socket.
     ///
     /// # Errors
     ///
     /// As bind(2) and listen(2) say; a path that is something else than a socket is never replaced.
-    pub fn bind(place: &Place) -> io::Result<Listener> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (socket, own_path) = match place {
-            Place::Tcp(address) => {
-                let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-                let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-                sockopt::set_socket_reuseaddr(&socket, true)?;
-                if address.is_ipv6() {
-                    sockopt::set_ipv6_v6only(&socket, true)?;
-                }
-                rustix::net::bind(&socket, address)?;
-                (socket, None)
-            }
-            Place::Unix(path) => {
-                remove_stale(path)?;
-                let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-                rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(path)?)?;
-                rustix::fs::chmod(path, Mode::from_raw_mode(0o660))?;
-                (socket, Some(path.clone()))
-            }
+    pub fn bind_unix(path: &Path, mode: u32, owner: Option<Ids>) -> io::Result<Listener> {
+        let (folder, name) = Folder::of(path)?;
+        // A folder that others can change is reached by its descriptor: its path may lead elsewhere by now.
+        let by_descriptor = owner.is_some() && !folder.is_safe();
+        let way = match by_descriptor {
+            true => PathBuf::from(format!("/proc/self/fd/{}", folder.as_fd().as_raw_fd())).join(name),
+            false => path.to_owned(),
         };
+        remove_stale(&folder, name, &way)?;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+        // On Linux, the file that bind(2) makes gets the mode of the socket.
+        rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&way)?)?;
+        if let Some(owner) = owner {
+            folder.give(name, FileType::Socket, owner)?;
+        }
         rustix::net::listen(&socket, LISTEN_BACKLOG)?;
-        Listener::over(socket, own_path)
+        Listener::over(socket, Some(path.to_owned()))
     }
 
     /// Takes over a listening socket that systemd opened.
@@ -82,22 +100,12 @@ impl Listener {
         Ok(Listener { socket, place, own_path })
     }
 
-    /// Makes every connection accepted from now on time out so in recv(2) and send(2).
-    ///
-    /// # Errors
-    ///
-    /// As setsockopt(2) says.
-    pub fn set_timeouts(&self, timeout: Duration) -> io::Result<()> {
-        sockopt::set_socket_timeout(&self.socket, sockopt::Timeout::Recv, Some(timeout))?;
-        Ok(sockopt::set_socket_timeout(&self.socket, sockopt::Timeout::Send, Some(timeout))?)
-    }
-
-    /// Where it really listens: the port is the true one.
+    /// Where it listens, with the port that the system chose.
     pub fn place(&self) -> &Place {
         &self.place
     }
 
-    /// For the event loop.
+    /// The descriptor, for the event loop.
     pub fn raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
@@ -106,7 +114,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when there is none; otherwise what accept4(2) says: about the connection or about the system.
+    /// `WouldBlock` when no connection waits; else as accept4(2) says, about the connection or about the system.
     pub fn accept(&self) -> io::Result<(OwnedFd, Client)> {
         let (socket, address) = rustix::net::acceptfrom_with(&self.socket, SocketFlags::CLOEXEC)?;
         let client = address
@@ -125,26 +133,39 @@ impl Drop for Listener {
 }
 
 fn unix_path(address: &rustix::net::SocketAddrAny) -> Option<PathBuf> {
-    let address = rustix::net::SocketAddrUnix::try_from(address.clone()).ok()?;
+    let address = SocketAddrUnix::try_from(address.clone()).ok()?;
     Some(PathBuf::from(address.path()?.to_string_lossy().into_owned()))
 }
 
-/// Removes a socket file that a dead process left; one that answers is somebody's.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let Ok(stat) = rustix::fs::lstat(path) else { return Ok(()) };
+/// Removes a socket that a process left behind when it died. A socket that answers stays.
+fn remove_stale(folder: &Folder, name: &OsStr, way: &Path) -> io::Result<()> {
+    let Ok(stat) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is not a socket"));
     }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+    if std::os::unix::net::UnixStream::connect(way).is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves this socket"));
     }
-    std::fs::remove_file(path)
+    Ok(unlinkat(folder, name, AtFlags::empty())?)
 }
 
-/// True for what is wrong with one connection and not with the listener: try the next one (accept(2), "Error
-/// handling").
+/// What is said of an address for which [`has_no_family`] is true.
+pub const NO_FAMILY: &str = "this kernel has no such addresses (IPv6 is turned off)";
+
+/// Whether the kernel has no address family for this address: IPv6 is not in the kernel, or turned off. A socket with any
+/// port is tried.
+pub fn has_no_family(address: SocketAddr) -> bool {
+    let tried = Listener::bind_tcp(SocketAddr::new(address.ip(), 0));
+    tried.is_err_and(|error| match Errno::from_io_error(&error) {
+        Some(Errno::AFNOSUPPORT) => true,
+        // One address may be missing for another reason; the unspecified one is there wherever its family is.
+        Some(Errno::ADDRNOTAVAIL) => address.ip().is_unspecified(),
+        _ => false,
+    })
+}
+
+/// True for an error of one connection and not of the listener: try the next connection (accept(2), "Error handling").
 pub fn is_about_the_connection(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     let Some(errno) = Errno::from_io_error(error) else { return false };
     matches!(
         errno,
@@ -160,8 +181,7 @@ pub fn is_about_the_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The socket as the event loop wants it.
-impl std::os::fd::AsFd for Listener {
+impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -170,20 +190,16 @@ impl std::os::fd::AsFd for Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
 
     #[test]
-    fn accepted_sockets_inherit_what_every_session_needs() {
-        let listener = Listener::bind(&Place::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
-        listener.set_timeouts(Duration::from_millis(50)).unwrap();
+    fn accepted_sockets_send_at_once() {
+        let listener = Listener::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let Place::Tcp(address) = listener.place() else { panic!() };
         let _client = std::net::TcpStream::connect(address).unwrap();
         let (socket, client) = listener.accept().unwrap();
         assert_eq!(client, Client::Net("127.0.0.1".parse().unwrap()));
         assert!(sockopt::tcp_nodelay(&socket).unwrap());
-        let error = std::net::TcpStream::from(socket).read(&mut [0]).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
@@ -192,13 +208,13 @@ mod tests {
         let _ = std::fs::remove_file(&path);
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let place = Place::Unix(path.clone());
-        let listener = Listener::bind(&place).unwrap();
+        let listener = Listener::bind_unix(&path, 0o660, None).unwrap();
         assert_eq!(listener.place(), &place);
-        assert_eq!(Listener::bind(&place).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(Listener::bind_unix(&path, 0o660, None).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(listener);
         assert!(!path.exists());
         std::fs::write(&path, "").unwrap();
-        assert_eq!(Listener::bind(&place).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(Listener::bind_unix(&path, 0o660, None).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         std::fs::remove_file(&path).unwrap();
     }
 }

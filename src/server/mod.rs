@@ -1,32 +1,35 @@
 //! The server: one event loop that owns listeners, signals and timers, admits or refuses, and hands every accepted
-//! socket to a worker thread. It blocks nowhere but in epoll_wait(2), and when nothing happens it does not wake up.
+//! socket to a worker thread. It waits nowhere but in epoll_wait(2) and reads no file. When nothing happens it does not wake
+//! up.
 //!
 //! ```text
-//! start::prepare -> Loop::run --- SIGHUP ---> reload::reload
-//!                      |  ^
+//! start::prepare -> Loop::run --- SIGHUP, mounts ---> a thread: reload
+//!                      |  ^  '--- each hour --------> a thread: housekeeping
 //!      SIGTERM, SIGINT |  '--- accept, timers
 //!                      v
 //!                  stopping: listeners closed, sessions told -- all gone, or the deadline, or a second signal --> end
 //! ```
 
-mod doors;
+mod acceptor;
+mod background;
 mod handshake;
 pub mod listener;
 pub mod monitor;
 mod notice;
+pub mod owner;
 mod pool;
 mod reload;
 mod sandbox;
 mod start;
 
-pub use start::store_folders;
-
 use crate::config::Config;
 use crate::service::Service;
 use crate::sys;
-use doors::Doors;
+use acceptor::Acceptor;
+use background::Background;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use reload::{Change, Reloader};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -67,10 +70,13 @@ impl StartError {
     }
 }
 
-/// Sessions that have not ended so long after the signal are cut.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// Sessions that have not ended so long after the signal are cut. A message of which octets keep coming has this long.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// While the server stops, it looks this often whether all sessions have gone.
+/// A message is not waited for during a stop when nothing of it comes for this long.
+const STOP_SILENCE: Duration = Duration::from_secs(2);
+
+/// While the server stops, it looks this often whether all sessions have ended.
 const STOP_LOOK: Duration = Duration::from_millis(20);
 
 /// What was written to the journal is made safe this soon.
@@ -104,18 +110,30 @@ pub fn run(config: Config) -> Result<(), StartError> {
         priority.map_err(|error| StartError::io("epoll", &error))?;
     }
     let started = start::prepare(config, waker)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let reloader = Reloader::new(started.service.clone(), started.arrivals, started.acceptor.pool().clone());
+    let reloader = Arc::new(reloader);
+    let changes = Background::new("reload", {
+        let reloader = reloader.clone();
+        move |change| reloader.apply(change)
+    });
+    let housekeeping = Background::new("housekeeping", {
+        let (service, stop) = (started.service.clone(), stop.clone());
+        move |()| housekeeping(&service, &stop)
+    });
     Loop {
         poll,
         signals: File::from(signals),
         _mounts: mounts,
-        reached: start::folders_in_reach(&started.service.config, &started.service.config.users),
         service: started.service,
-        doors: started.doors,
-        arrivals: started.arrivals,
+        acceptor: started.acceptor,
+        reloader,
+        changes,
+        housekeeping,
         sync_at: None,
         housekeeping_at: Instant::now() + HOUSEKEEPING_FIRST,
-        stop_by: None,
-        stop: Arc::default(),
+        stopping_since: None,
+        stop,
         _lock: started.lock,
     }
     .run();
@@ -127,28 +145,29 @@ struct Loop {
     signals: File,
     /// Tells when something is mounted (proc_pid_mountinfo(5)).
     _mounts: Option<File>,
-    /// Which folders the places are that the workers' sandbox lets them reach.
-    reached: Vec<Option<(u64, u64)>>,
     service: Arc<Service>,
-    doors: Doors,
-    arrivals: crate::arrivals::Arrivals,
+    acceptor: Acceptor,
+    reloader: Arc<Reloader>,
+    /// Does what SIGHUP and mounts ask for.
+    changes: Background<Change>,
+    housekeeping: Background<()>,
     /// When the journal is synced next; `None` while nothing was written.
     sync_at: Option<Instant>,
     housekeeping_at: Instant,
-    /// When patience ends, once a signal has said stop.
-    stop_by: Option<Instant>,
-    /// Tells the housekeeping thread that it is time.
+    /// When a signal said stop.
+    stopping_since: Option<Instant>,
+    /// Tells the housekeeping thread to end.
     stop: Arc<AtomicBool>,
     _lock: crate::journal::Lock,
 }
 
 impl Loop {
     fn run(mut self) {
-        if let Err(error) = self.doors.register(self.poll.registry()) {
+        if let Err(error) = self.acceptor.register(self.poll.registry()) {
             log::error!("the listeners cannot be watched: {error}");
             return;
         }
-        notice::ready(&self.doors);
+        notice::ready(&self.acceptor);
         let mut events = Events::with_capacity(64);
         while !self.is_over() {
             let timeout = self.next_timer().map(|at| at.saturating_duration_since(Instant::now()));
@@ -164,8 +183,8 @@ impl Loop {
                 match event.token() {
                     SIGNALS => self.on_signals(),
                     WAKER => self.sync_at = self.sync_at.or(Some(Instant::now() + SYNC_AFTER)),
-                    MOUNTS => self.on_mount(),
-                    Token(door) => self.doors.stir(door),
+                    MOUNTS => self.change(Change::Mounts),
+                    Token(index) => self.acceptor.accept(index),
                 }
             }
             self.on_timers();
@@ -174,12 +193,13 @@ impl Loop {
     }
 
     fn is_over(&self) -> bool {
-        self.stop_by.is_some_and(|stop_by| self.service.admission.open() == 0 || Instant::now() >= stop_by)
+        let is_late = |since: Instant| since.elapsed() >= STOP_PATIENCE;
+        self.stopping_since.is_some_and(|since| self.service.admission.open() == 0 || is_late(since))
     }
 
     fn next_timer(&self) -> Option<Instant> {
-        let stopping = self.stop_by.map(|stop_by| stop_by.min(Instant::now() + STOP_LOOK));
-        [self.sync_at, Some(self.housekeeping_at), self.doors.retry_at(), stopping].into_iter().flatten().min()
+        let stopping = self.stopping_since.map(|since| (since + STOP_PATIENCE).min(Instant::now() + STOP_LOOK));
+        [self.sync_at, Some(self.housekeeping_at), self.acceptor.retry_at(), stopping].into_iter().flatten().min()
     }
 
     fn on_timers(&mut self) {
@@ -187,18 +207,18 @@ impl Loop {
         if self.sync_at.is_some_and(|at| at <= now) {
             let service = self.service.clone();
             // Without a thread it is put off: the records are written, and safe but for a power cut.
-            self.sync_at = self.doors.beside(move || make_safe(&service)).is_err().then(|| now + SYNC_AFTER);
+            self.sync_at = self.acceptor.beside(move || make_safe(&service)).is_err().then(|| now + SYNC_AFTER);
         }
-        if self.doors.retry_at().is_some_and(|at| at <= now) {
-            self.doors.stir_all();
+        if self.acceptor.retry_at().is_some_and(|at| at <= now) {
+            self.acceptor.accept_all();
         }
-        if self.housekeeping_at <= now && self.stop_by.is_none() {
+        if self.stopping_since.is_some_and(|since| since + STOP_SILENCE <= now) {
+            self.service.sessions.end_silent(STOP_SILENCE);
+        }
+        if self.housekeeping_at <= now && self.stopping_since.is_none() {
             let keep = self.service.config.journal_keep;
             self.housekeeping_at = now + HOUSEKEEPING.min((keep / 4).max(HOUSEKEEPING_FIRST));
-            let (service, stop) = (self.service.clone(), self.stop.clone());
-            let spawned =
-                std::thread::Builder::new().name("housekeeping".into()).spawn(move || housekeeping(&service, &stop));
-            if let Err(error) = spawned {
+            if let Err(error) = self.housekeeping.request(()) {
                 log::error!("housekeeping put off: {error}");
             }
         }
@@ -209,13 +229,8 @@ impl Loop {
         while let Ok(count @ 1..) = self.signals.read(&mut numbers) {
             for &number in &numbers[..count] {
                 match i32::from(number) {
-                    libc::SIGHUP if self.stop_by.is_none() => {
-                        notice::reloading();
-                        reload::reload(&self.service, &self.arrivals, &mut self.doors);
-                        notice::reloaded();
-                    }
-                    libc::SIGHUP => {}
-                    number if self.stop_by.is_some() => {
+                    libc::SIGHUP => self.change(Change::Reload),
+                    number if self.stopping_since.is_some() => {
                         log::warn!("a second signal: ending at once");
                         // All that was acknowledged is safe; what a clean end would do besides is done at the next start.
                         std::process::exit(128 + number);
@@ -226,21 +241,20 @@ impl Loop {
         }
     }
 
-    /// A disk may have come to be where the mail is: threads that entered their sandbox before do not reach it.
-    fn on_mount(&mut self) {
-        let (config, live) = (&self.service.config, self.service.live());
-        let reached = start::folders_in_reach(config, &live.users);
-        if reached != self.reached {
-            self.reached = reached;
-            self.doors.replace_pool(start::pool(config, &live.users));
+    /// Asks the thread for a change. During a stop nothing changes any more.
+    fn change(&self, change: Change) {
+        if self.stopping_since.is_none()
+            && let Err(error) = self.changes.request(change)
+        {
+            log::error!("no thread to reload in, the old settings stay: {error}; send SIGHUP again");
         }
     }
 
     fn begin_stop(&mut self) {
         notice::stopping();
         log::info!("stopping: {} connections are open", self.service.admission.open());
-        self.doors.close(self.poll.registry());
-        self.stop_by = Some(Instant::now() + STOP_PATIENCE);
+        self.acceptor.close(self.poll.registry());
+        self.stopping_since = Some(Instant::now());
         self.stop.store(true, Relaxed);
         self.service.sessions.stop_all();
     }
@@ -248,7 +262,7 @@ impl Loop {
     /// What comes after the last session: everything that is known reaches the disk, unread lines leave the pipes.
     fn end(self) {
         self.service.sessions.cut_all();
-        self.arrivals.stop();
+        self.reloader.stop();
         self.service.ledger.stop();
         let subscribers = self.service.subscribers().take();
         if let Some(subscribers) = subscribers {

@@ -9,11 +9,14 @@ use crate::service::counters::{self, label};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest line of an HTTP request, and how many lines it may have.
 const HTTP_LINE: usize = 4_096;
 const HTTP_LINES: usize = 100;
+
+/// How long a client of the control socket may read nothing.
+const STATUS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where `mailbell status` asks.
 pub fn control_socket(state: &Path) -> PathBuf {
@@ -22,7 +25,7 @@ pub fn control_socket(state: &Path) -> PathBuf {
 
 /// Answers one client of the control socket: the whole status as one JSON object, then the end.
 pub fn serve_status(service: &Service, mut stream: std::os::unix::net::UnixStream) {
-    let _ = stream.set_write_timeout(Some(service.config.limits.command_timeout));
+    let _ = stream.set_write_timeout(Some(STATUS_PATIENCE));
     let _ = stream.write_all(format!("{}\n", status(service)).as_bytes());
 }
 
@@ -91,7 +94,6 @@ fn free_octets(folder: &Path) -> Option<u64> {
 }
 
 /// Answers one HTTP request: `GET /metrics`.
-#[inline(never)] // Its frame would be every session's, of another protocol, too.
 pub fn serve_metrics(service: &Service, mut conn: Conn) {
     let mut target = None;
     for _ in 0..HTTP_LINES {

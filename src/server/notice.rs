@@ -1,37 +1,37 @@
-//! What is told to the one who started the server: the ready line on standard error, and sd_notify(3)'s datagrams.
+//! Messages to the program that started the server: the ready line on standard error, and the datagrams of sd_notify(3).
 
-use super::doors::Doors;
+use super::acceptor::Acceptor;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
-/// All sockets listen.
-pub fn ready(doors: &Doors) {
-    let places: Vec<String> = doors.places().map(|(door, place)| format!("{door}={place}")).collect();
+/// Says that all sockets listen.
+pub fn ready(acceptor: &Acceptor) {
+    let places: Vec<String> = acceptor.places().map(|(kind, place)| format!("{kind}={place}")).collect();
     let ready = format!("ready {}", places.join(" "));
-    // In one write(2), so that who waits for the line never sees half of it.
+    // In one write(2), so that a program that waits for the line never sees a part of it.
     let _ = std::io::stderr().write_all(format!("mailbell: {ready}\n").as_bytes());
     tell(&format!("READY=1\nSTATUS={ready}"));
 }
 
-/// A reload begins.
+/// Says that a reload begins.
 pub fn reloading() {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1_000));
 }
 
-/// A reload has ended.
+/// Says that a reload has ended.
 pub fn reloaded() {
     tell("READY=1");
 }
 
-/// A clean stop begins.
+/// Says that a clean stop begins.
 pub fn stopping() {
     tell("STOPPING=1");
 }
 
-/// One datagram to `$NOTIFY_SOCKET`; nobody waits for it where there is none.
+/// Sends one datagram to `$NOTIFY_SOCKET`, where the environment names one.
 fn tell(state: &str) {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = send(&name, state) {

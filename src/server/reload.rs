@@ -1,37 +1,118 @@
-//! SIGHUP: users, aliases, certificates, pipes and hooks anew, without dropping a session. What no longer parses is
-//! reported, and the old settings stay.
+//! SIGHUP: users, aliases, certificates, pipes and hooks anew, without dropping a session. A file that no longer parses is
+//! reported, and the old settings stay. Mounts: the worker threads reach the disks that are there now.
 
-use super::doors::Doors;
-use super::start;
+use super::handshake::Work;
+use super::pool::Pool;
+use super::{notice, sandbox};
 use crate::accounts::Accounts;
 use crate::arrivals::{Arrivals, Watched};
 use crate::config::{Config, Watch};
 use crate::net::tls;
 use crate::service::{Live, Service};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Reads everything again.
-pub fn reload(service: &Service, arrivals: &Arrivals, doors: &mut Doors) {
-    let config = match &service.config.file {
-        None => service.config.clone(),
-        Some(file) => match Config::load(file) {
-            Ok(config) => config,
-            Err(problems) => return report("reload: the old settings stay", &problems),
-        },
-    };
-    match live(&config) {
-        Ok(live) => {
-            arrivals.watch(watched(&service.config, &config.watches, &live.accounts));
-            doors.replace_pool(start::pool(&service.config, &config.users));
-            service.replace(live);
-        }
-        Err(problems) => return report("reload: the old settings stay", &problems),
+/// What is to be done, in a thread of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// SIGHUP.
+    Reload,
+    /// Something was mounted or unmounted.
+    Mounts,
+}
+
+/// Device and inode of the folders that the worker threads may reach; `None` for one that is not there.
+type Reached = Vec<Option<(u64, u64)>>;
+
+/// Changes the settings of the running server.
+pub struct Reloader {
+    service: Arc<Service>,
+    /// `None` after a stop.
+    arrivals: Mutex<Option<Arrivals>>,
+    pool: Pool<Work>,
+    /// What the threads of the pool reach.
+    reached: Mutex<Reached>,
+}
+
+impl Reloader {
+    /// For a server that has just started.
+    pub fn new(service: Arc<Service>, arrivals: Arrivals, pool: Pool<Work>) -> Reloader {
+        let reached = Mutex::new(sandbox::identities(&service.config));
+        Reloader { service, arrivals: Mutex::new(Some(arrivals)), pool, reached }
     }
-    let problems =
-        service.subscribers().as_mut().map(|all| all.reload(&config.pipes, &config.hooks)).unwrap_or_default();
-    if problems.is_empty() {
-        log::info!("reloaded");
-    } else {
-        report("reloaded, but not everything could be had", &problems);
+
+    /// Does what is to be done.
+    pub fn apply(&self, change: Change) {
+        match change {
+            Change::Reload => {
+                notice::reloading();
+                self.reload();
+                notice::reloaded();
+            }
+            Change::Mounts => self.renew_pool(),
+        }
+    }
+
+    /// Ends the thread that watches Maildirs. Nothing is reloaded after that.
+    pub fn stop(&self) {
+        let arrivals = self.arrivals().take();
+        if let Some(arrivals) = arrivals {
+            arrivals.stop();
+        }
+    }
+
+    fn reload(&self) {
+        let service = &self.service;
+        let (config, live) = match read(&service.config) {
+            Ok(read) => read,
+            Err(problems) => return report("reload: the old settings stay", &problems),
+        };
+        let arrivals = self.arrivals();
+        let Some(watching) = arrivals.as_ref() else { return };
+        watching.watch(watched(&service.config, &config.watches, &live.accounts));
+        drop(arrivals);
+        self.renew_pool();
+        service.replace(live);
+        let problems =
+            service.subscribers().as_mut().map(|all| all.reload(&config.pipes, &config.hooks)).unwrap_or_default();
+        if problems.is_empty() {
+            log::info!("reloaded");
+        } else {
+            report("reloaded, but with problems", &problems);
+        }
+    }
+
+    /// A thread in a sandbox reaches only the folders that were there when it entered. So when they are others, the next
+    /// sessions are served by other threads.
+    fn renew_pool(&self) {
+        let now = sandbox::identities(&self.service.config);
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        if *reached != now {
+            *reached = now;
+            self.pool.replace(&sandbox::pool(&self.service.config));
+        }
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, Option<Arrivals>> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The configuration and what it names, as the files say now.
+fn read(running: &Config) -> Result<(Config, Live), Vec<String>> {
+    let Some(file) = &running.file else { return Ok((running.clone(), live(running)?)) };
+    regular(file)?;
+    let config = Config::load(file).map_err(|problems| texts(&problems))?;
+    let live = live(&config)?;
+    Ok((config, live))
+}
+
+/// A FIFO or a device in place of a file could hold up the reload for ever.
+fn regular(file: &Path) -> Result<(), Vec<String>> {
+    match std::fs::metadata(file) {
+        Ok(found) if !found.is_file() => Err(vec![format!("{}: is not a regular file", file.display())]),
+        // A file that is not there is reported by its reader, with a hint.
+        _ => Ok(()),
     }
 }
 
@@ -44,20 +125,31 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
     let accounts = Accounts::load(config);
     let tls = config.tls.pair.as_ref().map(|(certificate, key)| tls::Config::load(certificate, key)).transpose();
     match (accounts, tls) {
-        (Ok(accounts), Ok(tls)) => Ok(Live { users: config.users.clone(), accounts, tls }),
+        (Ok(accounts), Ok(tls)) => {
+            if let (Some(warning), Some((certificate, _))) =
+                (tls.as_ref().and_then(tls::Config::warning), &config.tls.pair)
+            {
+                log::warn!("{}: {warning}", certificate.display());
+            }
+            Ok(Live { users: config.users.clone(), accounts, tls })
+        }
         (accounts, tls) => {
-            let problems = accounts.err().unwrap_or_default();
-            Err(problems.iter().map(ToString::to_string).chain(tls.err().map(|error| error.to_string())).collect())
+            let problems = texts(&accounts.err().unwrap_or_default());
+            Err(problems.into_iter().chain(tls.err().map(|error| error.to_string())).collect())
         }
     }
 }
 
-/// Every Maildir whose new messages ring: those of the accounts, where the server that runs has them, and those that
-/// other programs deliver into.
+/// Every Maildir of which new messages become events: those of the accounts, where the server that runs has them, and those
+/// that other programs deliver into.
 pub fn watched(config: &Config, watches: &[Watch], accounts: &Accounts) -> Vec<Watched> {
     let own = accounts.names().map(|user| Watched { user: user.to_owned(), maildir: config.maildir(user) });
     let foreign = watches.iter().map(|watch| Watched { user: watch.user.clone(), maildir: watch.maildir.clone() });
     own.chain(foreign).collect()
+}
+
+fn texts(problems: &[impl ToString]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
 }
 
 fn report(what: &str, problems: &[impl std::fmt::Display]) {

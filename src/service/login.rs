@@ -1,73 +1,80 @@
-//! How a connection comes to be trusted: TLS, and the login behind it. Counted and logged alike for SMTP and POP3; which
-//! words are said about it is theirs.
+//! TLS and logins: counted and logged in the same way for SMTP and POP3, which answer each in their own words.
 
+use crate::accounts::Turn;
+use crate::config::ListenerKind;
 use crate::net::conn::{Client, Conn, Error};
 use crate::sasl::Credentials;
+use crate::service::Service;
 use crate::service::maillog::Line;
-use crate::service::{Door, Service};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Shakes hands, with the certificate of this moment.
+/// The TLS handshake, with the certificate as it is now.
 ///
 /// # Errors
 ///
-/// When that failed, or a reload has taken the certificate away; the connection is of no use then.
-pub fn start_tls(service: &Service, conn: &mut Conn, client: &Client, door: Door) -> Result<(), Error> {
+/// When it failed, or a reload has removed the certificate. The connection must end then.
+pub fn start_tls(service: &Service, conn: &mut Conn, client: &Client, kind: ListenerKind) -> Result<(), Error> {
     let Some(config) = service.live().tls.clone() else {
-        log::error!("{door}: there is no certificate any more");
+        log::error!(
+            "{kind}: TLS was asked for, but a reload has removed the certificate; set tls.certificate and tls.key"
+        );
         return Err(Error::Closed);
     };
     if let Err(error) = conn.start_tls(&config) {
         service.counters.tls_failures.one();
-        log::info!("{door}: TLS handshake with {client} failed: {error}");
+        log::info!("{kind}: TLS handshake with {client} failed: {error}");
         return Err(Error::Closed);
     }
     service.counters.tls_handshakes.one();
     Ok(())
 }
 
-/// Waits as long as guessing from there costs, then believes the credentials or not: the user's name, or `None`.
+/// Waits for the turn of this try, then checks the credentials: the user's name, or `None`.
 ///
 /// # Errors
 ///
-/// When the peer left during the wait, or the server stops.
+/// When the peer left during the wait, or the session must end.
 pub fn log_in(
     service: &Service,
     conn: &mut Conn,
     client: &Client,
-    door: Door,
+    kind: ListenerKind,
     credentials: &Credentials,
     method: &str,
 ) -> Result<Option<String>, Error> {
-    let address = client.ip();
-    let delay = service.penalties.delay(address);
-    if !delay.is_zero() {
-        conn.pause(delay)?;
-    }
+    let live = service.live();
+    let this_try = service.penalties.begin(client.ip(), live.accounts.login_name(credentials.name()));
+    let permit = loop {
+        match service.penalties.turn(&this_try) {
+            Turn::Now(permit) => break permit,
+            Turn::In(wait) => conn.pause(wait)?,
+        }
+    };
     let verified = service.verifier.verify(&service.live().accounts, credentials);
     let line = |event: &str| {
         Line::new(event)
             .field("user", verified.as_deref().unwrap_or(credentials.name()))
             .field("client", client)
-            .field("door", door)
+            .field("door", kind)
             .field("method", method)
             .maybe("tls", conn.tls_description())
     };
     if verified.is_some() {
-        service.penalties.succeeded(address);
+        permit.succeeded();
+        conn.mark_login();
         service.counters.logins.one();
         line("login").info();
     } else {
-        service.penalties.failed(address);
+        drop(permit);
         service.counters.login_failures.one();
         line("login-failed").warn();
     }
     Ok(verified)
 }
 
-/// What APOP and CRAM-MD5 digest with the secret, without its angle brackets (RFC 1939 section 7, RFC 2195 section 2): never
-/// the same twice, and not to be guessed before it is said.
+/// What APOP and CRAM-MD5 digest with the secret, without its angle brackets (RFC 1939 section 7, RFC 2195 section 2). It is
+/// never the same twice and cannot be guessed.
 pub fn stamp(hostname: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Relaxed);

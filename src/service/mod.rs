@@ -1,4 +1,4 @@
-//! What every session of the process shares: the settings, who may log in, the store, and the counts.
+//! What every session of the process shares: the settings, the accounts, the store, and the counts.
 
 pub mod admission;
 pub mod counters;
@@ -16,7 +16,6 @@ use crate::notify::Subscribers;
 use crate::service::admission::Admission;
 use crate::service::counters::Counters;
 use crate::service::sessions::Sessions;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -73,7 +72,7 @@ impl Service {
             subscribers: Mutex::new(Some(subscribers)),
             maildrops: Arc::new(Maildrops::new(config.state.join("sizes"))),
             verifier: Verifier::default(),
-            penalties: Penalties::default(),
+            penalties: Penalties::new(config.limits.penalty_exempt.clone()),
             counters: Counters::default(),
             admission: Admission::by(&config.limits),
             sessions: Sessions::default(),
@@ -95,50 +94,5 @@ impl Service {
     /// Replaces them.
     pub fn replace(&self, live: Live) {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
-    }
-}
-
-/// By which kind of listener a connection came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// `smtp.listen`.
-    Smtp,
-    /// `submission.listen`.
-    Submission,
-    /// `tls.smtps`: submission inside TLS.
-    Smtps,
-    /// `lmtp.listen`.
-    Lmtp,
-    /// `pop3.listen`.
-    Pop3,
-    /// `tls.pop3s`.
-    Pop3s,
-    /// `metrics.listen`.
-    Metrics,
-}
-
-impl Door {
-    /// Its name, in the ready line, in the log, and as systemd's `FileDescriptorName`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Door::Smtp => "smtp",
-            Door::Submission => "submission",
-            Door::Smtps => "smtps",
-            Door::Lmtp => "lmtp",
-            Door::Pop3 => "pop3",
-            Door::Pop3s => "pop3s",
-            Door::Metrics => "metrics",
-        }
-    }
-
-    /// TLS begins with the connection.
-    pub fn is_implicit_tls(self) -> bool {
-        matches!(self, Door::Smtps | Door::Pop3s)
-    }
-}
-
-impl fmt::Display for Door {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }

@@ -1,9 +1,13 @@
-//! The sessions that are open, for those who must end them: a clean stop, and the lack of room.
+//! The open sessions, so that a stop, or a lack of places, can end them.
 
 use crate::net::conn::Peer;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// Clients that have logged in may be idle this many times longer than others before they lose their place.
+const LOGGED_IN: u32 = 3;
 
 #[derive(Debug, Default)]
 struct Open {
@@ -12,7 +16,7 @@ struct Open {
     stopping: bool,
 }
 
-/// Every session's [`Peer`].
+/// The [`Peer`] of every session.
 #[derive(Clone, Debug, Default)]
 pub struct Sessions(Arc<Mutex<Open>>);
 
@@ -43,20 +47,30 @@ impl Sessions {
         open.peers.values().for_each(|peer| peer.stop());
     }
 
+    /// Ends every session in which nothing has moved for `patience`.
+    pub fn end_silent(&self, patience: Duration) {
+        let open = self.lock();
+        let is_silent = |peer: &&Arc<Peer>| peer.silence().is_some_and(|silence| silence >= patience);
+        open.peers.values().filter(is_silent).for_each(|peer| peer.end());
+    }
+
     /// Cuts every connection.
     pub fn cut_all(&self) {
         self.lock().peers.values().for_each(|peer| peer.cut());
     }
 
-    /// Ends the session that has been silent the longest, if that is longer than `patience`.
-    pub fn make_room(&self, patience: Duration) {
+    /// Ends up to `count` sessions that have made no progress for `patience` while they wait for their client: those first
+    /// whose clients have not logged in, and of them those first that have been idle for the longest time.
+    pub fn make_room(&self, patience: Duration, count: usize) {
         let open = self.lock();
-        let longest = open.peers.values().filter_map(|peer| Some((peer.idle()?, peer))).max_by_key(|(idle, _)| *idle);
-        if let Some((idle, peer)) = longest
-            && idle >= patience
-        {
-            peer.stop();
-        }
+        let idle = |peer: &Arc<Peer>| {
+            let idle = peer.idle()?;
+            let patience = if peer.is_logged_in() { patience * LOGGED_IN } else { patience };
+            (idle >= patience).then(|| (peer.is_logged_in(), Reverse(idle), peer.clone()))
+        };
+        let mut idle: Vec<_> = open.peers.values().filter_map(idle).collect();
+        idle.sort_by_key(|(is_logged_in, idle, _)| (*is_logged_in, *idle));
+        idle.iter().take(count).for_each(|(_, _, peer)| peer.end());
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -67,5 +81,46 @@ impl Sessions {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.sessions.lock().peers.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::conn::{Conn, Error, Timeouts};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn sessions_without_a_login_lose_their_places_first() {
+        let sessions = Sessions::default();
+        let mut open = Vec::new();
+        for is_logged_in in [true, false, false] {
+            let (client, ours) = UnixStream::pair().unwrap();
+            let peer = Arc::new(Peer::new(OwnedFd::from(ours)));
+            let mut conn = Conn::new(peer.clone(), Timeouts { command: HOUR, session: HOUR });
+            if is_logged_in {
+                conn.mark_login();
+            }
+            let entry = sessions.enter(peer.clone());
+            let worker = std::thread::spawn(move || conn.command(100).map(drop));
+            while peer.idle().is_none() {
+                std::thread::yield_now();
+            }
+            open.push((worker, client, entry));
+        }
+        sessions.make_room(HOUR, 3);
+        assert!(open.iter().all(|(worker, ..)| !worker.is_finished()), "nobody is idle for an hour");
+        sessions.make_room(Duration::ZERO, 2);
+        for (worker, client, entry) in open.drain(1..) {
+            assert!(matches!(worker.join().unwrap(), Err(Error::Stopping)));
+            drop((client, entry));
+        }
+        assert!(!open[0].0.is_finished());
+        sessions.make_room(Duration::ZERO, 2);
+        let (worker, ..) = open.pop().unwrap();
+        assert!(matches!(worker.join().unwrap(), Err(Error::Stopping)));
     }
 }

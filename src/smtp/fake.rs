@@ -122,7 +122,8 @@ impl Driver {
             Step::Login { credentials, .. } => self.session.logged_in(check(&credentials), out),
             Step::Sender => {
                 let path = &self.session.transaction().expect("a sender is checked").reverse_path;
-                let own = self.session.user().is_none_or(|user| may_send_as(user, path));
+                let is_submission = self.session.settings.auth == Auth::Required;
+                let own = !is_submission || self.session.user().is_none_or(|user| may_send_as(user, path));
                 self.session.sender_checked(if own { Ok(()) } else { Err(SenderRefusal::NotYours) }, out)
             }
             Step::Recipient => {

@@ -1,11 +1,12 @@
-//! Who may do what: logins, senders, recipients.
+//! The checks of a session: logins, senders, recipients.
 
 use super::Driver;
 use crate::accounts::Unknown;
+use crate::config::ListenerKind;
 use crate::limits;
+use crate::message::address::ReversePath;
 use crate::net::conn::Error;
 use crate::sasl::{Credentials, Mechanism};
-use crate::service::Door;
 use crate::service::login;
 use crate::smtp::{RecipientRefusal, SenderRefusal, Step};
 use std::time::Duration;
@@ -14,20 +15,20 @@ impl Driver<'_> {
     /// AUTH.
     pub(super) fn log_in(&mut self, mechanism: Mechanism, credentials: &Credentials) -> Result<Step, Error> {
         let verified =
-            login::log_in(self.service, &mut self.conn, self.client, self.door, credentials, mechanism.name())?;
+            login::log_in(self.service, &mut self.conn, self.client, self.kind, credentials, mechanism.name())?;
         Ok(self.session.logged_in(verified, self.conn.output()))
     }
 
-    /// MAIL: may he send as this address, is there room, and does he come too often? The transaction keeps the accounts of this moment.
+    /// MAIL: is the address the client's own, is there room, and does the client send too often? The transaction keeps the
+    /// accounts of this moment.
     pub(super) fn check_sender(&mut self) -> Step {
         self.live = self.service.live();
         let Some(transaction) = self.session.transaction() else { return Step::Close };
-        let own = |user| self.live.accounts.may_send_as(user, &transaction.reverse_path);
-        let outcome = if !self.session.user().is_none_or(own) {
+        let outcome = if !self.may_send_as(&transaction.reverse_path) {
             Err((SenderRefusal::NotYours, "not-your-address"))
         } else if !self.service.delivery.has_room(transaction.size) {
             Err((SenderRefusal::NoRoom, "no-room"))
-        } else if self.door != Door::Lmtp && !self.service.admission.may_send(self.client.ip()) {
+        } else if self.kind != ListenerKind::Lmtp && !self.service.admission.may_send(self.client.ip()) {
             Err((SenderRefusal::TooOften, "too-often"))
         } else {
             Ok(())
@@ -38,7 +39,16 @@ impl Driver<'_> {
         self.session.sender_checked(outcome.map_err(|(refusal, _)| refusal), self.conn.output())
     }
 
-    /// RCPT: whose mail is it, and has he room? Who names one stranger after the other is answered ever more slowly.
+    /// Submission asks for the sender's own address. The port for other servers does not, whether the client has logged in or
+    /// not: a device that logs in there may do what it may without.
+    fn may_send_as(&self, path: &ReversePath) -> bool {
+        let Some(user) = self.session.user().filter(|_| self.is_submission()) else { return true };
+        let any_sender = &self.service.config.any_sender;
+        any_sender.iter().any(|name| name == "*" || name.eq_ignore_ascii_case(user))
+            || self.live.accounts.may_send_as(user, path)
+    }
+
+    /// RCPT: which users get it, and is there room? After several unknown recipients, each further reply is delayed.
     pub(super) fn look_up(&mut self) -> Result<Step, Error> {
         let (Some(path), Some(transaction)) = (self.session.recipient(), self.session.transaction()) else {
             return Ok(Step::Close);
@@ -56,9 +66,9 @@ impl Driver<'_> {
         if let Err((refusal, why)) = outcome {
             self.log_line("refused").field("to", &path.text).field("why", why).info();
             self.service.counters.recipients_refused.one();
-            if refusal == RecipientRefusal::NoSuchUser && self.door != Door::Lmtp {
-                self.strangers += 1;
-                let pause = pause_for(self.strangers);
+            if refusal == RecipientRefusal::NoSuchUser && self.kind != ListenerKind::Lmtp {
+                self.unknown_recipients += 1;
+                let pause = pause_for(self.unknown_recipients);
                 if !pause.is_zero() {
                     self.conn.pause(pause)?;
                 }
@@ -68,9 +78,9 @@ impl Driver<'_> {
     }
 }
 
-/// How long one waits for the reply to his `strangers`-th unknown recipient.
-fn pause_for(strangers: u32) -> Duration {
-    let seconds = strangers.saturating_sub(limits::UNKNOWN_RECIPIENTS);
+/// The delay of the reply to the unknown recipient of this number.
+fn pause_for(unknown_recipients: u32) -> Duration {
+    let seconds = unknown_recipients.saturating_sub(limits::UNKNOWN_RECIPIENTS);
     Duration::from_secs(seconds.into()).min(limits::UNKNOWN_RECIPIENT_PAUSE)
 }
 

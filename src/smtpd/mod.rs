@@ -5,48 +5,54 @@
 mod check;
 mod receive;
 
-use crate::config::AuthPolicy;
+use crate::config::{AuthPolicy, ListenerKind};
 use crate::limits;
-use crate::net::conn::{Client, Command, Conn, Error};
+use crate::net::conn::{Client, Command, Conn, Early, Error};
 use crate::service::login;
 use crate::service::maillog::Line;
-use crate::service::{Door, Live, Service};
+use crate::service::{Live, Service};
 use crate::smtp::{Auth, Farewell, Protocol, Session, Settings, Step};
-use crate::sys;
 use receive::Message;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
-#[inline(never)] // Its frame would be every session's, of another protocol, too.
-pub fn serve(service: &Service, conn: Conn, client: &Client, door: Door) {
+pub fn serve(service: &Service, conn: Conn, client: &Client, kind: ListenerKind) {
     service.counters.smtp_sessions.one();
     let live = service.live();
-    let session = Session::new(settings(service, &live, client, door));
-    let mut driver =
-        Driver { service, conn, client, door, session, live, strangers: 0, line: Vec::new(), decoded: Vec::new() };
+    let session = Session::new(settings(service, &live, client, kind));
+    let mut driver = Driver {
+        service,
+        conn,
+        client,
+        kind,
+        session,
+        live,
+        unknown_recipients: 0,
+        line: Vec::new(),
+        decoded: Vec::new(),
+    };
     let end = driver.run();
     driver.end(&end);
 }
 
 /// What a session may offer on this connection.
-fn settings(service: &Service, live: &Live, client: &Client, door: Door) -> Settings {
+fn settings(service: &Service, live: &Live, client: &Client, kind: ListenerKind) -> Settings {
     let config = &service.config;
-    let auth = match (door, config.smtp.auth) {
-        (Door::Lmtp, _) | (Door::Smtp, AuthPolicy::Off) => Auth::Off,
-        (Door::Smtp, AuthPolicy::Optional) => Auth::Optional,
+    let auth = match (kind, config.smtp.auth) {
+        (ListenerKind::Lmtp, _) | (ListenerKind::Smtp, AuthPolicy::Off) => Auth::Off,
+        (ListenerKind::Smtp, AuthPolicy::Optional) => Auth::Optional,
         _ => Auth::Required,
     };
     Settings {
         hostname: config.hostname.clone(),
-        protocol: if door == Door::Lmtp { Protocol::Lmtp } else { Protocol::Smtp },
+        protocol: if kind == ListenerKind::Lmtp { Protocol::Lmtp } else { Protocol::Smtp },
         max_message_size: config.smtp.max_message_size,
         max_recipients: config.smtp.max_recipients,
         auth,
         cleartext_allowed: client.is_local() || !config.tls.required_for_auth,
         stamp: (auth != Auth::Off && live.accounts.all_plain()).then(|| login::stamp(&config.hostname)),
         tls_available: live.tls.is_some(),
-        tls_active: door.is_implicit_tls(),
+        tls_active: kind.is_implicit_tls(),
     }
 }
 
@@ -54,12 +60,12 @@ struct Driver<'a> {
     service: &'a Service,
     conn: Conn,
     client: &'a Client,
-    door: Door,
+    kind: ListenerKind,
     session: Session<Message<'a>>,
     /// Accounts and certificate, the same for a transaction's time.
     live: Arc<Live>,
-    /// Recipients that the client named and nobody is.
-    strangers: u32,
+    /// Unknown recipients so far.
+    unknown_recipients: u32,
     /// The command of the moment.
     line: Vec<u8>,
     /// A block of message data for the store. Empty while the session waits: an idle one keeps no buffer.
@@ -68,14 +74,16 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     fn run(&mut self) -> Result<(), Error> {
-        if self.talks_early()? {
-            log::info!("{}: {} spoke before the greeting, or left", self.door, self.client);
+        if self.is_early()? {
+            log::info!(
+                "{}: {} refused: sent data before the greeting (smtp.early_talkers = \"refuse\")",
+                self.kind,
+                self.client
+            );
             self.session.farewell(Farewell::TalksEarly, self.conn.output());
             return Ok(());
         }
         self.session.greeting(self.conn.output());
-        // Many clients never get further than this; what came before them took another page or two.
-        sys::release_stack();
         loop {
             let mut step = self.next_line()?;
             loop {
@@ -90,7 +98,6 @@ impl Driver<'_> {
     }
 
     /// Does what a step says and answers the session.
-    #[inline(never)] // Its frame is large, and would be that of every idle session.
     fn act(&mut self, step: Step) -> Result<Step, Error> {
         match step {
             Step::Continue | Step::Close => Ok(step),
@@ -104,11 +111,27 @@ impl Driver<'_> {
         }
     }
 
-    /// A mail server waits to be greeted (RFC 5321 section 4.3.1), and what sends spam often does not. Nobody is made to
-    /// wait for this: only who has spoken already is found out. Programs of this machine, and clients that hand in their
-    /// users' mail, are let alone, for a script may send all that it has to say at once.
-    fn talks_early(&mut self) -> Result<bool, Error> {
-        Ok(self.door == Door::Smtp && !self.client.is_local() && self.conn.talks_early(Duration::ZERO)?)
+    /// Whether the client is refused because it sent something before the greeting. A mail server waits for the greeting
+    /// (RFC 5321 section 4.3.1), and a program that sends spam often does not. Nothing is delayed for this: only what has
+    /// come already counts. Programs of this machine and clients of submission are not asked.
+    fn is_early(&mut self) -> Result<bool, Error> {
+        if self.kind != ListenerKind::Smtp || self.client.is_local() || self.service.config.smtp.allows_early_talkers {
+            return Ok(false);
+        }
+        match self.conn.early()? {
+            Early::Silent => Ok(false),
+            Early::Sent => Ok(true),
+            Early::Left => Err(Error::Closed),
+        }
+    }
+
+    /// Whether this is submission: a listener for it, or one for SMTP where all clients must log in.
+    fn is_submission(&self) -> bool {
+        match self.kind {
+            ListenerKind::Submission | ListenerKind::Smtps => true,
+            ListenerKind::Smtp => self.service.config.smtp.auth == AuthPolicy::Required,
+            _ => false,
+        }
     }
 
     /// Waits for a line and gives it to the session.
@@ -129,7 +152,7 @@ impl Driver<'_> {
     }
 
     fn start_tls(&mut self) -> Result<Step, Error> {
-        login::start_tls(self.service, &mut self.conn, self.client, self.door)?;
+        login::start_tls(self.service, &mut self.conn, self.client, self.kind)?;
         self.session.tls_started();
         Ok(Step::Continue)
     }
@@ -145,7 +168,7 @@ impl Driver<'_> {
         match end {
             Err(Error::Timeout) => self.session.farewell(Farewell::Timeout, self.conn.output()),
             Err(Error::Stopping) => self.session.farewell(Farewell::Stopping, self.conn.output()),
-            Err(Error::Io(error)) => log::info!("{}: {}: {error}", self.door, self.client),
+            Err(Error::Io(error)) => log::info!("{}: {}: {error}", self.kind, self.client),
             Ok(()) | Err(Error::Closed) => {}
         }
         drop(self.session);
@@ -157,7 +180,7 @@ impl Driver<'_> {
         let sender = self.session.transaction().map(|transaction| &transaction.reverse_path);
         Line::new(event)
             .field("client", self.client)
-            .field("door", self.door)
+            .field("door", self.kind)
             .maybe("helo", self.session.helo().map(|helo| &helo.name))
             .maybe("auth", self.session.user())
             .maybe("tls", self.conn.tls_description())

@@ -1,15 +1,17 @@
-//! Message data: from the socket through a decoder into the store, and what becomes of it. Data that is refused is read to
-//! its end all the same, and answered once.
+//! Message data: from the socket through a decoder into the store, and the outcome. Data that is refused is read to its end
+//! all the same, and answered once.
 
 use super::Driver;
-use crate::config::AuthPolicy;
+use crate::config::ListenerKind;
 use crate::delivery::{self, Envelope, Incoming};
 use crate::message::dot::decode::{Decoder, LineEnds};
 use crate::message::trace::{Facts, Origin, Via};
 use crate::net::conn::Error;
-use crate::service::Door;
 use crate::smtp::{Failure, Step, Stored};
 use std::time::Instant;
+
+/// So much is decoded at once, octets: a small message whole.
+const SLICE: usize = 8 * 1024;
 
 /// A message that comes by BDAT, from one chunk to the next.
 pub(super) struct Message<'a> {
@@ -25,6 +27,7 @@ impl<'a> Driver<'a> {
         let (began, mut received, mut ended) = (Instant::now(), 0, false);
         while !ended {
             let data = self.conn.data(began, received)?;
+            let data = &data[..data.len().min(SLICE)];
             let taken;
             self.decoded.clear();
             (taken, ended) = decoder.decode(data, &mut self.decoded);
@@ -47,7 +50,7 @@ impl<'a> Driver<'a> {
         let (began, mut left) = (Instant::now(), octets);
         while left > 0 {
             let data = self.conn.data(began, octets - left)?;
-            let data = &data[..data.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+            let data = &data[..data.len().min(usize::try_from(left).unwrap_or(SLICE)).min(SLICE)];
             self.decoded.clear();
             message.ends.decode(data, &mut self.decoded);
             message.incoming.write(&self.decoded);
@@ -83,11 +86,6 @@ impl<'a> Driver<'a> {
             .mailboxes()
             .into_iter()
             .map(|(user, path)| delivery::Recipient { user: user.to_owned(), typed: path.text.clone() });
-        let submission = match self.door {
-            Door::Submission | Door::Smtps => true,
-            Door::Smtp => self.service.config.smtp.auth == AuthPolicy::Required,
-            _ => false,
-        };
         Some(self.service.delivery.begin(Envelope {
             origin: Origin {
                 mail_from: Some(transaction.reverse_path.to_string()),
@@ -95,12 +93,12 @@ impl<'a> Driver<'a> {
                 helo: Some(helo.name.clone()),
                 auth: self.session.user().map(str::to_owned),
                 tls: self.conn.tls_description(),
-                ..Origin::unknown(if self.door == Door::Lmtp { Via::Lmtp } else { Via::Smtp })
+                ..Origin::unknown(if self.kind == ListenerKind::Lmtp { Via::Lmtp } else { Via::Smtp })
             },
             facts: Facts { extended: helo.extended, smtputf8: transaction.smtputf8 },
             recipients: recipients.collect(),
             max_size: self.service.config.smtp.max_message_size,
-            complete_header: submission,
+            complete_header: self.is_submission(),
         }))
     }
 
@@ -108,6 +106,7 @@ impl<'a> Driver<'a> {
     fn store(&mut self, incoming: Incoming<'a>) -> Step {
         let counters = &self.service.counters;
         let outcome = incoming.commit();
+        self.conn.mark_progress();
         let told = match &outcome {
             Ok(stored) => {
                 self.log_stored(stored);

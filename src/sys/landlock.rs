@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// ABI 2 allows renames and links between folders, without which no mail could be delivered.
+/// ABI 2 allows renames and links between folders; a delivery needs them.
 const OLDEST: i64 = 2;
 /// ABI 3 knows truncation.
 const TRUNCATE: i64 = 3;
@@ -16,9 +16,6 @@ const TCP: i64 = 4;
 
 mod right {
     pub const EXECUTE: u64 = 1 << 0;
-    pub const WRITE_FILE: u64 = 1 << 1;
-    pub const READ_FILE: u64 = 1 << 2;
-    pub const READ_DIR: u64 = 1 << 3;
     pub const TRUNCATE: u64 = 1 << 14;
     /// Everything of ABI 2: bits 0 to 13.
     pub const ABI_2: u64 = (1 << 14) - 1;
@@ -38,16 +35,7 @@ struct PathBeneathAttr {
     parent_fd: i32,
 }
 
-/// What may be done below a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read files and folders.
-    Read,
-    /// Everything but execute.
-    Write,
-}
-
-/// Rules that are being collected.
+/// A set of rules, before and after a thread is held to them.
 #[derive(Debug)]
 pub struct Ruleset {
     fd: OwnedFd,
@@ -60,7 +48,7 @@ fn abi() -> i64 {
     unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, VERSION) as i64 }
 }
 
-/// Whether TCP sockets are held too.
+/// Whether the rules forbid TCP sockets too.
 pub fn holds_tcp() -> bool {
     abi() >= TCP
 }
@@ -70,7 +58,7 @@ fn checked(result: libc::c_long) -> io::Result<i32> {
 }
 
 impl Ruleset {
-    /// An empty one; `None` where the kernel has no Landlock or one that is too old.
+    /// Rules that allow nothing; `None` where the kernel has no Landlock, or one that is too old.
     ///
     /// # Errors
     ///
@@ -92,21 +80,15 @@ impl Ruleset {
         }
     }
 
-    /// Allows `access` to a file, or to everything below a folder.
+    /// Allows everything but execution in a folder and below it.
     ///
     /// # Errors
     ///
     /// When the path cannot be opened, or as landlock_add_rule(2) says.
-    pub fn allow(&self, path: &Path, access: Access) -> io::Result<()> {
+    pub fn allow(&self, folder: &Path) -> io::Result<()> {
         const PATH_BENEATH: libc::c_int = 1;
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
-        let on_files = right::READ_FILE | right::WRITE_FILE | right::TRUNCATE;
-        let wanted = match access {
-            Access::Read => right::READ_FILE | right::READ_DIR,
-            Access::Write => self.handled & !right::EXECUTE,
-        };
-        let fitting = if file.metadata()?.is_dir() { wanted } else { wanted & on_files };
-        let attr = PathBeneathAttr { allowed_access: fitting & self.handled, parent_fd: file.as_raw_fd() };
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(folder)?;
+        let attr = PathBeneathAttr { allowed_access: self.handled & !right::EXECUTE, parent_fd: file.as_raw_fd() };
         // SAFETY: the structure and both descriptors outlive the call.
         unsafe {
             checked(libc::syscall(
@@ -120,7 +102,7 @@ impl Ruleset {
         .map(drop)
     }
 
-    /// Holds the calling thread and its children to the rules, for good.
+    /// Holds the calling thread, and every thread and process that it starts from now on, to the rules. It cannot be undone.
     ///
     /// # Errors
     ///

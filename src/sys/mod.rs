@@ -1,9 +1,18 @@
-//! The operating system where std and rustix have no safe call: signals, privileges, inherited sockets, leases, C heap.
+//! The operating system, where std and rustix have no safe call: signals, users and rights, inherited sockets, leases,
+//! the C heap; and the two things that need care everywhere: folders of other users, and locks.
 //!
-//! The only room with `unsafe` in it. Everything here is small, says why it is sound, and offers a safe face.
+//! This is the only room with `unsafe` code. Each such block says why it is sound, and its function is safe to call.
 #![allow(unsafe_code)]
 
+pub mod folder;
 pub mod landlock;
+mod limits;
+mod lock;
+mod regular;
+
+pub use limits::{drop_capabilities, original_nofile, raise_nofile, survive_file_size_limit};
+pub use lock::hold;
+pub use regular::read_regular;
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
@@ -55,19 +64,20 @@ pub fn signals() -> io::Result<OwnedFd> {
 pub struct Ids {
     /// User id.
     pub uid: u32,
-    /// The user's own group, or the group asked for.
+    /// The user's own group, or the group that was asked for.
     pub gid: u32,
 }
 
-/// Looks `user` up, and `group` where given; `Ok(None)` when the system knows no such user or group.
+/// Looks up `user`, and `group` where one is given; `Ok(None)` when the system knows no such user or group.
 ///
 /// # Errors
 ///
 /// When the user database cannot be read.
 pub fn look_up(user: &str, group: Option<&str>) -> io::Result<Option<Ids>> {
-    let (Some((mut ids, _)), Ok(group)) = (user_entry(user)?, group.map(CString::new).transpose()) else {
+    let (Some(user), Ok(group)) = (user_entry(&Key::Name(user))?, group.map(CString::new).transpose()) else {
         return Ok(None);
     };
+    let mut ids = user.ids;
     let Some(group) = group else { return Ok(Some(ids)) };
     let mut buffer = vec![0_u8; ENTRY];
     // SAFETY: as in `user_entry`.
@@ -86,34 +96,56 @@ pub fn look_up(user: &str, group: Option<&str>) -> io::Result<Option<Ids>> {
 /// Octets that an entry of the user database may take.
 const ENTRY: usize = 16 * 1024;
 
-/// A user's ids and home.
-fn user_entry(user: &str) -> io::Result<Option<(Ids, OsString)>> {
-    let Ok(user) = CString::new(user) else { return Ok(None) };
+/// An entry of the user database.
+struct User {
+    ids: Ids,
+    name: OsString,
+    home: OsString,
+}
+
+/// Which entry is looked for.
+enum Key<'a> {
+    Name(&'a str),
+    Uid(u32),
+}
+
+fn user_entry(key: &Key<'_>) -> io::Result<Option<User>> {
+    let name = match key {
+        Key::Name(name) => CString::new(*name),
+        Key::Uid(_) => Ok(CString::default()),
+    };
+    let Ok(name) = name else { return Ok(None) };
     let mut buffer = vec![0_u8; ENTRY];
+    let (space, length) = (buffer.as_mut_ptr().cast(), buffer.len());
     // SAFETY: the call writes only into the structure and the buffer that it is given with its true length, and the
     // results are read only when it says that it found something.
     unsafe {
         let mut entry: libc::passwd = std::mem::zeroed();
         let mut found = std::ptr::null_mut();
-        match libc::getpwnam_r(user.as_ptr(), &mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &mut found) {
+        let errno = match key {
+            Key::Name(_) => libc::getpwnam_r(name.as_ptr(), &mut entry, space, length, &mut found),
+            Key::Uid(uid) => libc::getpwuid_r(*uid, &mut entry, space, length, &mut found),
+        };
+        match errno {
             0 if found.is_null() => return Ok(None),
             0 => {}
             errno => return Err(io::Error::from_raw_os_error(errno)),
         }
-        let home = OsStr::from_bytes(CStr::from_ptr(entry.pw_dir).to_bytes()).to_owned();
-        Ok(Some((Ids { uid: entry.pw_uid, gid: entry.pw_gid }, home)))
+        let text = |text: *const libc::c_char| OsStr::from_bytes(CStr::from_ptr(text).to_bytes()).to_owned();
+        let ids = Ids { uid: entry.pw_uid, gid: entry.pw_gid };
+        Ok(Some(User { ids, name: text(entry.pw_name), home: text(entry.pw_dir) }))
     }
 }
 
 /// Sets HOME, USER and LOGNAME to a user's, for the programs that this process will run. To be called before it has
-/// threads.
+/// threads. A user without an entry in the user database changes nothing.
 ///
 /// # Errors
 ///
 /// When the user database cannot be read.
-pub fn take_environment_of(user: &str) -> io::Result<()> {
-    let Some((_, home)) = user_entry(user)? else { return Ok(()) };
-    for (name, value) in [("HOME", home.as_os_str()), ("USER", user.as_ref()), ("LOGNAME", user.as_ref())] {
+pub fn take_environment_of(ids: Ids) -> io::Result<()> {
+    let Some(user) = user_entry(&Key::Uid(ids.uid))? else { return Ok(()) };
+    for (name, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name)] {
         // SAFETY: this is the only thread, so that no other one reads the environment meanwhile.
         unsafe { std::env::set_var(name, value) };
     }
@@ -124,7 +156,7 @@ pub fn take_environment_of(user: &str) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// When the system refuses, or when the old rights could be taken back, which must end the start.
+/// When the system refuses, or when the process could take the old rights back; the caller must end then.
 pub fn become_user(ids: Ids) -> io::Result<()> {
     // SAFETY: the three calls take plain numbers and an empty list.
     let dropped = unsafe {
@@ -133,19 +165,36 @@ pub fn become_user(ids: Ids) -> io::Result<()> {
     if !dropped {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: as above. Succeeding here would mean that the drop above was not final.
+    // SAFETY: as above. If this succeeds, the change above was not for good.
     if ids.uid != 0 && unsafe { libc::setuid(0) } == 0 {
         return Err(io::Error::other("root's rights could be taken back after the drop"));
     }
-    // A process that changed its user is no longer dumpable, and then its own /proc entries belong to root.
     Ok(())
 }
 
-/// Whether anybody has a file open for writing that is open here for reading only. `None` where that cannot be known: the
-/// file is another user's, or its file system knows no leases.
+/// Does the work with the rights of another user, in a thread of its own: on Linux each thread has its own rights.
 ///
-/// A read lease (fcntl(2)) is given on a file only while nobody writes it. It is given back at once; who opens the file
-/// meanwhile waits for that long.
+/// # Errors
+///
+/// When the system refuses the change; the work is not done then.
+pub fn as_user<T: Send>(ids: Ids, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    use rustix::fs::{Gid, Uid};
+    use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+    let with_their_rights = || {
+        set_thread_groups(&[])?;
+        set_thread_gid(Gid::from_raw(ids.gid))?;
+        set_thread_uid(Uid::from_raw(ids.uid))?;
+        Ok(work())
+    };
+    std::thread::scope(|scope| scope.spawn(with_their_rights).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Whether another process has a file open for writing that is open here for reading only. `None` when the system does not
+/// tell: the file is another user's, or its file system has no leases.
+///
+/// The kernel gives a read lease (fcntl(2)) only on a file that no process writes. It is given back at once; a process that
+/// opens the file meanwhile waits for that long.
 pub fn has_writer(file: &impl AsRawFd) -> Option<bool> {
     // From linux/fcntl.h; libc has them for some targets only.
     const F_SETSIG: libc::c_int = 10;
@@ -153,8 +202,8 @@ pub fn has_writer(file: &impl AsRawFd) -> Option<bool> {
     let fd = file.as_raw_fd();
     // SAFETY: plain numbers, and a descriptor that its owner keeps open during the calls.
     unsafe {
-        // Who opens the file in that moment has a signal sent to us: not SIGIO, which would end the process, but one that
-        // nobody notices.
+        // When a process opens the file in that moment, the kernel sends us a signal: SIGURG, which is ignored, and not
+        // SIGIO, which would end the process.
         if libc::fcntl(fd, F_SETSIG, libc::SIGURG) != 0 {
             return None;
         }
@@ -168,7 +217,7 @@ pub fn has_writer(file: &impl AsRawFd) -> Option<bool> {
 
 /// The sockets that systemd handed over (sd_listen_fds(3)), each with its name, `""` where it has none.
 ///
-/// Call it once, before any thread starts: it takes the descriptors over.
+/// To be called once, before there are threads: the descriptors belong to the result.
 pub fn inherited_sockets() -> Vec<(OwnedFd, String)> {
     const FIRST: RawFd = 3;
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
@@ -180,8 +229,8 @@ pub fn inherited_sockets() -> Vec<(OwnedFd, String)> {
     (FIRST..FIRST.saturating_add(number("LISTEN_FDS").unwrap_or(0).clamp(0, 64)))
         .filter_map(|fd| {
             let name = names.next().unwrap_or_default().to_owned();
-            // SAFETY: fcntl on any number is harmless; the descriptor is ours by the protocol that LISTEN_PID confirms,
-            // and nothing in this process has opened files before this is called.
+            // SAFETY: fcntl on any number is harmless. The descriptor is ours, for LISTEN_PID names this process, and
+            // systemd has opened it before anything in this process opened a file.
             unsafe { (libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) == 0).then(|| (OwnedFd::from_raw_fd(fd), name)) }
         })
         .collect()
@@ -189,7 +238,8 @@ pub fn inherited_sockets() -> Vec<(OwnedFd, String)> {
 
 /// Tells the C heap that this process has many small threads: two arenas instead of eight a core.
 ///
-/// Without it, glibc gives each thread that allocates an arena of its own, and idle sessions cost several times more.
+/// Without this, glibc gives each thread that allocates an arena of its own, and idle sessions take several times the
+/// memory.
 pub fn tune_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt takes two numbers, and no other thread runs yet.
@@ -198,24 +248,6 @@ pub fn tune_heap() {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 64 * 1024);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 128 * 1024);
     }
-}
-
-/// Gives the pages back that deeper calls of this thread have used, below what it uses now. A session that waits for its
-/// client keeps what its log-in took of the stack otherwise, one or two pages for each of a thousand.
-///
-/// Only for threads with [`WORKER_STACK`](crate::limits::WORKER_STACK) or more that are not deep in it.
-pub fn release_stack() {
-    /// Below this frame: its red zone and the frame of madvise(2)'s wrapper, with room to spare.
-    const SLACK: usize = 512;
-    /// Deeper than this no call has gone that matters.
-    const DEPTH: usize = 64 * 1024;
-    let here = 0_u8;
-    // SAFETY: sysconf takes a number. Linux always knows its page size.
-    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(DEPTH);
-    let end = ((&raw const here).addr() - SLACK) / page * page;
-    // SAFETY: nothing lives below the stack pointer but the slack, the pages are this thread's own since its stack is
-    // several times as large as what is used of it and DEPTH together, and they read as zeroes when they are used again.
-    unsafe { libc::madvise((end - DEPTH) as *mut libc::c_void, DEPTH, libc::MADV_DONTNEED) };
 }
 
 #[cfg(test)]
@@ -232,24 +264,6 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_goes_on_after_it_released_its_stack() {
-        /// Writes over some of the stack, and tells what it found.
-        fn deep(levels: u64) -> u64 {
-            let frame = std::hint::black_box([levels; 100]);
-            if levels == 0 { frame[99] } else { frame[99] + deep(levels - 1) }
-        }
-        let thread = std::thread::Builder::new().stack_size(crate::limits::WORKER_STACK).spawn(|| {
-            let before = std::hint::black_box([7_u8; 300]);
-            for _ in 0..100 {
-                assert_eq!(deep(50), 1275);
-                release_stack();
-            }
-            before
-        });
-        assert_eq!(thread.unwrap().join().unwrap(), [7; 300]);
-    }
-
-    #[test]
     fn a_writer_is_found_out_and_does_not_notice() {
         use std::fs::File;
         let path = std::env::temp_dir().join(format!("mailbell-writer-{}", std::process::id()));
@@ -258,7 +272,7 @@ mod tests {
         assert_eq!(has_writer(&reader), Some(true));
         drop(writer);
         assert_eq!(has_writer(&reader), Some(false));
-        // Whoever opens it in the moment of the lease gets it, and nobody is killed.
+        // A process that opens the file in the moment of the lease gets it, and no signal ends this one.
         std::thread::scope(|scope| {
             let opener =
                 scope.spawn(|| (0..2_000).for_each(|_| drop(File::options().write(true).open(&path).unwrap())));

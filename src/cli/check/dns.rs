@@ -1,11 +1,12 @@
-//! One question to the DNS (RFC 1035): the MX records of a domain. No cache, no retry, no recursion of our own.
+//! One question to the DNS (RFC 1035): the MX records of a domain. It has no cache and no retry, and leaves recursion to the
+//! resolver. The system's resolver has no call for MX records that a static binary could use.
 
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-/// How long the answer may take.
+/// How long the resolver may take for its answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const MX: u16 = 15;
@@ -16,9 +17,9 @@ const INTERNET: u16 = 1;
 pub(super) enum Answer {
     /// Preference and host, the most preferred first.
     Exchangers(Vec<(u16, String)>),
-    /// The domain is there and has no MX.
+    /// The domain exists and has no MX record.
     None,
-    /// There is no such domain.
+    /// The domain does not exist.
     NoSuchDomain,
 }
 
@@ -40,7 +41,7 @@ fn first_resolver(text: &str) -> Option<SocketAddr> {
 ///
 /// # Errors
 ///
-/// When no answer comes, or one that is no answer.
+/// When no answer comes, or when it cannot be read.
 pub(super) fn mail_exchangers(resolver: SocketAddr, domain: &str) -> io::Result<Answer> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut id = [0; 2];
@@ -56,7 +57,7 @@ pub(super) fn mail_exchangers(resolver: SocketAddr, domain: &str) -> io::Result<
     answer(&octets[..length], id).ok_or_else(|| invalid("the answer cannot be read"))
 }
 
-/// The datagram that asks; `None` for a name that cannot be one of the DNS.
+/// The datagram with the question; `None` for a name that the DNS cannot have.
 fn question(id: [u8; 2], domain: &str) -> Option<Vec<u8>> {
     // Recursion desired, one question.
     let mut octets = [&id[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
@@ -69,7 +70,7 @@ fn question(id: [u8; 2], domain: &str) -> Option<Vec<u8>> {
     Some(octets)
 }
 
-/// Reads the datagram that answers.
+/// Reads the datagram with the answer.
 fn answer(octets: &[u8], id: [u8; 2]) -> Option<Answer> {
     const NO_ERROR: u8 = 0;
     const NAME_ERROR: u8 = 3;
@@ -105,7 +106,7 @@ fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*octets.get(at)?, *octets.get(at + 1)?]))
 }
 
-/// Where the name that begins here ends.
+/// Where the name at this place ends.
 fn skip_name(octets: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *octets.get(at)? {
@@ -116,7 +117,7 @@ fn skip_name(octets: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// The name that begins here, in lower case, its pointers followed (RFC 1035 section 4.1.4).
+/// The name at this place, in lower case, with its pointers followed (RFC 1035 section 4.1.4).
 fn name(octets: &[u8], mut at: usize) -> Option<String> {
     let mut labels: Vec<String> = Vec::new();
     // A name has at most 127 labels; more steps than that are pointers in a circle.

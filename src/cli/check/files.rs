@@ -1,31 +1,33 @@
-//! Files, folders and rights: whether the server will be able to read, write and run what the configuration names.
+//! Files, folders and rights: whether the server can read, write and run what the configuration names.
 
 use super::Findings;
 use crate::accounts::Accounts;
 use crate::config::{Config, Place};
 use crate::nearest::nearest;
 use crate::net::tls;
+use crate::server::{listener, owner};
 use crate::sys::{self, Ids};
-use rustix::fs::{Access, Gid, Uid, access};
-use std::fs;
+use rustix::fs::{Access, access};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Looks after all of them.
+/// Looks at all of them.
 pub(super) fn check(findings: &mut Findings<'_>) {
     let config = findings.config;
     let accounts = Accounts::load(config).map_err(|problems| findings.problems.extend(problems)).ok();
-    if let Some((certificate, key)) = &config.tls.pair
-        && let Err(error) = tls::Config::load(certificate, key)
-    {
-        let blamed = match &error {
-            tls::Error::Read(path, _) | tls::Error::Empty(path, _) | tls::Error::Pem(path, _) if path == key => {
-                "tls.key"
+    if let Some((certificate, key)) = &config.tls.pair {
+        match tls::Config::load(certificate, key) {
+            Ok(loaded) => {
+                let warning = loaded.warning().map(|warning| format!("{}: {warning}", certificate.display()));
+                warning.into_iter().for_each(|warning| findings.doubtful("tls.certificate", warning));
             }
-            _ => "tls.certificate",
-        };
-        findings.wrong(blamed, error);
+            Err(error) => {
+                let of_key = matches!(&error, tls::Error::File(path, _) if path == key);
+                findings.wrong(if of_key { "tls.key" } else { "tls.certificate" }, error);
+            }
+        }
     }
     let server = server(findings);
     let who = match (&config.user, server) {
@@ -35,8 +37,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     for (key, path) in readable(config) {
         shown_to_everybody(findings, key, path);
     }
-    let found = as_server(server, || rights(config, &who, server.is_some()));
-    for (key, message) in found {
+    let found = as_server(server, findings, || rights(config, &who, server.is_some()));
+    for (key, message) in found.into_iter().flatten() {
         findings.wrong(&key, message);
     }
     for (key, folder) in folders(config) {
@@ -44,28 +46,39 @@ pub(super) fn check(findings: &mut Findings<'_>) {
             to_be_made(findings, &key, &folder);
         }
     }
+    families(findings);
     hooks(findings);
     watches(findings, server);
     if let Some(accounts) = accounts {
         let doors = [&config.smtp.listen, &config.submission, &config.lmtp, &config.tls.smtps];
         if accounts.names().next().is_none() && doors.iter().any(|places| !places.is_empty()) {
-            findings.doubtful("users.file", "nobody has mail here yet; see `mailbell user add`");
+            findings.doubtful("users.file", "there is no account yet; add one with `mailbell user add NAME`");
         }
         submission(findings, &accounts);
         strangers(findings, &accounts);
     }
 }
 
-/// As whom the server will run, where that is not ourselves.
+/// The user that the server will become, where that is another one than ours.
 fn server(findings: &mut Findings<'_>) -> Option<Ids> {
-    let user = findings.config.user.as_ref()?;
+    let Some(user) = &findings.config.user else {
+        if let Ok(Some(owner)) = owner::of_state(findings.config) {
+            let hint = format!("setpriv --reuid={} --regid={} --clear-groups", owner.uid, owner.gid);
+            findings.notes.push(format!(
+                "the rights of root were tried; for those of the state's owner run: {hint} mailbell check"
+            ));
+        }
+        return None;
+    };
     let group = findings.config.group.as_deref();
     match sys::look_up(user, group) {
         Ok(Some(ids)) if rustix::process::geteuid().is_root() => Some(ids),
         Ok(Some(ids)) => {
-            // Started as somebody else than root, a server stays who it is.
+            // A server that is not started by root keeps its user.
             if ids.uid != rustix::process::geteuid().as_raw() {
-                findings.notes.push(format!("rights were looked at as yourself; root can look at them as {user}"));
+                findings
+                    .notes
+                    .push(format!("the rights of your own user were tried; run by root, check tries those of {user}"));
             }
             None
         }
@@ -85,22 +98,14 @@ fn server(findings: &mut Findings<'_>) -> Option<Ids> {
     }
 }
 
-/// Does the work with the rights of that user: in a thread of its own, because on Linux each thread has its own.
-fn as_server<T: Send>(server: Option<Ids>, work: impl FnOnce() -> T + Send) -> T {
-    let Some(ids) = server else { return work() };
-    let as_them = || {
-        let dropped = rustix::thread::set_thread_groups(&[])
-            .and_then(|()| rustix::thread::set_thread_gid(Gid::from_raw(ids.gid)))
-            .and_then(|()| rustix::thread::set_thread_uid(Uid::from_raw(ids.uid)));
-        if let Err(error) = dropped {
-            eprintln!("mailbell: warning: root's rights could not be dropped, so they were used: {error}");
-        }
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(as_them).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// Does the work with the rights that the server will have.
+fn as_server<T: Send>(server: Option<Ids>, findings: &mut Findings<'_>, work: impl FnOnce() -> T + Send) -> Option<T> {
+    let Some(ids) = server else { return Some(work()) };
+    let done = sys::as_user(ids, work);
+    done.map_err(|error| findings.wrong("user", format!("root cannot become this user: {error}"))).ok()
 }
 
-/// Files that a server reads, at its start and at each reload.
+/// Files that a server reads at its start and at each reload.
 fn readable(config: &Config) -> Vec<(&'static str, &Path)> {
     let mut files = vec![("users.file", config.users.file.as_path()), ("users.aliases", &config.users.aliases)];
     if let Some((certificate, key)) = &config.tls.pair {
@@ -109,7 +114,7 @@ fn readable(config: &Config) -> Vec<(&'static str, &Path)> {
     files
 }
 
-/// Folders that a server writes into; where they are not there, it makes them.
+/// Folders that a server writes into. It makes those that do not exist.
 fn folders(config: &Config) -> Vec<(String, PathBuf)> {
     let mut folders =
         vec![("state".to_owned(), config.state.clone()), ("mail.root".to_owned(), config.mail.root.clone())];
@@ -125,11 +130,12 @@ fn folders(config: &Config) -> Vec<(String, PathBuf)> {
     folders
 }
 
-/// What the rights of `who` are not enough for. Runs with them. What root makes before a server becomes `who` needs none.
+/// What the user `who` has no right to; called with the rights of that user. What root makes before the server becomes
+/// `who` needs no right.
 fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (key, path) in readable(config) {
-        // What cannot be read for another reason was told by who read it.
+        // A file that cannot be read for another reason has been reported before.
         if let Err(rustix::io::Errno::ACCESS) = access(path, Access::READ_OK) {
             found.push((key.to_owned(), format!("{} must be readable for {who}", path.display())));
         }
@@ -138,7 +144,7 @@ fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, Stri
         let is_kept = begins_as_root && !matches!(key.as_str(), "state" | "mail.root");
         let needed = if is_kept { Access::EXEC_OK } else { Access::WRITE_OK | Access::EXEC_OK };
         match access(&folder, needed) {
-            Ok(()) if !folder.is_dir() => found.push((key, format!("{} is no folder", folder.display()))),
+            Ok(()) if !folder.is_dir() => found.push((key, format!("{} is not a folder", folder.display()))),
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
             Err(error) => {
                 let right = if is_kept { "passable" } else { "writable" };
@@ -146,7 +152,7 @@ fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, Stri
             }
         }
     }
-    // What an earlier start as somebody else left there.
+    // Files that an earlier start as another user left behind.
     for (key, folder) in [("state", &config.state), ("mail.root", &config.mail.root)] {
         let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
         for path in entries.map(|entry| entry.path()).filter(|path| !path.is_symlink()) {
@@ -155,11 +161,17 @@ fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, Stri
             }
         }
     }
+    for (key, folder) in [("state", &config.state), ("mail.root", &config.mail.root)] {
+        found.extend(unsafe_folder(folder).map(|message| (key.to_owned(), message)));
+    }
     for (index, pipe) in config.pipes.iter().enumerate() {
         let key = format!("pipe[{index}].path");
         match fs::metadata(&pipe.path) {
             Ok(there) if !there.file_type().is_fifo() => {
-                found.push((key, format!("{} is there and is no pipe", pipe.path.display())));
+                found.push((
+                    key,
+                    format!("{} exists and is not a FIFO; remove it, or choose another path", pipe.path.display()),
+                ));
             }
             Ok(_) => {
                 if access(&pipe.path, Access::READ_OK | Access::WRITE_OK).is_err() {
@@ -172,7 +184,21 @@ fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, Stri
     found
 }
 
-/// A folder that the start will make, with the rights that the start has.
+/// A folder whose entries cannot be made safe. A message there is never safe, so the server would not take it.
+fn unsafe_folder(folder: &Path) -> Option<String> {
+    let error = File::open(folder).ok()?.sync_all().err()?;
+    let what = format!("fsync(2) of the folder {} fails: {error}", folder.display());
+    Some(match error.kind() {
+        io::ErrorKind::InvalidInput => {
+            format!(
+                "{what}; its file system cannot make folders safe, and all mail would get 451: use another file system"
+            )
+        }
+        _ => format!("{what}; all mail would get 451 until that is mended"),
+    })
+}
+
+/// A folder that does not exist: whether the start can make it.
 fn to_be_made(findings: &mut Findings<'_>, key: &str, folder: &Path) {
     let there = folder.ancestors().skip(1).find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
     if let Err(error) = access(there, Access::WRITE_OK | Access::EXEC_OK) {
@@ -181,7 +207,7 @@ fn to_be_made(findings: &mut Findings<'_>, key: &str, folder: &Path) {
     }
 }
 
-/// Secrets that everybody on the machine can read, or that everybody can replace.
+/// Secrets that every user of the machine can read, and files that every user can change.
 fn shown_to_everybody(findings: &mut Findings<'_>, key: &str, path: &Path) {
     let Ok(metadata) = fs::metadata(path) else { return };
     let is_secret = matches!(key, "users.file" | "tls.key");
@@ -193,7 +219,22 @@ fn shown_to_everybody(findings: &mut Findings<'_>, key: &str, path: &Path) {
     }
 }
 
-/// A hook whose program is not there costs no mail, and it may come later.
+/// Addresses for which this kernel has no address family. A default one is left out at the start.
+fn families(findings: &mut Findings<'_>) {
+    for (_, key, place) in findings.config.listeners() {
+        let Place::Tcp(address) = place else { continue };
+        let is_default = findings.config.is_default(key.split('[').next().unwrap_or(&key));
+        match listener::has_no_family(*address) {
+            false => {}
+            true if is_default => {
+                findings.doubtful(&key, format!("not listening on {place}: {}", listener::NO_FAMILY));
+            }
+            true => findings.wrong(&key, format!("{place}: {}; take it out here", listener::NO_FAMILY)),
+        }
+    }
+}
+
+/// Programs of hooks that do not exist. This is a warning: mail is not affected, and the program may be installed later.
 fn hooks(findings: &mut Findings<'_>) {
     for (index, hook) in findings.config.hooks.iter().enumerate() {
         let program = Path::new(&hook.command[0]);
@@ -211,10 +252,12 @@ fn hooks(findings: &mut Findings<'_>) {
 
 fn watches(findings: &mut Findings<'_>, server: Option<Ids>) {
     for (index, watch) in findings.config.watches.iter().enumerate() {
-        let read = as_server(server, || fs::read_dir(watch.maildir.join("new")).err());
-        if let Some(error) = read {
+        let read = as_server(server, findings, || fs::read_dir(watch.maildir.join("new")).err());
+        if let Some(error) = read.flatten() {
             let message = match error.kind() {
-                io::ErrorKind::NotFound => format!("{} is no Maildir yet", watch.maildir.display()),
+                io::ErrorKind::NotFound => {
+                    format!("{} is no Maildir yet: it has no folder new/", watch.maildir.display())
+                }
                 _ => format!("{}/new: {error}", watch.maildir.display()),
             };
             findings.doubtful(&format!("watch[{index}].maildir"), message);
@@ -222,7 +265,7 @@ fn watches(findings: &mut Findings<'_>, server: Option<Ids>) {
     }
 }
 
-/// Users of pipes and hooks whose mail never comes: no accounts, and nobody's whose Maildir is watched.
+/// Users in the settings of pipes and hooks that have neither an account nor a watched Maildir: they get no mail.
 fn strangers(findings: &mut Findings<'_>, accounts: &Accounts) {
     let config = findings.config;
     let known: Vec<&str> = accounts.names().chain(config.watches.iter().map(|watch| watch.user.as_str())).collect();
@@ -232,12 +275,12 @@ fn strangers(findings: &mut Findings<'_>, accounts: &Accounts) {
         for user in filter.users().iter().filter(|user| !known.iter().any(|known| known.eq_ignore_ascii_case(user))) {
             let hint = nearest(user, known.iter().copied());
             let hint = hint.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
-            findings.doubtful(&key, format!("there is no user {user:?}, so no mail of his{hint}"));
+            findings.doubtful(&key, format!("there is no user {user:?}, so no mail matches{hint}"));
         }
     }
 }
 
-/// Submission that nobody elsewhere can use: there is no TLS, and without it no password is taken.
+/// Submission that no other machine can use: without TLS, no password is accepted from there.
 fn submission(findings: &mut Findings<'_>, accounts: &Accounts) {
     let config = findings.config;
     let elsewhere = |place: &Place| matches!(place, Place::Tcp(address) if !address.ip().is_loopback());

@@ -1,15 +1,15 @@
-//! `--online`: what only the running system knows: ports, the disk, and the DNS records of the domains.
+//! `--online`: tries what only the running system knows: ports, the free space of the disk, the MX records of the domains.
 
 use super::dns::{self, Answer};
 use super::{Findings, ports};
 use crate::config::{Domains, Place};
-use crate::server::listener::Listener;
+use crate::server::listener::{self, Listener};
 use crate::server::monitor::control_socket;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Tries all of them.
+/// Tries all of it.
 pub(super) fn check(findings: &mut Findings<'_>) {
     let is_running = UnixStream::connect(control_socket(&findings.config.state)).is_ok();
     if is_running {
@@ -20,13 +20,16 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     domains(findings);
 }
 
-/// Binds every port for a moment, and says who has those that are taken.
+/// Binds every port for a moment, and names the program that has a port which is taken.
 fn listeners(findings: &mut Findings<'_>, is_running: bool) {
     let config = findings.config;
-    for (key, place) in config.listeners() {
-        // A socket's path is made anew by the server; trying it would take it from one that runs.
+    for (_, key, place) in config.listeners() {
+        // A unix socket is not tried: that would take it from a running server.
         let Place::Tcp(address) = place else { continue };
-        match Listener::bind(place) {
+        if listener::has_no_family(*address) {
+            continue; // `files` reports it.
+        }
+        match Listener::bind_tcp(*address) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::AddrInUse => match ports::holder(address.port()) {
                 Some(holder) if holder.name == "mailbell" => {
@@ -35,11 +38,11 @@ fn listeners(findings: &mut Findings<'_>, is_running: bool) {
                 Some(holder) => {
                     findings.wrong(&key, format!("{place} is taken by {} (pid {})", holder.name, holder.pid));
                 }
-                None if is_running => findings.notes.push(format!("{place}: taken, by the running server most likely")),
+                None if is_running => findings.notes.push(format!("{place}: taken, most likely by the running server")),
                 None => findings.wrong(&key, format!("{place} is taken by another program")),
             },
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                findings.doubtful(&key, format!("{place}: {error}; ports below 1024 need root, or systemd's help"));
+                findings.doubtful(&key, format!("{place}: {error}; ports below 1024 need root, or sockets of systemd"));
             }
             Err(error) => findings.wrong(&key, format!("{place}: {error}")),
         }
@@ -54,7 +57,10 @@ fn disk(findings: &mut Findings<'_>) {
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);
             let (mib, least) = (free >> 20, findings.config.mail.min_free);
             if free < least {
-                let message = format!("only {mib} MiB are free for {}, so no mail would be taken", root.display());
+                let message = format!(
+                    "only {mib} MiB are free for {}, so no mail would be accepted; make room, or lower this",
+                    root.display()
+                );
                 findings.wrong("mail.min_free", message);
             } else {
                 findings.notes.push(format!("{}: {mib} MiB free", root.display()));
@@ -69,7 +75,7 @@ fn domains(findings: &mut Findings<'_>) {
     let Some(resolver) = dns::resolver() else {
         return findings.notes.push("no network: /etc/resolv.conf names no resolver".into());
     };
-    // Names without a dot and address literals have no records that others could ask for.
+    // Names without a dot and address literals have no MX records.
     for domain in domains.iter().filter(|domain| domain.contains('.') && !domain.starts_with('[')) {
         match dns::mail_exchangers(resolver, domain) {
             Ok(Answer::Exchangers(hosts)) => {
@@ -82,7 +88,7 @@ fn domains(findings: &mut Findings<'_>) {
                 findings.doubtful("domains", format!("{domain} has no MX record, so mail goes to its own address"));
             }
             Ok(Answer::NoSuchDomain) => findings.doubtful("domains", format!("the DNS knows no domain {domain}")),
-            // Without a network the next domain would only cost the same wait.
+            // Without a network, each further domain would wait as long.
             Err(error) => return findings.notes.push(format!("no network: {resolver} did not answer: {error}")),
         }
     }

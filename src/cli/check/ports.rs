@@ -1,4 +1,4 @@
-//! Who listens on a TCP port, as /proc shows it.
+//! The process that listens on a TCP port, as /proc shows it.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ pub(super) struct Holder {
     pub(super) name: String,
 }
 
-/// The process that listens on a port; `None` when there is none, or when it is another user's and we are not root.
+/// The process that listens on a port; `None` when none does, or when it is another user's and this process is not root's.
 pub(super) fn holder(port: u16) -> Option<Holder> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()

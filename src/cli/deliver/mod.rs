@@ -18,7 +18,7 @@ use crate::journal::{Held, Lock};
 use crate::ledger::{Keep, Ledger};
 use crate::message::address::{self, Mailbox};
 use crate::message::trace::{Facts, Origin, Via};
-use crate::{server, sys};
+use crate::server::owner;
 use lexopt::prelude::*;
 use source::Source;
 use std::ffi::OsString;
@@ -108,7 +108,7 @@ struct Store {
 impl Store {
     /// Becomes the user who owns the mail, and reads who has mail here.
     fn open(config: Config) -> Result<Store, Failed> {
-        become_user(&config)?;
+        owner::become_owner_of_store(&config)?;
         let accounts = Accounts::load(&config).map_err(|problems| {
             problems.iter().for_each(|problem| eprintln!("{problem}"));
             Failed::new(exit::CONFIG, "")
@@ -181,17 +181,6 @@ fn own_domain(config: &Config) -> &str {
         Domains::These(ours) => ours.first().unwrap_or(&config.hostname),
         Domains::Any => &config.hostname,
     }
-}
-
-/// A server that was started as root gave its rights away; what is stored here must be readable for it. It may never
-/// have been started: then the folders that it would have made are made here, while there are the rights to do so.
-fn become_user(config: &Config) -> Result<(), Failed> {
-    let Some(user) = config.user.as_ref().filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
-    let ids = sys::look_up(user, config.group.as_deref()).map_err(|error| Failed::new(exit::TEMPORARY, error))?;
-    let ids =
-        ids.ok_or_else(|| Failed::new(exit::CONFIG, format!("the system knows no user {user:?}, or its group")))?;
-    server::store_folders(config, Some(ids)).map_err(|error| Failed::new(exit::NO_PERMISSION, error))?;
-    sys::become_user(ids).map_err(|error| Failed::new(exit::NO_PERMISSION, error))
 }
 
 fn state_failed(config: &Config, held: Held) -> Failed {

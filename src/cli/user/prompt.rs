@@ -1,4 +1,4 @@
-//! A password asked for on the terminal, twice and without echo. Whatever ends the prompt, the echo comes back.
+//! Asks for a password on the terminal, twice and without echo. The echo is restored, whatever ends the prompt.
 
 use super::{Failed, exit};
 use crate::sys;
@@ -17,7 +17,7 @@ pub(super) fn password(name: &str) -> Result<Vec<u8>, Failed> {
     let first = quiet.ask(&format!("New password for {name}: "), &signals)?;
     let second = quiet.ask("Once more: ", &signals)?;
     if first != second {
-        return Err(Failed::new(exit::DATA, "these were two different passwords"));
+        return Err(Failed::new(exit::DATA, "these are two different passwords; nothing was changed"));
     }
     Ok(first)
 }
@@ -52,12 +52,12 @@ impl Quiet {
         let mut without = before.clone();
         without.local_modes.remove(LocalModes::ECHO);
         without.local_modes.insert(LocalModes::ECHONL);
-        // What was typed before the question is no answer to it.
+        // What was typed before the question is dropped.
         tcsetattr(&input, OptionalActions::Flush, &without)?;
         Ok(Quiet { input, output, before })
     }
 
-    /// One line, without its end. A signal ends the command as it would have without a handler.
+    /// Reads one line, without its end. A signal ends the command, with the exit code that the signal has in a shell.
     fn ask(&mut self, question: &str, signals: &File) -> Result<Vec<u8>, Failed> {
         self.output.write_all(question.as_bytes()).map_err(failed)?;
         let mut line = Vec::new();

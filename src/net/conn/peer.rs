@@ -1,129 +1,213 @@
-//! What others may know of a connection, and do to it, while its worker is busy with it or waits.
+//! The shared half of a connection: its worker reads and writes through it, and other threads can see what the worker
+//! waits for and end that wait.
 
-use super::Error;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvFlags, Shutdown};
-use std::io::{self, Read, Write};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-/// A blocking stream socket, TCP or unix, as the layers above read and write it.
-pub(super) struct Stream<'a> {
-    socket: &'a OwnedFd,
-    /// DONTWAIT, or none.
-    flags: RecvFlags,
+/// What a worker waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// A command, a TLS handshake, a PROXY header, or the end of a pause. A stop ends it at once.
+    Command = 1,
+    /// Octets of a message. A stop lets them come for some seconds.
+    Data = 2,
+    /// Room in the socket, because the client does not read. A stop lets it read for some seconds.
+    Output = 3,
 }
 
-impl Read for Stream<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let (count, _) = rustix::io::retry_on_intr(|| rustix::net::recv(self.socket, &mut *into, self.flags))?;
-        Ok(count)
-    }
-}
+/// No wait: the worker does something itself.
+const BUSY: u64 = 0;
 
-impl Write for Stream<'_> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::retry_on_intr(|| rustix::io::write(self.socket, octets))?)
-    }
+/// The session goes on.
+const RUN: u8 = 0;
+/// The session ends at its next command.
+const STOP: u8 = 1;
+/// The session ends at its next wait, whatever it waits for.
+const END: u8 = 2;
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What others may know of a connection, and do to it: the event loop keeps one for every session.
+/// The shared half of a connection. The list of sessions keeps one for each.
 #[derive(Debug)]
 pub struct Peer {
     socket: OwnedFd,
-    /// Milliseconds after `epoch` since when the worker waits for a command; [`BUSY`] while it does something.
+    /// Milliseconds after `epoch` at which the present wait began, times four, plus its [`Wait`]; or [`BUSY`].
     waiting: AtomicU64,
-    stop: AtomicBool,
+    /// Milliseconds after `epoch` of the last progress.
+    progress: AtomicU64,
+    logged_in: AtomicBool,
+    /// `RUN`, `STOP` or `END`; it only grows.
+    end: AtomicU8,
     epoch: Instant,
 }
-
-const BUSY: u64 = u64::MAX;
 
 impl Peer {
     /// Takes over an accepted, blocking socket.
     pub fn new(socket: OwnedFd) -> Peer {
-        Peer { socket, waiting: AtomicU64::new(BUSY), stop: AtomicBool::new(false), epoch: Instant::now() }
-    }
-
-    /// Ends the session at its next command: at once when it waits for one, else when what it does is done.
-    pub fn stop(&self) {
-        self.stop.store(true, SeqCst);
-        if self.waiting.load(SeqCst) != BUSY {
-            let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
+        Peer {
+            socket,
+            waiting: AtomicU64::new(BUSY),
+            progress: AtomicU64::new(0),
+            logged_in: AtomicBool::new(false),
+            end: AtomicU8::new(RUN),
+            epoch: Instant::now(),
         }
     }
 
-    /// Cuts the connection now, whatever it is doing.
+    /// Ends the session at its next command: at once when it waits for one, else when the message under way is done.
+    pub fn stop(&self) {
+        self.end.fetch_max(STOP, SeqCst);
+        if self.wait() == Some(Wait::Command) {
+            self.wake(Wait::Command);
+        }
+    }
+
+    /// Ends the session now when it waits for the client in any way, else at its next wait.
+    pub fn end(&self) {
+        self.end.store(END, SeqCst);
+        if let Some(wait) = self.wait() {
+            self.wake(wait);
+        }
+    }
+
+    /// Cuts the connection, whatever the worker does.
     pub fn cut(&self) {
-        self.stop.store(true, SeqCst);
+        self.end.store(END, SeqCst);
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
     }
 
-    /// The socket as the layers above read and write it; `flags` is DONTWAIT or none.
-    pub(super) fn stream(&self, flags: RecvFlags) -> Stream<'_> {
-        Stream { socket: &self.socket, flags }
+    /// How long the present wait has lasted; `None` while the worker is busy.
+    pub fn silence(&self) -> Option<Duration> {
+        let waiting = self.waiting.load(SeqCst);
+        (waiting != BUSY).then(|| self.epoch.elapsed().saturating_sub(Duration::from_millis(waiting / 4)))
     }
 
-    /// For poll(2) and socket options.
-    pub(super) fn socket(&self) -> &OwnedFd {
-        &self.socket
+    /// How long ago the session last made progress (see [`Peer::mark_progress`]); `None` while the worker is busy, and when
+    /// the session was ended already.
+    pub fn idle(&self) -> Option<Duration> {
+        if self.end.load(SeqCst) == END {
+            return None;
+        }
+        let since = Duration::from_millis(self.progress.load(SeqCst));
+        self.wait().map(|_| self.epoch.elapsed().saturating_sub(since))
     }
 
-    /// The worker waits for the peer while `wait` runs, and [`Peer::stop`] wakes it; when that has come already, `wait`
-    /// does not run and there is `None`.
-    pub(super) fn waiting<T>(&self, wait: impl FnOnce() -> T) -> Option<T> {
-        self.waiting.store(self.epoch.elapsed().as_millis() as u64, SeqCst);
-        // The order matters: `Peer::stop` sets its flag first and looks at `waiting` second.
-        let outcome = if self.is_stopped() { None } else { Some(wait()) };
+    /// Whether the client has logged in.
+    pub fn is_logged_in(&self) -> bool {
+        self.logged_in.load(SeqCst)
+    }
+
+    /// Writes a last line past all queues, without waiting; for a session that cannot begin, or that failed.
+    pub fn last_words(&self, line: &str) {
+        let _ = rustix::net::send(&self.socket, line.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
+
+    /// Waits until octets can be read, at most until `end`; false when none came.
+    ///
+    /// # Errors
+    ///
+    /// When the socket fails, or with [`io::ErrorKind::ConnectionAborted`] when the session must end.
+    pub fn readable(&self, end: Instant) -> io::Result<bool> {
+        Ok(!self.poll(Wait::Command, PollFlags::IN, end)?.is_empty())
+    }
+
+    /// Reads without waiting and without taking the octets out of the socket, or taking them.
+    pub(crate) fn receive_now(&self, into: &mut [u8], peek: bool) -> io::Result<usize> {
+        let peek = if peek { RecvFlags::PEEK } else { RecvFlags::empty() };
+        self.receive(into, RecvFlags::DONTWAIT | peek)
+    }
+
+    /// One recv(2).
+    pub(super) fn receive(&self, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+        let (count, _) = rustix::io::retry_on_intr(|| rustix::net::recv(&self.socket, &mut *into, flags))?;
+        Ok(count)
+    }
+
+    /// One send(2) that does not wait.
+    pub(super) fn send_now(&self, octets: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        Ok(rustix::io::retry_on_intr(|| rustix::net::send(&self.socket, octets, flags))?)
+    }
+
+    /// Runs `wait`, in which the worker waits for the client. Other threads see that it waits and can end it.
+    ///
+    /// # Errors
+    ///
+    /// The error of `wait`; [`io::ErrorKind::ConnectionAborted`] when the session must end. `wait` does not run then.
+    pub(super) fn waiting<T>(&self, what: Wait, wait: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.waiting.store(self.epoch.elapsed().as_millis() as u64 * 4 + what as u64, SeqCst);
+        // `stop` and `end` write `end` first and read `waiting` second, so that one side sees the other.
+        let outcome = if self.must_end(what) { Err(aborted()) } else { wait() };
         self.waiting.store(BUSY, SeqCst);
         outcome
     }
 
-    /// Lets time pass until `end`, or until the peer leaves or the session is to end. A peer that closed only its own half
-    /// still waits for a reply.
-    pub(super) fn outlast(&self, end: Instant) -> Result<(), Error> {
-        let mut awaited = PollFlags::RDHUP;
-        loop {
+    /// Whether such a wait must end or not begin.
+    pub(super) fn must_end(&self, what: Wait) -> bool {
+        self.end.load(SeqCst) >= if what == Wait::Command { STOP } else { END }
+    }
+
+    /// Waits for events at the socket, at most until `end`; none when the time is over.
+    pub(super) fn poll(&self, what: Wait, events: PollFlags, end: Instant) -> io::Result<PollFlags> {
+        self.waiting(what, || {
             let left = end.saturating_duration_since(Instant::now());
-            if self.is_stopped() {
-                return Err(Error::Stopping);
-            }
-            if left.is_zero() {
-                return Ok(());
-            }
             let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-            let mut fds = [PollFd::new(&self.socket, awaited)];
-            rustix::io::retry_on_intr(|| poll(&mut fds, Some(&left))).map_err(io::Error::from)?;
-            let seen = fds[0].revents();
-            if seen.intersects(PollFlags::HUP | PollFlags::ERR) && !self.is_stopped() {
-                return Err(Error::Closed);
+            let mut fds = [PollFd::new(&self.socket, events)];
+            rustix::io::retry_on_intr(|| poll(&mut fds, Some(&left)))?;
+            if self.must_end(what) { Err(aborted()) } else { Ok(fds[0].revents()) }
+        })
+    }
+
+    /// Lets time pass until `end`. A client that closed only its own half still waits for a reply, one that left does not.
+    pub(super) fn outlast(&self, end: Instant) -> io::Result<()> {
+        let mut awaited = PollFlags::RDHUP;
+        while Instant::now() < end {
+            let seen = self.poll(Wait::Command, awaited, end)?;
+            if seen.intersects(PollFlags::HUP | PollFlags::ERR) {
+                return Err(io::ErrorKind::ConnectionReset.into());
             }
             if seen.contains(PollFlags::RDHUP) {
                 awaited = PollFlags::empty();
             }
         }
+        if self.must_end(Wait::Command) { Err(aborted()) } else { Ok(()) }
     }
 
-    /// Whether the session is to end.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stop.load(SeqCst)
+    /// The session got further: a message was stored, a block of one has moved, or a client that logged in gave a command.
+    /// When places are few, the sessions without progress for the longest time are ended first.
+    pub(super) fn mark_progress(&self) {
+        self.progress.store(self.epoch.elapsed().as_millis() as u64, SeqCst);
     }
 
-    /// How long the peer has let the server wait for a command; `None` while a command is being served.
-    pub fn idle(&self) -> Option<Duration> {
-        match self.waiting.load(SeqCst) {
-            BUSY => None,
-            since => Some(self.epoch.elapsed().saturating_sub(Duration::from_millis(since))),
+    /// The client has logged in.
+    pub(super) fn mark_login(&self) {
+        self.logged_in.store(true, SeqCst);
+    }
+
+    /// For socket options.
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    fn wait(&self) -> Option<Wait> {
+        match self.waiting.load(SeqCst) % 4 {
+            1 => Some(Wait::Command),
+            2 => Some(Wait::Data),
+            3 => Some(Wait::Output),
+            _ => None,
         }
     }
 
-    /// Writes a last line past all queues, as far as it goes without waiting; for a session whose worker failed.
-    pub fn last_words(&self, line: &str) {
-        let _ = rustix::net::send(&self.socket, line.as_bytes(), rustix::net::SendFlags::DONTWAIT);
+    /// Makes recv(2) return the end of the stream, or send(2) fail.
+    fn wake(&self, wait: Wait) {
+        let half = if wait == Wait::Output { Shutdown::Both } else { Shutdown::Read };
+        let _ = rustix::net::shutdown(&self.socket, half);
     }
+}
+
+/// What a wait says that was ended from outside.
+pub(super) fn aborted() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
 }

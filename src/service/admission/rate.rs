@@ -1,4 +1,4 @@
-//! How often one address may do something: a bucket that holds so many, and fills again in its period.
+//! How often one address may do something: a bucket that holds a number of permissions and fills again in its period.
 
 use crate::config::Rate;
 use crate::net::by_address;
@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// The buckets of all addresses that were seen lately. Only one moment is kept of each: the one at which its bucket will
-/// be full again (the generic cell rate algorithm of ITU-T I.371).
+/// The buckets of all addresses that were seen lately. Of each one only the moment is kept at which its bucket will be
+/// full again (the generic cell rate algorithm of ITU-T I.371).
 #[derive(Debug)]
 pub(super) struct Buckets {
     rate: Rate,
@@ -16,7 +16,7 @@ pub(super) struct Buckets {
 }
 
 impl Buckets {
-    /// Full buckets for everybody.
+    /// A full bucket for each address.
     pub(super) fn new(rate: Rate) -> Buckets {
         Buckets { rate, full_at: Mutex::default() }
     }
@@ -24,7 +24,7 @@ impl Buckets {
     /// Takes one out of the bucket of `address`; false when it is empty.
     pub(super) fn take(&self, address: IpAddr, now: Instant) -> bool {
         let mut all = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        by_address::make_room(&mut all, address, |full_at| *full_at <= now, |full_at| *full_at);
+        by_address::make_room(&mut all, &address, |full_at| *full_at <= now, |full_at| *full_at);
         let full_at = all.entry(address).or_insert(now);
         let part = self.rate.period / self.rate.count;
         let one_less = (*full_at).max(now) + part;

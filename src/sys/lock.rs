@@ -1,0 +1,28 @@
+//! flock(2) with patience: a lock dies with its holder, so nothing has to be cleaned up after a crash.
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How often a lock that another process holds is tried again.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// Locks a file or a folder for this process alone, until the file is closed. While another process holds the lock,
+/// `give_up` is asked, with the time that has passed; false when it gave up.
+///
+/// # Errors
+///
+/// As flock(2) says, and what `give_up` says.
+pub fn hold(file: &File, mut give_up: impl FnMut(Duration) -> io::Result<bool>) -> io::Result<bool> {
+    let begin = Instant::now();
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) if give_up(begin.elapsed())? => return Ok(false),
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(AGAIN),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
