@@ -44,7 +44,7 @@ pub mod net;
 pub mod notify;
 pub mod sys;
 
-// Floor 2. Siblings: smtpd, pop3d -> service -> delivery; smtpd, fetch, arrivals -> delivery.
+// Floor 2. Siblings: smtpd, pop3d -> service -> delivery, fetch; smtpd, fetch, arrivals -> delivery.
 pub mod arrivals;
 pub mod delivery;
 #[cfg(feature = "remote")]

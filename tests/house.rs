@@ -37,6 +37,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("service", "delivery"),
     ("arrivals", "delivery"),
     ("fetch", "delivery"),
+    ("service", "fetch"),
     ("cli", "server"),
 ];
 
