@@ -182,6 +182,9 @@ impl Checkpoint {
             for (uid, stored) in &folder.pending {
                 writeln!(text, "pending {uid} {stored}").unwrap();
             }
+            for uid in &folder.done {
+                writeln!(text, "done {uid}").unwrap();
+            }
         }
         if let Some(maildrop) = &self.maildrop {
             maildrop.write(&mut text);
@@ -233,6 +236,7 @@ fn parse(text: &str) -> Option<Checkpoint> {
                 let [uid, stored] = numbers()?[..] else { return None };
                 folder.as_mut()?.pending.insert(uid as u32, stored);
             }
+            "done" => _ = folder.as_mut()?.done.insert(rest.parse().ok()?),
             _ => checkpoint.maildrop.get_or_insert_default().read(word, rest)?,
         }
     }

@@ -48,6 +48,7 @@ fn filled() -> Checkpoint {
     (folder.validity, folder.last, folder.first, folder.passed) = (7, 10, 1, 2);
     folder.failing.insert(3, Failing { tries: 9, since: 4, next: 5 });
     folder.pending.insert(9, 6);
+    folder.done.insert(15);
     let maildrop = checkpoint.maildrop.get_or_insert_default();
     maildrop.is_begun = true;
     maildrop.known.insert(u64::MAX, Known { stored: 1, vanished: 2, deleted: true });

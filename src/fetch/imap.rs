@@ -151,9 +151,15 @@ impl Talk<'_> {
         self.settle(name, folder)?;
         let mut is_empty = folder.exists == 0;
         let mut has_idle = self.session.has_idle();
+        let mut is_first = true;
         loop {
             job.status.enter(Doing::Fetching);
             job.look.take();
+            // Servers may show what came only after a command that asks for it.
+            if !std::mem::take(&mut is_first) {
+                let step = self.session.noop(&mut self.out);
+                self.simple(step)?;
+            }
             self.catch_up(name, is_empty && !self.session.has_changed())?;
             is_empty = false;
             if job.once {
@@ -172,8 +178,6 @@ impl Talk<'_> {
                 if job.stop.is_given() {
                     return Err(Error::Interrupted.into());
                 }
-                let step = self.session.noop(&mut self.out);
-                self.simple(step)?;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! One helper for every test on the real binary: a scratch folder, a server in it, and clients that speak by hand.
 #![allow(dead_code)]
 
+pub mod dovecot;
 #[cfg(feature = "tls")]
 pub mod tls;
 
