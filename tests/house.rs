@@ -23,6 +23,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("ledger", "maildir"),
     ("notify", "journal"),
     ("notify", "maildir"),
+    ("notify", "sys"),
     ("accounts", "config"),
     ("accounts", "net"),
     ("accounts", "sys"),

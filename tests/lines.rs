@@ -3,6 +3,7 @@
 mod common;
 
 use common::{BASIC, Server};
+use mailbell::message::letter::is_unsafe;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -23,6 +24,9 @@ fn odd_headers_come_out_of_every_format_whole() {
         "=?utf-8?q?=00=0A=0Dnew_line=1B[31m?= =?iso-2022-jp?b?GyRCRnxLXBsoQg==?=",
         "{\"seq\":9}",
         "-",
+        // Line ends of Unicode, and controls of the direction of text.
+        "=?UTF-8?Q?one_line=E2=80=A87_/etc/passwd_forged=E2=80=A9=C2=85=E2=80=AEend?=",
+        "raw \u{2028}two\u{2029}\u{85}\u{2066}",
     ];
     let long = "long ".repeat(2_000);
     for subject in subjects.into_iter().chain([&*long]) {
@@ -45,7 +49,7 @@ fn odd_headers_come_out_of_every_format_whole() {
         for (line, record) in lines.iter().zip(&records) {
             assert!(line.len() < 4096, "{line}");
             let tab = |letter: char| *format == "tsv" && letter == '\t';
-            assert!(!line.chars().any(|letter| letter.is_control() && !tab(letter)), "{line:?}");
+            assert!(!line.chars().any(|letter| is_unsafe(letter) && !tab(letter)), "{line:?}");
             let path = record["path"].as_str().unwrap();
             match *format {
                 "path" => assert_eq!(line, path),
@@ -83,7 +87,32 @@ fn odd_headers_come_out_of_every_format_whole() {
     if Command::new("jq").arg("--version").output().is_ok() {
         assert_eq!(watch("json", "jq -r .id").lines().count(), count);
     }
+    for format in ["inotify", "path", "tsv", "json"] {
+        let python = "python3 -c \"import sys; print(len(sys.stdin.buffer.read().decode().splitlines()))\"";
+        let node =
+            "node -e \"let n = 0; require('readline').createInterface({input: process.stdin, crlfDelay: Infinity})
+            .on('line', () => n++).on('close', () => console.log(n))\"";
+        let mut counts = vec!["while read -r line; do echo; done | wc -l"];
+        for (program, script) in [("python3", python), ("node", node)] {
+            match Command::new(program).arg("--version").output() {
+                Ok(_) => counts.push(script),
+                Err(_) => println!("skipped: needs {program}"),
+            }
+        }
+        for script in counts {
+            assert_eq!(watch(format, script).trim(), count.to_string(), "{format}: {script}");
+        }
+    }
+    let read = "while read -r path subject; do test -f \"$path\" && echo \"$subject\"; done";
+    assert_eq!(watch("'{path} {subject}'", read).lines().count(), count);
     let read = "while read -r dir event file; do test -f \"$dir$file\" && echo \"$event\"; done";
     assert_eq!(watch("inotify", read), "MOVED_TO\n".repeat(count));
+    // A peer's HELO is one line of the log, whatever it says.
+    let mut talk = server.smtp();
+    talk.expect("220");
+    talk.say("HELO x\u{2028}y\u{85}z", "");
+    talk.say("MAIL FROM:<a\u{2028}b@x>", "");
+    talk.say("QUIT", "221");
+    assert!(!server.log().chars().any(|letter| is_unsafe(letter) && letter != '\n'), "{}", server.log());
     server.stop();
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{BASIC, Scratch, Server, wait_for};
+use common::{Scratch, Server, wait_for};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::process::CommandExt;
@@ -342,6 +342,22 @@ fn without_a_state_folder_the_owner_of_the_users_file_counts() {
 }
 
 #[test]
+fn a_state_folder_that_another_user_made_a_link_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let scratch = prepared("root-link", CONFIGURATION);
+    let traps = Traps::set(&scratch);
+    symlink(&traps.folder, scratch.path("own/state")).unwrap();
+    lchown(scratch.path("own/state"), Some(UID), Some(UID)).unwrap();
+    for arguments in [&["deliver", "alice"][..], &["sendmail", "alice"], &["watch", "--cursor", "x"], &["status"]] {
+        let output = mailbell(&scratch, arguments, &message("x"));
+        assert_eq!(output.status.code(), Some(77), "{arguments:?}: {output:?}");
+    }
+    traps.assert_untouched("the state folder is a link");
+}
+
+#[test]
 fn programs_of_watch_run_as_the_owner_of_the_state_too() {
     if !is_root() {
         return;
@@ -351,47 +367,4 @@ fn programs_of_watch_run_as_the_owner_of_the_state_too() {
     let output =
         mailbell(&scratch, &["watch", "--from", "all", "--count", "1", "--", "sh", "-c", "id -u; echo $USER"], "");
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{UID}\n{USER}\n"), "{output:?}");
-}
-
-/// Runs a command of the binary in a network of its own, where the kernel refuses IPv6 sockets, as one without IPv6 does.
-fn without_ipv6(arguments: &[&str]) -> Command {
-    // seccomp(2): errno 97 (EAFNOSUPPORT) for socket(AF_INET6, ...), and nothing else.
-    let filter = format!(
-        "my $f = pack('SCCL' x 6, 0x20,0,0,0, 0x15,0,3,{}, 0x20,0,0,16, 0x15,0,1,10, 0x06,0,0,0x50061, \
-         0x06,0,0,0x7fff0000); my $p = pack('S x6 P', 6, $f); syscall({prctl}, 38, 1, 0, 0, 0) == 0 or die; \
-         syscall({prctl}, 22, 2, $p, 0, 0) == 0 or die; exec @ARGV",
-        libc::SYS_socket,
-        prctl = libc::SYS_prctl
-    );
-    let mut command = Command::new("unshare");
-    command.args(["--net", "perl", "-e", &filter]).arg(common::binary()).args(arguments).stdin(Stdio::null());
-    command
-}
-
-#[test]
-fn a_kernel_without_ipv6_costs_the_default_listeners_for_ipv6_only() {
-    if !is_root() {
-        return;
-    }
-    let scratch = Scratch::prepared("no-ipv6", &BASIC.replace("[smtp]\nlisten = [\"127.0.0.1:0\"]\n", ""));
-    let file = scratch.path("mailbell.toml");
-    let file_name = file.to_str().unwrap().to_owned();
-    let output = without_ipv6(&["check", "-c", &file_name]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("warning: `smtp.listen`: not listening on [::]:25: this kernel has no such"), "{said}");
-    let server = Server::start_by(scratch, without_ipv6(&["serve", "-c", &file_name]));
-    assert!(server.log().contains("smtp: not listening on [::]:25"), "{}", server.log());
-    assert!(server.log().contains("ready smtp=0.0.0.0:25 pop3="), "{}", server.log());
-    let scratch = server.stop();
-
-    let text = fs::read_to_string(&file).unwrap() + "[submission]\nlisten = [\"[::]:587\"]\n";
-    fs::write(&file, text).unwrap();
-    for command in ["check", "serve"] {
-        let output = without_ipv6(&[command, "-c", &file_name]).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(78), "{said}");
-        assert!(said.contains("[::]:587") && said.contains("this kernel has no such addresses"), "{said}");
-    }
-    drop(scratch);
 }

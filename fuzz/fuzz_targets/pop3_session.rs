@@ -71,7 +71,7 @@ fn send(session: &mut Session<Box>, part: Part, choice: u8, out: &mut Vec<u8>) -
         1 => session.message_opened(part, Err(Unavailable::Failed), out),
         _ => {
             let step = session.message_opened(part, Ok(()), out);
-            let mut encoder = part.encoder();
+            let mut encoder = part.encoder(mailbell::message::dot::encode::LineEnds::Mixed);
             encoder.encode(b"Subject: x\n\n.\n..\nbody\n", out);
             encoder.finish(out);
             step

@@ -4,6 +4,8 @@ import json, os, pathlib, signal, socket, subprocess, sys, time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BINARY = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "target/debug/mailbell").resolve()
 PATIENCE = 30
+# A mount or a link above a watched Maildir is noticed within a minute.
+MOUNT_PATIENCE = 90
 results = []
 
 # A MIME mail with an attachment, 8-bit text, lines as long as RFC 5321 allows, and dots where they hurt.
@@ -113,7 +115,7 @@ format = "json"
 
     def new_records(self, before, count):
         """The events after the first `before`, as soon as there are `count`, and a moment later, so that one too many shows."""
-        until(lambda: len(self.records()) >= before + count)
+        until(lambda: len(self.records()) >= before + count, MOUNT_PATIENCE)
         time.sleep(0.3)
         found = self.records()[before:]
         if len(found) != count:

@@ -162,7 +162,7 @@ def mounted_root(server):
         with smtplib.SMTP("127.0.0.1", server.ports["smtp"]) as client:
             client.sendmail("alice@example.com", ["bob@example.org"], MAIL % (b"below", b"below"))
         inside(server, "mount", "--bind", disk, server.scratch / "mail")
-        # Whoever is connected already keeps to what was there; who comes now does not.
+        # A connection that is open already keeps to the folder that was there; a new one does not.
         with smtplib.SMTP("127.0.0.1", server.ports["smtp"]) as client:
             client.sendmail("alice@example.com", ["bob@example.org"], MAIL % (b"above", b"above"))
         server.new_records(before, 2)
@@ -177,9 +177,9 @@ def run_all(scratch):
     folder = scratch / "watched" / "Maildir"
     for part in ("tmp", "new", "cur"):
         (folder / part).mkdir(parents=True)
-        # dovecot-lda is not root.
-        (folder / part).chmod(0o777)
-    folder.chmod(0o777)
+        # The programs deliver as the user mail, and only files of the Maildir's owner become events.
+        shutil.chown(folder / part, "mail", "mail")
+    shutil.chown(folder, "mail", "mail")
     later(folder).parent.mkdir()
     server = Mailbell(scratch, more=f'[[watch]]\nuser = "bob"\nmaildir = "{folder}"\n'
                       f'[[watch]]\nuser = "bob"\nmaildir = "{later(folder)}"\n')

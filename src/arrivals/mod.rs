@@ -1,13 +1,26 @@
-//! Messages that others put into Maildirs, and those that a crash left unrecorded: found by inotify and by scans, each
-//! recorded once.
+//! Messages that other programs put into Maildirs, and those that a crash left without a record: found by inotify and by
+//! scans, each recorded once.
 //!
-//! What is in `new/` and not known rings, whoever put it there and whenever, so also all that is in the `new/` of a
-//! Maildir that is watched for the first time. What is in `cur/` never does: a program that knows the user has shown it
-//! to him. A name that begins with a dot is no message, nor is a symbolic link.
+//! Each file in `new/` without a record becomes one event, whichever program put it there and whenever; so also all that is
+//! in the `new/` of a Maildir that is watched for the first time. A file in `cur/` never becomes one: a mail program has
+//! shown it already. A name that begins with a dot is no message. A link is none, nor is a file of
+//! another user than the Maildir's owner: a user must not make us read files that this user cannot read.
+//!
+//! ```text
+//! watches   inotify on each new/              batch      looks at files, records the messages
+//! changes   events to one change for a name   look       is this file a message?
+//! target    one Maildir, its unsure files     recording  what the ledger is asked
+//! watcher   the thread: events and scans
+//! ```
 
+mod batch;
+mod changes;
+#[cfg(test)]
+mod hostile_tests;
 mod look;
 #[cfg(test)]
 mod name_tests;
+mod recording;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -15,10 +28,9 @@ mod watcher;
 mod watches;
 
 use crate::delivery::Delivery;
-use rustix::event::{EventfdFlags, eventfd};
+use crate::sys::Wake;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -28,22 +40,22 @@ use watcher::Watcher;
 const STACK: usize = 256 * 1024;
 
 /// A Maildir that is watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Watched {
-    /// Whose mail it is.
+    /// The user that the mail is for.
     pub user: String,
     /// The folder that has `new/`.
     pub maildir: PathBuf,
 }
 
-/// The thread that watches.
+/// The thread that watches Maildirs.
 pub struct Arrivals {
     delivery: Arc<Delivery>,
     orders: Arc<Orders>,
     thread: JoinHandle<()>,
 }
 
-/// What the thread is told to do.
+/// A command to the thread.
 #[derive(Debug)]
 enum Order {
     Watch(Vec<Watched>),
@@ -55,30 +67,30 @@ enum Order {
 #[derive(Debug)]
 struct Orders {
     waiting: Mutex<Vec<Order>>,
-    /// Readable when there are some.
-    bell: OwnedFd,
+    /// Readable when orders wait.
+    bell: Wake,
 }
 
 impl Orders {
     fn new() -> io::Result<Orders> {
-        Ok(Orders { waiting: Mutex::default(), bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+        Ok(Orders { waiting: Mutex::default(), bell: Wake::new()? })
     }
 
     fn give(&self, order: Order) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(order);
-        // It fails only when the counter is full, and then the thread has been woken often enough.
-        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        self.bell.wake();
     }
 
     fn take(&self) -> Vec<Order> {
-        let _ = rustix::io::read(&self.bell, &mut [0_u8; 8]);
+        self.bell.clear();
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Arrivals {
-    /// Watches, then scans every Maildir once (what came while nobody watched is recorded before this returns), then goes
-    /// on in a thread. Where the system has no more inotify, it looks from time to time, and says so.
+    /// Watches every Maildir, scans it once, then goes on in a thread. What came while no server ran is recorded before
+    /// this returns, except for files that may still be written. Without inotify it looks from time to time, which is
+    /// logged.
     ///
     /// # Errors
     ///
@@ -90,7 +102,6 @@ impl Arrivals {
         let orders = Arc::new(Orders::new()?);
         let mut watcher = Watcher::new(delivery.clone());
         watcher.watch(watched);
-        watcher.settle();
         let scan = orders.clone();
         delivery.on_missed(Box::new(move || scan.give(Order::Scan)));
         let for_thread = orders.clone();
@@ -106,7 +117,7 @@ impl Arrivals {
         self.orders.give(Order::Watch(watched));
     }
 
-    /// Ends the thread; what has arrived so far is recorded. Saves what is known.
+    /// Ends the thread; what has arrived so far is recorded. Saves which messages are recorded.
     pub fn stop(self) {
         self.orders.give(Order::Stop);
         if self.thread.join().is_err() {

@@ -1,186 +1,149 @@
-//! One Maildir that is watched, and the names in its `new/`: each is looked at until it is known what it is.
+//! One Maildir that is watched: its folders, and the files in `new/` of which it is not known yet what they are.
 
 use super::Watched;
-use super::look::{Look, QUIET, Way, look};
-use crate::journal::Record;
-use crate::ledger::{Expected, Ledger};
+use super::look::{Look, Way, look};
+use super::watches::Wd;
+use crate::ledger::Expected;
+use crate::maildir::folder::{Folder, Refused};
+use crate::maildir::listing::Place;
 use crate::maildir::{name, typed};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long at most between two looks at a file that is never finished.
+/// Longest time between two looks at a file that is never finished, and at a file of another user.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// A Maildir, and what is not decided yet in it.
+/// File names of refused files that are remembered for a Maildir, so that each is logged once.
+const REFUSED: usize = 50;
+
+/// File names by what their messages are known as.
+pub type Names = HashMap<Vec<u8>, Vec<OsString>>;
+
+/// A Maildir and its files that are not decided yet.
 pub struct Target {
     pub watched: Watched,
+    /// Below `mail.root`: our own trace fields are believed, and links above the Maildir are the administrator's.
     is_own: bool,
-    /// Looked at from time to time.
-    pub is_slow: bool,
-    /// The log knows that it cannot be read.
-    pub has_complained: bool,
-    /// Which folder `new/` was when it was watched: device and inode.
-    folder: Option<(u64, u64)>,
-    /// The files that may still be written, or cannot be read yet. They are known, so that they are looked at when they
-    /// are due and not at each scan.
-    unsure: BTreeMap<OsString, Unsure>,
+    /// The inotify watch of `new/`. Without one the Maildir is missing, or is looked at from time to time.
+    pub wd: Option<Wd>,
+    /// Device and inode of the `new/` that is watched.
+    identity: Option<(u64, u64)>,
+    /// An error was logged. No other one is until the Maildir is watched again.
+    has_complained: bool,
+    /// Files of other users whose names were logged.
+    refused: BTreeSet<OsString>,
+    /// Files that may still be written, or cannot be read yet. They are known, so that a scan does not look at them.
+    pub unsure: BTreeMap<OsString, Unsure>,
 }
 
-/// When a file is looked at again, and how much later if that is in vain.
-struct Unsure {
-    due: Instant,
-    wait: Duration,
-    expected: Expected,
+/// When a file is looked at again, and how long the next wait is.
+pub struct Unsure {
+    pub due: Instant,
+    pub wait: Duration,
+    /// The file's message stays known as long as this lives.
+    pub expected: Expected,
+}
+
+impl Unsure {
+    /// Looks again after this time, and then after twice as long each time.
+    pub fn after(wait: Duration, expected: Expected) -> Unsure {
+        Unsure { due: Instant::now() + wait, wait: (wait * 2).min(LONGEST_WAIT), expected }
+    }
 }
 
 impl Target {
-    /// Nothing of it is looked at yet.
     pub fn new(watched: Watched, is_own: bool) -> Target {
-        Target { watched, is_own, is_slow: false, has_complained: false, folder: None, unsure: BTreeMap::new() }
+        let (refused, unsure) = (BTreeSet::new(), BTreeMap::new());
+        Target { watched, is_own, wd: None, identity: None, has_complained: false, refused, unsure }
     }
 
-    /// It is about to be watched: remembers which folder it is.
-    pub fn note_folder(&mut self) {
-        self.folder = self.folder_now();
+    /// Opens a folder of the Maildir.
+    pub fn open(&self, place: Place) -> io::Result<Folder> {
+        let open = if self.is_own { Folder::of_ours } else { Folder::of_others };
+        open(&self.watched.maildir, place)
     }
 
-    /// Whether `new/` may be another folder than the one that is watched. Where there was none, it may come to be below
-    /// another one.
-    pub fn is_another_folder(&self) -> bool {
-        self.folder.is_none() || self.folder != self.folder_now()
-    }
-
-    fn folder_now(&self) -> Option<(u64, u64)> {
-        fs::metadata(self.watched.maildir.join("new")).ok().map(|found| (found.dev(), found.ino()))
-    }
-
-    /// What is in `new/`. If that cannot be told, it is looked at again from time to time.
-    pub fn names(&mut self) -> Vec<OsString> {
-        let new = self.watched.maildir.join("new");
-        match file_names(&new) {
-            Ok(names) => return names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                self.is_slow = true;
-                if !std::mem::replace(&mut self.has_complained, true) {
-                    log::error!("{}: {error}", new.display());
-                }
-            }
-        }
-        Vec::new()
-    }
-
-    /// When each unsure file is to be looked at.
-    pub fn due(&self) -> impl Iterator<Item = Instant> {
-        self.unsure.values().map(|unsure| unsure.due)
-    }
-
-    /// The unsure files that are to be looked at by `now`.
-    pub fn due_names(&self, now: Instant) -> impl Iterator<Item = &OsString> {
-        self.unsure.iter().filter(move |(_, unsure)| unsure.due <= now).map(|(file_name, _)| file_name)
-    }
-
-    /// Looks at a name that came, if it is not known.
-    pub fn consider(&mut self, file_name: OsString, way: Way, ledger: &Arc<Ledger>) -> Option<(Expected, Record)> {
-        if !name::is_message(file_name.as_bytes()) {
-            return None;
-        }
-        let expected = match self.unsure.remove(&file_name) {
-            Some(unsure) if way == Way::Unknown => {
-                self.unsure.insert(file_name, unsure);
-                return None;
-            }
-            Some(unsure) => unsure.expected,
-            None => ledger.claim(&self.watched.user, file_name.as_bytes())?,
-        };
-        self.decide(file_name, way, Unsure { due: Instant::now() + QUIET, wait: QUIET, expected })
-    }
-
-    /// Looks again at an unsure file.
-    pub fn look_again(&mut self, file_name: OsString, now: Instant) -> Option<(Expected, Record)> {
-        let Unsure { wait, expected, .. } = self.unsure.remove(&file_name)?;
-        let next = Unsure { due: now + wait, wait: (wait * 2).min(LONGEST_WAIT), expected };
-        self.decide(file_name, Way::Unknown, next)
-    }
-
-    /// Looks at a name that is expected. What comes to nothing is unknown again. `next`: when it is looked at again, if it
-    /// may still become something.
-    fn decide(&mut self, file_name: OsString, way: Way, next: Unsure) -> Option<(Expected, Record)> {
-        match look(&self.watched, self.is_own, &file_name, way)
-            .unwrap_or_else(|error| self.complain(&file_name, &error))
+    /// Opens `new/`. `None`: it is missing, or cannot be read, which is logged.
+    pub fn open_new(&mut self) -> Option<Folder> {
+        let opened = self.open(Place::New);
+        if let Err(error) = &opened
+            && error.kind() != io::ErrorKind::NotFound
         {
-            Look::Message(record) => return Some((next.expected, *record)),
-            Look::Unsure => drop(self.unsure.insert(file_name, next)),
-            Look::Nothing => {
-                log::debug!("{}: {file_name:?} was gone, or no message", self.watched.maildir.display());
-            }
+            self.complain("new/", error);
         }
-        None
+        opened.ok()
     }
 
-    /// What cannot be read now may be given to us by a chown(2) that follows, or wait for a descriptor that is left.
-    fn complain(&mut self, file_name: &OsStr, error: &io::Error) -> Look {
-        let path = self.watched.maildir.join("new").join(file_name);
+    /// Whether `new/` is another folder than the one that is watched.
+    pub fn is_replaced(&self) -> bool {
+        self.open(Place::New).ok().map(|folder| folder.identity()) != self.identity
+    }
+
+    /// Has this watch of this `new/` from now on. Gives the watch that it had.
+    pub fn set_watch(&mut self, wd: Option<Wd>, new: Option<&Folder>) -> Option<Wd> {
+        self.identity = new.map(Folder::identity);
+        self.has_complained &= self.wd.is_some() || wd.is_none();
+        std::mem::replace(&mut self.wd, wd)
+    }
+
+    /// The names in `new/`.
+    pub fn names(&mut self, new: Option<Folder>) -> Vec<OsString> {
+        let names = new.map_or(Ok(Vec::new()), |new| new.names());
+        names.inspect_err(|error| self.complain("new/", error)).unwrap_or_default()
+    }
+
+    /// Logs an error, once until the Maildir is watched again.
+    pub fn complain(&mut self, what: &str, error: &io::Error) {
+        let maildir = self.watched.maildir.display();
         if std::mem::replace(&mut self.has_complained, true) {
-            log::debug!("{}: {error}", path.display());
+            log::debug!("{maildir}: {what}: {error}");
         } else {
-            log::error!(
-                "{}: {error}; it makes no event until it can be read (said once for this Maildir)",
-                path.display()
-            );
-        }
-        Look::Unsure
-    }
-
-    /// The attributes of a file have changed, which may be what it waits for: no later than now it is looked at.
-    pub fn hasten(&mut self, file_name: &OsStr) {
-        if let Some(unsure) = self.unsure.get_mut(file_name) {
-            unsure.due = Instant::now();
+            log::error!("{maildir}: {what}: {error}; no events until this can be read (logged once for this Maildir)");
         }
     }
 
-    /// Whether there is this message in `new/`, by this name or, where names are not unique, by one that says the same.
+    /// Logs that a file makes no event, once for each name.
+    pub fn refuse(&mut self, file_name: &OsStr, why: &Refused) {
+        if self.refused.len() < REFUSED && self.refused.insert(file_name.to_owned()) {
+            let maildir = self.watched.maildir.display();
+            log::warn!("{maildir}: new/{file_name:?} {why}; it makes no event. Give it to that owner with chown");
+        }
+    }
+
+    /// Looks at the file `there` in a folder. By the name `file_name` it came to `new/`.
+    pub fn look(&self, folder: &Folder, there: &OsStr, file_name: &OsStr, way: Way) -> io::Result<Look> {
+        look(&self.watched, self.is_own, folder, there, file_name, way)
+    }
+
+    /// Takes the unsure files that are to be looked at by `now`.
+    pub fn take_due(&mut self, now: Instant) -> Vec<(OsString, Unsure)> {
+        self.unsure.extract_if(.., |_, unsure| unsure.due <= now).collect()
+    }
+
+    /// Removes what our own file says beside itself of this user: the record says it now.
+    pub fn forget_recipient(&self, file_name: &OsStr) {
+        if self.is_own
+            && let Ok(new) = self.open(Place::New)
+            && let Ok((file, _)) = new.message(file_name)
+        {
+            typed::forget_user(&file, &self.watched.user);
+        }
+    }
+
+    /// Whether this name is in `new/`.
     pub fn has(&self, file_name: &OsStr) -> bool {
-        self.watched.maildir.join("new").join(file_name).symlink_metadata().is_ok()
-            || !name::is_unique(file_name.as_bytes())
-                && self.known_names().contains_key(name::known_as(file_name.as_bytes()))
+        self.open(Place::New).is_ok_and(|new| new.stat(file_name).is_ok())
     }
 
-    /// The names in `new/`, by what they are known as.
-    pub fn known_names(&self) -> HashMap<Vec<u8>, Vec<OsString>> {
-        let mut names: HashMap<_, Vec<_>> = HashMap::new();
-        for file_name in file_names(&self.watched.maildir.join("new")).unwrap_or_default() {
-            names.entry(name::known_as(file_name.as_bytes()).to_vec()).or_default().push(file_name);
+    /// The names in `new/` by what they are known as.
+    pub fn names_by_id(&self) -> Names {
+        let mut by_id = Names::new();
+        for name in self.open(Place::New).and_then(|new| new.names()).unwrap_or_default() {
+            by_id.entry(name::known_as(name.as_bytes()).to_vec()).or_default().push(name);
         }
-        names
+        by_id
     }
-
-    /// A name has left `new/`: another message may come by it, if it is not elsewhere.
-    pub fn forget(&mut self, file_name: &OsStr, is_elsewhere: bool, ledger: &Ledger) {
-        self.unsure.remove(file_name);
-        if !is_elsewhere {
-            ledger.gone(&self.watched.user, file_name.as_bytes());
-        }
-    }
-
-    /// The recipients beside a file are not needed any more when its record is there.
-    pub fn forget_recipients(&self, record: &Record) {
-        if self.is_own && record.rcpt_to.is_some() {
-            let path = Path::new(&record.path);
-            let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-            let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
-            let _ = file.map(|file| typed::forget_user(&file, &record.user));
-        }
-    }
-}
-
-fn file_names(folder: &Path) -> io::Result<Vec<OsString>> {
-    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
 }

@@ -1,356 +1,333 @@
 //! What the thread does: it waits for names in `new/`, looks at the files, and records the messages.
 
-use super::look::Way;
-use super::target::{LONGEST_WAIT, Target};
-use super::watches::{Attached, Event, Key, Watches};
+use super::batch::{self, Candidate};
+use super::changes::{Change, Changes};
+use super::look::{QUIET, Way};
+use super::recording::Recording;
+use super::target::{LONGEST_WAIT, Names, Target, Unsure};
+use super::watches::{Key, Watches};
 use super::{Order, Orders, Watched};
 use crate::delivery::Delivery;
-use crate::journal::Record;
-use crate::ledger::{Expected, Ledger};
 use crate::maildir::name::{self, Arrival};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::collections::{BTreeMap, HashMap};
+use rustix::io::Errno;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often a Maildir that cannot be watched is looked at.
-const SLOW: Duration = Duration::from_secs(5);
+/// How often a Maildir that is missing, or that inotify does not watch, is looked at.
+pub const SLOW: Duration = Duration::from_secs(5);
 
-/// So long after a change of what is mounted the Maildirs are looked at: at a start of the system, many come together.
-const MOUNTED: Duration = Duration::from_millis(200);
+/// A Maildir that went missing a moment ago is looked at sooner: after this, then after twice as long, up to [`SLOW`].
+const FIRST: Duration = Duration::from_millis(50);
 
-/// Records that are appended at once.
-const BATCH: usize = 64;
+/// How often it is asked whether each `new/` is still the folder that inotify watches: a link or a folder above it may
+/// have been replaced, or something mounted.
+pub const CHECK: Duration = Duration::from_secs(60);
+
+/// After events of our own deliveries alone the next ones are read so much later, all in one system call.
+const REST: Duration = Duration::from_millis(20);
+
+/// So many events at once show that more are waiting: they are read without a rest, so that the kernel drops none.
+const MANY: usize = 256;
 
 /// All that is watched.
 pub struct Watcher {
-    delivery: Arc<Delivery>,
+    recording: Recording,
     /// `None` when the system has no inotify for us.
     watches: Option<Watches>,
-    /// The system has no watch left for us; to be tried again the next time.
-    is_full: bool,
+    /// It was logged that the system has no watch left.
     has_said_full: bool,
     targets: BTreeMap<Key, Target>,
     next_key: Key,
-    /// When the Maildirs without a watch are looked at.
+    /// The Maildirs of each user.
+    of_user: HashMap<String, Vec<Key>>,
+    /// When the Maildirs without a watch are looked at, and how long after that the next time.
     slow_at: Option<Instant>,
-    /// Tells poll(2) when something is mounted (proc_pid_mountinfo(5)), perhaps over a folder that is watched; no watch
-    /// tells that.
-    mounts: Option<File>,
-    /// When all are watched anew because of that.
-    mounted_at: Option<Instant>,
+    slow_wait: Duration,
+    check_at: Instant,
+    /// Until then no events are read.
+    rest_until: Option<Instant>,
 }
 
-/// Why the thread goes on.
-#[derive(Default)]
-struct Woken {
-    ordered: bool,
-    mounted: bool,
-}
+/// A name in the `new/` of a Maildir, and how it came there.
+type Name = (Key, OsString, Way);
 
 impl Watcher {
     /// Watches nothing yet.
     pub fn new(delivery: Arc<Delivery>) -> Watcher {
         let watches = Watches::new().inspect_err(|error| {
+            let seconds = SLOW.as_secs();
             log::error!(
-                "inotify: {error}; Maildirs are looked at every {} s instead (fs.inotify.max_user_instances)",
-                SLOW.as_secs()
+                "inotify: {error}; Maildirs are looked at every {seconds} s instead. Raise fs.inotify.max_user_instances"
             );
         });
-        let has_said_full = watches.is_err();
-        Watcher { watches: watches.ok(), has_said_full, ..Watcher::without_inotify(delivery) }
+        Watcher { has_said_full: watches.is_err(), watches: watches.ok(), ..Watcher::without_inotify(delivery) }
     }
 
-    /// Looks from time to time.
+    /// Looks at the Maildirs from time to time.
     pub fn without_inotify(delivery: Arc<Delivery>) -> Watcher {
         Watcher {
-            delivery,
+            recording: Recording::new(delivery),
             watches: None,
-            is_full: false,
             has_said_full: true,
             targets: BTreeMap::new(),
             next_key: 0,
+            of_user: HashMap::new(),
             slow_at: None,
-            mounts: File::open("/proc/thread-self/mountinfo").ok(),
-            mounted_at: None,
+            slow_wait: FIRST,
+            check_at: Instant::now() + CHECK,
+            rest_until: None,
         }
     }
 
-    /// Watches these and no others, and records what is in them. All of them anew: nothing tells that a link was replaced
-    /// to which another one leads.
+    /// Watches these and no others, and records what is in them.
     pub fn watch(&mut self, watched: Vec<Watched>) {
-        self.delivery.watch(watched.iter().map(|each| (each.user.clone(), each.maildir.clone())).collect());
-        let keys = self.targets.iter().filter(|(_, target)| !watched.contains(&target.watched)).map(|(key, _)| *key);
-        for key in keys.collect::<Vec<_>>() {
-            self.forget(key);
-        }
+        self.recording.watch(&watched);
+        let wanted: HashSet<&Watched> = watched.iter().collect();
+        let unwanted = self.targets.iter().filter(|(_, target)| !wanted.contains(&target.watched)).map(|(key, _)| *key);
+        unwanted.collect::<Vec<_>>().into_iter().for_each(|key| self.forget(key));
+        self.of_user.clear();
+        let mut known: HashSet<Watched> = self.targets.values().map(|target| target.watched.clone()).collect();
         for watched in watched {
-            if self.targets.values().any(|target| target.watched == watched) {
-                continue;
+            if known.insert(watched.clone()) {
+                let is_own = self.recording.is_own(&watched);
+                self.targets.insert(self.next_key, Target::new(watched, is_own));
+                self.next_key += 1;
             }
-            let is_own = self.delivery.is_own(&watched.user, &watched.maildir);
-            self.targets.insert(self.next_key, Target::new(watched, is_own));
-            self.next_key += 1;
         }
-        self.is_full = false;
-        self.attach_all();
+        for (key, target) in &self.targets {
+            self.of_user.entry(target.watched.user.clone()).or_default().push(*key);
+        }
+        self.slow_wait = FIRST;
+        self.attach(&self.keys(|_| true));
     }
 
-    /// Waits for files that were put there just before the first scan and may be unfinished; not for those that are.
-    pub fn settle(&mut self) {
-        if let Some(last) = self.targets.values().flat_map(Target::due).max() {
-            std::thread::sleep(last.saturating_duration_since(Instant::now()));
-            self.look_again(last);
-        }
+    fn keys(&self, which: impl Fn(&Target) -> bool) -> Vec<Key> {
+        self.targets.iter().filter(|(_, target)| which(target)).map(|(key, _)| *key).collect()
     }
 
     fn forget(&mut self, key: Key) {
-        // What is unsure in it is not expected any more.
-        if self.targets.remove(&key).is_none() {
-            return;
-        }
-        if let Some(watches) = &mut self.watches {
-            watches.detach(key);
+        let Some(target) = self.targets.remove(&key) else { return };
+        if let (Some(watches), Some(wd)) = (&mut self.watches, target.wd) {
+            watches.remove(key, wd);
         }
     }
 
     /// Goes on until it is told to stop.
     pub fn run(mut self, orders: &Orders) {
         loop {
-            let woken = self.wait(orders);
-            if woken.mounted {
-                self.mounted_at.get_or_insert(Instant::now() + MOUNTED);
-            }
-            for order in if woken.ordered { orders.take() } else { Vec::new() } {
-                match order {
-                    Order::Watch(watched) => self.watch(watched),
-                    Order::Scan => self.scan_all(),
-                    Order::Stop => {
-                        while self.take_events() {}
-                        return self.look_again(Instant::now() + LONGEST_WAIT);
+            if self.wait(orders) {
+                for order in orders.take() {
+                    match order {
+                        Order::Watch(watched) => self.watch(watched),
+                        Order::Scan => self.scan(),
+                        Order::Stop => {
+                            while self.take_events() {}
+                            return self.look_again(Instant::now() + LONGEST_WAIT);
+                        }
                     }
                 }
             }
-            self.take_events();
             let now = Instant::now();
+            if self.rest_until.is_none_or(|until| until <= now) {
+                self.take_events();
+            }
             self.look_again(now);
-            self.look_at_slow(now);
-            self.look_at_mounts(now);
+            self.look_at_folders(now);
         }
     }
 
-    /// Sleeps until there are orders or events, or something is due.
-    fn wait(&self, orders: &Orders) -> Woken {
-        let due = self.targets.values().flat_map(Target::due).chain(self.slow_at).chain(self.mounted_at).min();
-        let timeout = due.map(|due| {
-            let time = due.saturating_duration_since(Instant::now());
-            // Rounded up, so that it is due when the sleep is over.
-            Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) }
-        });
+    /// Sleeps until there are orders or events, or something is due. True: perhaps orders.
+    fn wait(&self, orders: &Orders) -> bool {
+        let unsure = self.targets.values().flat_map(|target| target.unsure.values()).map(|unsure| unsure.due);
+        let due = unsure.chain(self.slow_at).chain(self.rest_until).fold(self.check_at, Instant::min);
+        let time = due.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
         let mut fds = vec![PollFd::new(&orders.bell, PollFlags::IN)];
-        fds.extend(self.mounts.iter().map(|mounts| PollFd::new(mounts, PollFlags::PRI)));
-        let events = self.watches.as_ref().map(|watches| watches.fd());
+        let events = self.watches.as_ref().filter(|_| self.rest_until.is_none()).map(|watches| watches.fd());
         fds.extend(events.iter().map(|events| PollFd::new(events, PollFlags::IN)));
-        if let Err(error) = poll(&mut fds, timeout.as_ref())
-            && error != rustix::io::Errno::INTR
-        {
-            log::error!("arrivals: poll: {error}");
-            std::thread::sleep(SLOW);
-            return Woken { ordered: true, mounted: false };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => !fds[0].revents().is_empty(),
+            Err(error) => {
+                log::error!("arrivals: poll: {error}");
+                std::thread::sleep(SLOW);
+                true
+            }
         }
-        let happened = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        Woken { ordered: happened(0), mounted: self.mounts.is_some() && happened(1) }
     }
 
-    /// Watches a Maildir, anew if it was watched.
-    fn attach(&mut self, key: Key) {
-        let Some(target) = self.targets.get_mut(&key) else { return };
-        target.note_folder();
-        let attached = match &mut self.watches {
-            Some(watches) if !self.is_full => watches.attach(key, &target.watched.maildir),
-            _ => Attached::Full,
-        };
-        let was_slow = target.is_slow;
-        target.is_slow = matches!(attached, Attached::Full | Attached::Unwatched(_));
-        if target.is_slow {
-            self.slow_at.get_or_insert(Instant::now() + SLOW);
-        }
-        match attached {
-            // Whether it can be read is still to be seen where it could not be the last time.
-            Attached::Watched => target.has_complained &= was_slow,
-            Attached::Awaited => {}
-            Attached::Full => {
-                self.is_full = true;
+    /// Watches these Maildirs, anew where they are watched, and records what is in them.
+    fn attach(&mut self, keys: &[Key]) {
+        let names = keys.iter().flat_map(|key| self.attach_one(*key)).collect();
+        self.consider_all(names);
+        let is_slow = self.targets.values().any(|target| target.wd.is_none());
+        self.slow_at = is_slow.then(|| Instant::now() + self.slow_wait);
+    }
+
+    /// Gives the names in `new/`.
+    fn attach_one(&mut self, key: Key) -> Vec<Name> {
+        let Some(target) = self.targets.get_mut(&key) else { return Vec::new() };
+        // The folder before its watch: if another one takes its place in between, the next check finds out.
+        let new = target.open_new();
+        let watches = self.watches.as_mut().filter(|_| new.is_some());
+        let wd = watches.and_then(|watches| match watches.add(key, &target.watched.maildir) {
+            Ok(wd) => Some(wd),
+            Err(Errno::NOENT | Errno::NOTDIR) => None,
+            Err(Errno::NOSPC) => {
                 if !std::mem::replace(&mut self.has_said_full, true) {
                     let seconds = SLOW.as_secs();
                     log::error!(
-                        "too many Maildirs for inotify: raise fs.inotify.max_user_watches; some are looked at every \
-                         {seconds} s instead"
+                        "too many Maildirs for inotify; some are looked at every {seconds} s instead. Raise \
+                         fs.inotify.max_user_watches"
                     );
                 }
+                None
             }
-            Attached::Unwatched(error) => {
-                if !std::mem::replace(&mut target.has_complained, true) {
-                    let maildir = target.watched.maildir.display();
-                    log::error!("{maildir}: cannot be watched ({error}); looked at every {} s instead", SLOW.as_secs());
-                }
+            Err(error) => {
+                target.complain("inotify", &error.into());
+                None
             }
-        }
-    }
-
-    /// False when nothing had happened.
-    fn take_events(&mut self) -> bool {
-        let events = self.watches.as_mut().map(Watches::events).unwrap_or_default();
-        let happened = !events.is_empty();
-        let mut names = Vec::new();
-        let mut gone = Vec::new();
-        let mut moved = Vec::new();
-        for event in events {
-            match event {
-                Event::Name { key, file_name, way } => names.push((key, file_name, way)),
-                Event::Changed { key, file_name } => {
-                    self.targets.entry(key).and_modify(|target| target.hasten(&file_name));
-                }
-                // A message with a unique name is the same one when it comes back.
-                Event::Gone { file_name, moved: true, .. } if name::is_unique(file_name.as_bytes()) => {}
-                Event::Gone { key, file_name, .. } => gone.push((names.len(), key, file_name)),
-                Event::Moved(key) => moved.push(key),
-                Event::Overflow => {
-                    log::warn!("inotify lost events; looking at every Maildir");
-                    moved.extend(self.targets.keys().copied());
-                }
-            }
-        }
-        // What came and went is looked at before it is forgotten: it may be in cur/. What came by a name that had gone is
-        // another message.
-        let (replaced, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|(at, key, file_name)| {
-            names[*at..].iter().any(|(new_key, new_name, _)| new_key == key && new_name == file_name)
         });
-        replaced.into_iter().for_each(|(_, key, file_name)| self.forget_name(key, &file_name, false));
-        self.consider(names);
+        // The old watch ends only now: what happened until the new one was there would be lost.
+        if let Some(before) = target.set_watch(wd, new.as_ref()).filter(|before| wd != Some(*before))
+            && let Some(watches) = &mut self.watches
+        {
+            watches.remove(key, before);
+        }
+        target.names(new).into_iter().map(|file_name| (key, file_name, Way::Unknown)).collect()
+    }
+
+    /// Takes what has happened, and acts once for each name. False when nothing had happened.
+    pub fn take_events(&mut self) -> bool {
+        self.rest_until = None;
+        let events = self.watches.as_mut().map(Watches::events).unwrap_or_default();
+        let count = events.len();
+        let Changes { names, attributes, mut lost, is_overflow } = Changes::of(events);
+        // This may be what an unsure file waits for.
+        for (key, file_name) in attributes {
+            let unsure = self.targets.get_mut(&key).and_then(|target| target.unsure.get_mut(&file_name));
+            unsure.into_iter().for_each(|unsure| unsure.due = Instant::now());
+        }
         let mut there = HashMap::new();
-        for (_, key, file_name) in gone {
-            // The message may only have another name now. By this one, it would be another message.
-            let is_renamed = !name::is_unique(file_name.as_bytes())
-                && self.targets.get(&key).is_some_and(|target| {
-                    let known = there.entry(key).or_insert_with(|| target.known_names());
-                    let names = known.get(name::known_as(file_name.as_bytes()));
-                    names.is_some_and(|names| names.iter().any(|name| *name != file_name))
-                });
-            self.forget_name(key, &file_name, is_renamed);
+        for Change { key, file_name, .. } in names.iter().filter(|change| change.is_replaced) {
+            self.forget_name(*key, file_name, false, &mut there);
         }
-        moved.sort_unstable();
-        moved.dedup();
-        moved.iter().for_each(|key| self.attach(*key));
-        self.scan(&moved);
-        happened
-    }
-
-    /// Another message may come by a name that has left a Maildir, unless this message is still there, or in another one
-    /// of the user's.
-    fn forget_name(&mut self, key: Key, file_name: &OsStr, is_there: bool) {
-        let (Some(target), Some(ledger)) = (self.targets.get(&key), self.delivery.ledger()) else { return };
-        let user = &target.watched.user;
-        let mut others = self.targets.iter().filter(|(other, target)| **other != key && target.watched.user == *user);
-        let is_elsewhere = is_there || others.any(|(_, target)| target.has(file_name));
-        if let Some(target) = self.targets.get_mut(&key) {
-            target.forget(file_name, is_elsewhere, ledger);
+        let name = |change: &Change| Some((change.key, change.file_name.clone(), change.came?));
+        let is_new = self.consider(names.iter().filter_map(name).collect());
+        // After the look: what came and left at once may be in cur/.
+        for Change { key, file_name, .. } in names.iter().filter(|change| change.is_gone) {
+            self.forget_name(*key, file_name, true, &mut there);
         }
-    }
-
-    /// Looks at the Maildirs that cannot be watched, if it is time.
-    pub fn look_at_slow(&mut self, now: Instant) {
-        if self.slow_at.is_none_or(|at| at > now) {
-            return;
+        if (1..MANY).contains(&count) && !is_new {
+            self.rest_until = Some(Instant::now() + REST);
         }
-        self.slow_at = None;
-        self.is_full = false;
-        let slow: Vec<Key> = self.targets.iter().filter(|(_, target)| target.is_slow).map(|(key, _)| *key).collect();
-        slow.iter().for_each(|key| self.attach(*key));
-        self.scan(&slow);
-    }
-
-    /// Watches those anew over which something was mounted a while ago.
-    fn look_at_mounts(&mut self, now: Instant) {
-        if self.mounted_at.is_none_or(|at| at > now) {
-            return;
+        if is_overflow {
+            log::warn!("inotify lost events; every Maildir is looked at");
+            lost = self.keys(|_| true);
         }
-        self.mounted_at = None;
-        let others = self.targets.iter().filter(|(_, target)| target.is_another_folder()).map(|(key, _)| *key);
-        let others: Vec<Key> = others.collect();
-        others.iter().for_each(|key| self.attach(*key));
-        self.scan(&others);
+        if !lost.is_empty() {
+            self.slow_wait = FIRST;
+            self.attach(&lost);
+        }
+        count > 0
     }
 
-    fn attach_all(&mut self) {
-        let all: Vec<Key> = self.targets.keys().copied().collect();
-        all.iter().for_each(|key| self.attach(*key));
-        self.scan(&all);
+    /// Whether events are left unread for a moment.
+    #[cfg(test)]
+    pub fn rests(&self) -> bool {
+        self.rest_until.is_some()
     }
 
-    fn scan_all(&mut self) {
-        let all: Vec<Key> = self.targets.keys().copied().collect();
-        self.scan(&all);
-    }
-
-    /// Records what is in the `new/` of these Maildirs and not known, in the order of arrival.
-    fn scan(&mut self, keys: &[Key]) {
-        let mut names = Vec::new();
-        for key in keys {
-            let Some(target) = self.targets.get_mut(key) else { continue };
-            names.extend(target.names().into_iter().map(|file_name| (*key, file_name, Way::Unknown)));
-            if target.is_slow {
-                self.slow_at.get_or_insert(Instant::now() + SLOW);
+    /// Another message may come under a name that has left a Maildir, unless this message is in another Maildir of the user
+    /// or, if `here` counts, still here under another name that says the same. `there`: names that were read already.
+    fn forget_name(&mut self, key: Key, file_name: &OsStr, here: bool, there: &mut HashMap<Key, Names>) {
+        let Some(target) = self.targets.get_mut(&key) else { return };
+        target.unsure.remove(file_name);
+        let user = target.watched.user.clone();
+        let (id, is_unique) = (name::known_as(file_name.as_bytes()), name::is_unique(file_name.as_bytes()));
+        let is_elsewhere = self.of_user.get(&user).into_iter().flatten().any(|other| match self.targets.get(other) {
+            Some(target) if is_unique => *other != key && target.has(file_name),
+            Some(target) if here || *other != key => {
+                let names = there.entry(*other).or_insert_with(|| target.names_by_id()).get(id);
+                names.is_some_and(|names| names.iter().any(|name| *other != key || name != file_name))
             }
+            _ => false,
+        });
+        if !is_elsewhere {
+            self.recording.gone(&user, file_name.as_bytes());
         }
-        sort(&mut names);
+    }
+
+    /// Looks at the Maildirs without a watch, if it is time, and asks whether the others are still what is watched.
+    pub fn look_at_folders(&mut self, now: Instant) {
+        if self.slow_at.is_some_and(|at| at <= now) {
+            self.slow_wait = (self.slow_wait * 2).min(SLOW);
+            self.attach(&self.keys(|target| target.wd.is_none()));
+        }
+        if self.check_at <= now {
+            self.check_at = now + CHECK;
+            self.attach(&self.keys(Target::is_replaced));
+        }
+    }
+
+    /// Records what is in any `new/` and not known.
+    fn scan(&mut self) {
+        let mut names = Vec::new();
+        for (key, target) in &mut self.targets {
+            let new = target.open_new();
+            names.extend(target.names(new).into_iter().map(|name| (*key, name, Way::Unknown)));
+        }
+        self.consider_all(names);
+    }
+
+    /// Looks at those names that are not known, in the order of arrival.
+    fn consider_all(&mut self, mut names: Vec<Name>) {
+        names.sort_by_cached_key(|(key, file_name, _)| order(*key, file_name));
         self.consider(names);
     }
 
-    /// Looks at those names that are not known.
-    fn consider(&mut self, names: Vec<(Key, OsString, Way)>) {
-        self.record(names, |target, file_name, way, ledger| target.consider(file_name, way, ledger));
+    /// Looks at those names that are not known. True when there were some.
+    fn consider(&mut self, names: Vec<Name>) -> bool {
+        let mut candidates = Vec::new();
+        for (key, file_name, way) in names {
+            let Some(target) = self.targets.get_mut(&key) else { continue };
+            let is_known = way == Way::Unknown && target.unsure.contains_key(&file_name);
+            if is_known || !name::is_message(file_name.as_bytes()) {
+                continue;
+            }
+            let expected = match target.unsure.remove(&file_name) {
+                Some(unsure) => Some(unsure.expected),
+                None => self.recording.claim(&target.watched.user, file_name.as_bytes()),
+            };
+            candidates.extend(expected.map(|expected| Candidate { key, file_name, way, expected, wait: QUIET }));
+        }
+        let is_new = !candidates.is_empty();
+        batch::record(&mut self.targets, &self.recording, candidates);
+        is_new
     }
 
     /// Looks again at files that may be finished by `now`.
     fn look_again(&mut self, now: Instant) {
-        let mut names = Vec::new();
-        for (key, target) in &self.targets {
-            names.extend(target.due_names(now).map(|file_name| (*key, file_name.to_owned(), Way::Unknown)));
+        let mut candidates = Vec::new();
+        for (key, target) in &mut self.targets {
+            let candidate = |(file_name, Unsure { wait, expected, .. })| Candidate {
+                key: *key,
+                file_name,
+                way: Way::Unknown,
+                expected,
+                wait,
+            };
+            candidates.extend(target.take_due(now).into_iter().map(candidate));
         }
-        sort(&mut names);
-        self.record(names, |target, file_name, _, _| target.look_again(file_name, now));
-    }
-
-    /// Appends what `look` makes of these names.
-    fn record(
-        &mut self,
-        names: Vec<(Key, OsString, Way)>,
-        look: impl Fn(&mut Target, OsString, Way, &Arc<Ledger>) -> Option<(Expected, Record)>,
-    ) {
-        let Some(ledger) = self.delivery.ledger() else { return };
-        let (mut found, mut recipients) = (Vec::new(), Vec::new());
-        for (key, file_name, way) in names {
-            let Some(target) = self.targets.get_mut(&key) else { continue };
-            if let Some((expected, record)) = look(target, file_name, way, ledger) {
-                recipients.push((key, record.clone()));
-                found.push((expected, record));
-            }
-            if found.len() >= BATCH {
-                ledger.found(std::mem::take(&mut found));
-            }
-        }
-        ledger.found(found);
-        for (key, record) in recipients {
-            self.targets.get(&key).inspect(|target| target.forget_recipients(&record));
-        }
+        candidates.sort_by_cached_key(|candidate| order(candidate.key, &candidate.file_name));
+        batch::record(&mut self.targets, &self.recording, candidates);
     }
 }
 
-/// In the order of arrival; by key where the names tell no time.
-fn sort(names: &mut [(Key, OsString, Way)]) {
-    names.sort_by_cached_key(|(key, file_name, _)| (Arrival::of(file_name.as_bytes()), *key, file_name.clone()));
+/// The order of arrival; by Maildir where the names tell no time.
+fn order(key: Key, file_name: &OsStr) -> (Arrival, Key, OsString) {
+    (Arrival::of(file_name.as_bytes()), key, file_name.to_owned())
 }

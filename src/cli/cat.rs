@@ -2,7 +2,8 @@
 
 use super::{Failed, Outcome, exit};
 use crate::config::Config;
-use crate::maildir::listing::Listing;
+use crate::maildir::folder::{Folder, Refused};
+use crate::maildir::listing::{Listing, Place};
 use crate::maildir::moved::find_in;
 use crate::maildir::name::{self, Name};
 use crate::maildir::reader::MessageReader;
@@ -47,14 +48,10 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     let config = super::configuration(file)?;
     owner::become_owner_of_state(&config)?;
     let given = Path::new(&id).file_name().unwrap_or(&id).as_bytes();
-    let mut path = find(&config, given)?;
-    // The message may be moved or flagged while it is looked for.
-    let mut message = MessageReader::open(&path);
-    if matches!(&message, Err(error) if error.kind() == io::ErrorKind::NotFound) {
-        path = find(&config, given)?;
-        message = MessageReader::open(&path);
-    }
-    let mut message = message.map_err(|error| unreadable(&path, &error))?;
+    // It may be moved or flagged while it is looked for.
+    let found = find(&config, given)?.map_or_else(|| find(&config, given), |found| Ok(Some(found)))?;
+    let no_message = || Failed::new(exit::NO_INPUT, format!("no message {}", Name::parse(given).id.escape_ascii()));
+    let (path, mut message) = found.ok_or_else(no_message)?;
     let mut block = vec![0; BLOCK];
     loop {
         let octets = message.read(&mut block).map_err(|error| unreadable(&path, &error))?;
@@ -70,36 +67,53 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
 }
 
 /// The message with this name, whatever flags it has by now, or else the first one with this id.
-fn find(config: &Config, given: &[u8]) -> Result<PathBuf, Failed> {
+fn find(config: &Config, given: &[u8]) -> Result<Option<(PathBuf, MessageReader)>, Failed> {
     let (mut denied, id) = (None, Name::parse(given).id);
     let maildirs = maildirs(config)?;
-    for folder in maildirs.iter().flat_map(|maildir| [maildir.join("new"), maildir.join("cur")]) {
-        let path = folder.join(OsStr::from_bytes(given));
-        if path.symlink_metadata().is_ok_and(|found| found.is_file()) {
-            return Ok(path);
+    let open = |folder: &Folder, path: PathBuf| {
+        match folder.message(path.file_name().unwrap_or_default()) {
+            Ok((file, _)) => Ok(Some(MessageReader::of(file, path.file_name().unwrap_or_default().as_bytes()))),
+            Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(refused) => Err(unreadable(&path, &refused.into())),
         }
-        // Several messages may share an id that is cut out of such a name.
-        if name::known_as(given) != id
-            && let Ok(Some(path)) = find_in(&folder, OsStr::from_bytes(given))
+        .map(|reader| reader.map(|reader| (path, reader)))
+    };
+    // Several messages may share an id that is cut out of their names, and a name that is not UTF-8 is given as a text.
+    let must_search = name::known_as(given) != id || given.contains(&b'%');
+    for (maildir, place) in maildirs.iter().flat_map(|maildir| [(maildir, Place::New), (maildir, Place::Cur)]) {
+        let Ok(folder) = Folder::of_others(maildir, place) else { continue };
+        let given = OsStr::from_bytes(given);
+        let there = if name::is_message(given.as_bytes()) && folder.stat(given).is_ok() {
+            Some(given.to_owned())
+        } else if must_search {
+            find_in(&folder, given).unwrap_or_default()
+        } else {
+            None
+        };
+        if let Some(there) = there
+            && let Some(found) = open(&folder, maildir.join(place.folder()).join(there))?
         {
-            return Ok(path);
+            return Ok(Some(found));
         }
     }
     for maildir in maildirs {
-        match Listing::read(&maildir) {
-            Ok(listing) => {
-                if let Some(index) = listing.position(id) {
-                    return Ok(listing.path(&maildir, index));
-                }
+        let listing = match Listing::read(&maildir) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
+            Err(error) => {
+                denied.get_or_insert((maildir, error));
+                continue;
             }
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
-            Err(error) => drop(denied.get_or_insert((maildir, error))),
+            Ok(listing) => listing,
+        };
+        if let Some(index) = listing.position(id) {
+            let folder = Folder::of_others(&maildir, listing.place(index)).map_err(|e| unreadable(&maildir, &e))?;
+            return open(&folder, listing.path(&maildir, index));
         }
     }
-    Err(match denied {
-        Some((maildir, error)) => unreadable(&maildir, &error),
-        None => Failed::new(exit::NO_INPUT, format!("no message {}", id.escape_ascii())),
-    })
+    match denied {
+        Some((maildir, error)) => Err(unreadable(&maildir, &error)),
+        None => Ok(None),
+    }
 }
 
 /// Everything that may be a Maildir: each folder in the root, also those of former users, and the watched ones.

@@ -10,8 +10,8 @@ mod runner;
 use super::{Failed, Outcome, exit};
 use crate::accounts::Accounts;
 use crate::config::Config;
-use crate::journal::{self, Cursor, CursorError};
-use crate::notify::{self, Filter, Format, Subscriber, Way};
+use crate::journal::{self, Cursor, CursorError, Kept, Place};
+use crate::notify::{Filter, Format, Sink, Subscriber};
 use crate::server::owner;
 use crate::sys;
 use human::Human;
@@ -90,21 +90,21 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
 
     let journal = state.join("journal");
     let Some(was_there) = wait_for(&journal, stop)? else { return Ok(ExitCode::SUCCESS) };
-    // What came while it was waited for is new.
+    // Records that came while it waited are new.
     let end = if was_there { journal::last_seq(&journal).map_err(|error| failed(&journal, &error))? } else { 0 };
     let begin = match wanted.from {
         From::Now => end,
-        // What is gone is not missed by who wants what there is.
+        // `all` means all that there is: what the journal dropped is not lost.
         From::All => journal::first_seq(&journal).map_err(|error| failed(&journal, &error))? - 1,
         From::Seq(seq) => seq.saturating_sub(1),
     };
     let name = wanted.cursor.as_ref().map(|name| format!("watch:{name}"));
     let cursor = name.as_ref().map(|name| Cursor::open(&state, name, || begin));
     let cursor = cursor.transpose().map_err(|error| cursor_failed(&error))?;
-    let after = cursor.as_ref().map_or(begin, |cursor| cursor.place().acknowledged);
+    let after = cursor.as_ref().map_or(begin, |cursor| cursor.kept().place.acknowledged);
 
     let left = wanted.count.unwrap_or(u64::MAX);
-    let progress = Progress { done: after, left, cursor: name.map(|name| (state.clone(), name)) };
+    let progress = Progress { done: after, left, retries: 0 };
     let ready = Ready { journal, after, filter, cursor, stop };
     if wanted.command.is_empty() {
         let view = match wanted.format {
@@ -118,7 +118,7 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     }
 }
 
-/// Everything that the loop needs but the way.
+/// Everything that the loop needs but the sink.
 struct Ready<'a> {
     journal: PathBuf,
     after: u64,
@@ -128,8 +128,8 @@ struct Ready<'a> {
 }
 
 impl Ready<'_> {
-    fn run<W: Way>(self, way: W) -> Result<W, Failed> {
-        let subscriber = Subscriber::new(&self.journal, self.after, self.filter, self.cursor, way);
+    fn run<W: Sink>(self, sink: W) -> Result<W, Failed> {
+        let subscriber = Subscriber::new(&self.journal, self.after, self.filter, self.cursor, sink);
         Ok(subscriber.map_err(|error| failed(&self.journal, &error))?.run(self.stop))
     }
 }
@@ -142,7 +142,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, 
         if let Some(mut rest) = arguments.try_raw_args()
             && rest.next_if(|argument| argument == "--").is_some()
         {
-            // The command's own, options and all.
+            // All of the command, with its options.
             command.extend(rest);
             break;
         }
@@ -181,7 +181,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, 
     Ok(Ok(Wanted { file, from, cursor, users, fields, format, count, command }))
 }
 
-/// A name that is misspelt would be waited for in silence. It may also be one that was here once, so it is no error.
+/// Warns of a name without an account: it may be misspelt. It is no error, for the account may have existed once.
 fn warn_of_strangers(config: &Config, users: &[String]) {
     let Ok(accounts) = Accounts::load(config) else { return };
     let is_watched = |user: &str| config.watches.iter().any(|watch| watch.user == user);
@@ -241,14 +241,14 @@ fn cursor_failed(error: &CursorError) -> Failed {
     }
 }
 
-/// How far a way of this command has come; the two ways share it.
+/// How far a sink of this command has come; the two sinks share it.
 #[derive(Debug)]
 struct Progress {
     done: u64,
     /// Records that are still to be handed over.
     left: u64,
-    /// The state folder, and the cursor's name.
-    cursor: Option<(PathBuf, String)>,
+    /// Tries that failed since [`Progress::report`].
+    retries: u64,
 }
 
 impl Progress {
@@ -261,17 +261,12 @@ impl Progress {
     /// Records are gone.
     fn lost(&mut self, from: u64, to: u64) {
         eprintln!("mailbell: events {from} to {to} are not in the journal any more");
-        if let Some((state, name)) = &self.cursor {
-            notify::count_lost(state, name, from, to);
-        }
         self.done = to;
     }
 
-    /// A command failed and is to be run again.
-    fn failed(&self) {
-        if let Some((state, name)) = &self.cursor {
-            notify::count_retry(state, name);
-        }
+    fn report(&mut self, kept: &mut Kept) {
+        kept.place = Place::at(self.done);
+        kept.retries += std::mem::take(&mut self.retries);
     }
 }
 

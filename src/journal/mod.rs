@@ -15,6 +15,7 @@
 
 mod cursor;
 mod follow;
+mod kept;
 mod lock;
 pub mod mark;
 mod parse;
@@ -23,7 +24,8 @@ pub mod segment;
 #[cfg(test)]
 mod tests;
 
-pub use cursor::{Cursor, CursorError, Place, clamp_all, cursors, encode};
+pub use cursor::{Cursor, CursorError, cursors, encode};
 pub use follow::{Follower, Item, Reader, first_seq, last_seq, oldest_after};
+pub use kept::{Begun, Kept, Place};
 pub use lock::{Held, Lock};
 pub use record::Record;

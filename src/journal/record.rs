@@ -2,6 +2,7 @@
 
 use crate::message::date;
 use crate::message::header::Summary;
+use crate::message::letter;
 use crate::message::trace::{Origin, Via};
 use std::borrow::Cow;
 use std::fmt;
@@ -205,8 +206,13 @@ impl Record {
         })
     }
 
-    /// Appends the record as one JSON object, without a newline.
+    /// Appends the record as one JSON object, without a newline; no reader takes anything in it for one.
     pub fn write_json(&self, out: &mut Vec<u8>) {
+        self.write_json_within(out, |_| usize::MAX);
+    }
+
+    /// The same with the value of each field in at most so many octets; one that is longer is cut.
+    pub fn write_json_within(&self, out: &mut Vec<u8>, longest: impl Fn(&str) -> usize) {
         let mut before = "{\"";
         for name in FIELDS {
             out.extend_from_slice(before.as_bytes());
@@ -218,7 +224,11 @@ impl Record {
                 None => out.extend_from_slice(b"null"),
                 Some(Value::Number(number)) => write!(out, "{number}").unwrap(),
                 Some(Value::Time(time)) => write!(out, "\"{}\"", date::rfc3339_micros(time)).unwrap(),
-                Some(Value::Text(text)) => serde_json::to_writer(&mut *out, text).unwrap(),
+                Some(Value::Text(text)) => {
+                    out.push(b'"');
+                    letter::push(out, text, longest(name), letter::put_json);
+                    out.push(b'"');
+                }
             }
         }
         out.push(b'}');

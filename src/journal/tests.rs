@@ -215,39 +215,6 @@ fn the_end_and_single_records_are_found_without_following() {
 }
 
 #[test]
-fn cursors_hold_their_place_one_process_at_a_time() {
-    let scratch = Scratch::new("cursor");
-    let name = "pipe:/run/mail/notify";
-    let mut cursor = Cursor::open(&scratch.0, name, || 7).unwrap();
-    assert_eq!(cursor.place(), Place::at(7));
-    assert!(matches!(Cursor::open(&scratch.0, name, || 0), Err(CursorError::InUse(_))));
-    cursor.set(Place { acknowledged: 8, written: 12, waiting: 4 }).unwrap();
-    drop(cursor);
-    assert_eq!(cursors(&scratch.0).unwrap(), [(name.to_owned(), Place { acknowledged: 8, written: 12, waiting: 4 })]);
-    clamp_all(&scratch.0, 10).unwrap();
-    let cursor = Cursor::open(&scratch.0, name, || 0).unwrap();
-    assert_eq!(cursor.place(), Place { acknowledged: 8, written: 10, waiting: 2 });
-    drop(cursor);
-    let file = fs::read_dir(scratch.0.join("cursors")).unwrap().next().unwrap().unwrap().path();
-    // As early versions wrote it.
-    fs::write(&file, format!("{:020} {:020}\n", 3, 5)).unwrap();
-    let place = Cursor::open(&scratch.0, name, || 0).unwrap().place();
-    assert_eq!(place, Place { acknowledged: 3, written: 5, waiting: 2 });
-    fs::write(file, "damage").unwrap();
-    assert_eq!(Cursor::open(&scratch.0, name, || 5).unwrap().place(), Place::default());
-}
-
-#[test]
-fn a_cursor_that_cannot_be_read_stops_nobody() {
-    let scratch = Scratch::new("unreadable");
-    drop(Cursor::open(&scratch.0, "watch:mine", || 7).unwrap());
-    fs::create_dir(scratch.0.join("cursors/watch:another-user-s")).unwrap();
-    assert_eq!(cursors(&scratch.0).unwrap(), [("watch:mine".to_owned(), Place::at(7))]);
-    clamp_all(&scratch.0, 3).unwrap();
-    assert_eq!(cursors(&scratch.0).unwrap(), [("watch:mine".to_owned(), Place::at(3))]);
-}
-
-#[test]
 fn the_lock_tells_a_server_from_a_delivery() {
     let scratch = Scratch::new("lock");
     let server = Lock::for_server(&scratch.0).unwrap();
@@ -276,18 +243,6 @@ fn a_server_that_was_killed_is_waited_for_while_its_child_has_the_lock() {
     assert!(!waiting.is_finished());
     drop(server);
     assert!(waiting.join().unwrap());
-}
-
-#[test]
-fn a_cursor_that_a_killed_process_leaves_held_for_a_moment_is_waited_for() {
-    let scratch = Scratch::new("moment");
-    let cursor = Cursor::open(&scratch.0, "x", || 7).unwrap();
-    let leaving = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(50));
-        drop(cursor);
-    });
-    assert_eq!(Cursor::open(&scratch.0, "x", || 0).unwrap().place(), Place::at(7));
-    leaving.join().unwrap();
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Identity {
     /// Of the message with this file name.
     pub fn of(file_name: &[u8]) -> Identity {
         // As a record says it, so that what was read from the journal is the same.
-        let text = String::from_utf8_lossy(name::known_as(file_name));
+        let text = name::text(name::known_as(file_name));
         let mut number = [0; 8];
         number.copy_from_slice(&Md5::digest(text.as_bytes())[..8]);
         Identity(u64::from_le_bytes(number))

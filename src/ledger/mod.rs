@@ -183,7 +183,7 @@ impl Ledger {
             log::error!("{}: {error}", state.join("cursors").display());
             Vec::new()
         });
-        let told = cursors.iter().map(|(_, place)| place.acknowledged.max(place.written));
+        let told = cursors.iter().map(|(_, kept)| kept.place.written);
         let mut writer = recover::open(&dir, told.chain([known::covered(state)]).max().unwrap_or(0))?;
         let known = if knows { KnownIds::load(state, &writer)? } else { KnownIds::none() };
         let unsynced = writer.take_unsynced();
@@ -290,7 +290,7 @@ impl Ledger {
         let folders: BTreeSet<&Path> =
             found.iter().filter_map(|(_, record)| Path::new(&record.path).parent()).collect();
         for folder in folders {
-            if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+            if let Err(error) = open_folder(folder).and_then(|folder| folder.sync_all()) {
                 log::debug!("{}: {error}", folder.display());
             }
         }
@@ -654,6 +654,13 @@ impl fmt::Debug for Ledger {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens a folder that another user may have replaced: a link is not followed, and a FIFO keeps nothing waiting.
+fn open_folder(folder: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(folder, flags, Mode::empty())?))
 }
 
 /// Days since 1970.

@@ -9,12 +9,12 @@ use super::duplicates::Duplicates;
 use super::writer::Writer;
 use crate::journal::segment::{self, LARGEST_SEQ, Segment};
 use crate::journal::{Record, mark};
-use crate::maildir::moved::find_in;
+use crate::maildir::moved;
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Opens the journal in `dir`. `told`: everything up to this `seq` may have been told, as cursors and others say.
@@ -121,12 +121,9 @@ fn look(segment: &Segment) -> Last {
 
 /// Whether the message of a record is in its Maildir. Where that cannot be told, it is.
 fn is_there(record: &Record) -> bool {
-    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    let path = PathBuf::from(&record.path);
-    let (Some(new), Some(file_name)) = (path.parent(), path.file_name()) else { return true };
-    if !path.symlink_metadata().is_err_and(|error| is_missing(&error)) || !new.is_dir() {
+    let path = Path::new(&record.path);
+    let (Some(maildir), Some(file_name)) = (path.parent().and_then(Path::parent), path.file_name()) else {
         return true;
-    }
-    let cur = new.with_file_name("cur");
-    !matches!(find_in(&cur, file_name), Ok(None))
+    };
+    moved::is_in(maildir, file_name).unwrap_or(true)
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::journal::record::tests::sample;
 use crate::journal::segment::Segment;
-use crate::journal::{Cursor, Item, Place, Reader, mark};
+use crate::journal::{Cursor, Item, Kept, Reader, mark};
 use std::fs;
 use std::os::unix::fs::FileExt;
 
@@ -133,8 +133,8 @@ fn a_number_that_a_cursor_or_the_mark_has_is_never_given_again() {
     drop(ledger);
     let mut cursor = Cursor::open(&scratch.0, "hook:a", || 0).unwrap();
     let path = Segment::plain(&scratch.journal(), 1).path;
-    for (place, next) in [(Place::default(), 6), (Place::at(9), 10)] {
-        cursor.set(place).unwrap();
+    for (kept, next) in [(Kept::default(), 6), (Kept::at(9), 10)] {
+        cursor.set(kept).unwrap();
         fs::write(&path, fs::read_to_string(&path).unwrap().split_inclusive('\n').take(2).collect::<String>()).unwrap();
         let ledger = open(&scratch);
         assert_eq!(add(&ledger, &format!("n{next}"), |_| {}).seq, next);
@@ -209,8 +209,8 @@ fn known_messages_are_those_of_the_journal_and_of_the_files() {
     fs::write(Segment::plain(&scratch.journal(), 4).path, "").unwrap();
     assert!(knows(&open(&scratch), b"old"));
     // Damage costs a longer start, and nothing that the journal has.
-    scratch.maildir(&["\u{fffd}x"]);
-    add_in(&scratch, &open(&scratch), "\u{fffd}x");
+    scratch.maildir(&["%FFx"]);
+    add_in(&scratch, &open(&scratch), "%FFx");
     fs::write(scratch.0.join("seen/alice"), b"mbseen1\nx").unwrap();
     assert!(knows(&open(&scratch), b"\xffx"), "as the record says it");
 }

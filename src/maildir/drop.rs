@@ -1,17 +1,21 @@
 //! A maildrop (RFC 1939): one Maildir as it was when a session opened it, for that session alone. Other programs may
-//! move, flag and remove messages meanwhile; a message is then found again by its id, or it is gone, and the others
-//! stay what they are. It speaks no POP3.
+//! move, flag and remove messages meanwhile. A message is then found again by its id, or it is gone; the numbers of
+//! the other messages do not change. This file does not know the POP3 protocol.
 
 use std::fmt;
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{AtFlags, fsync, renameat, unlinkat};
+use rustix::io::Errno;
+
+use super::folder::{Folder, Refused, open_ours};
 use super::listing::{Listing, Place, path};
 use super::maildrops::{Lock, Maildrops};
 use super::name::Name;
-use super::reader::MessageReader;
+use super::reader::{MessageReader, line_ends};
+use crate::message::dot::encode::LineEnds;
 use crate::pop3::{self, Marks};
 
 /// Why a maildrop or a message of it cannot be opened.
@@ -38,19 +42,19 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Error {
-    /// Whether trying again later can help: it cannot where rights are missing or the Maildir is none.
+    /// Whether trying again later can help: it cannot where permissions are missing or there is no folder.
     pub fn is_temporary(&self) -> bool {
         !matches!(self, Error::Io(_, error)
             if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory))
     }
 }
 
-/// What became of an update.
+/// The result of an update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpdateReport {
     /// Messages that were removed.
     pub removed: usize,
-    /// Messages to be removed that were not there any more, which is as good.
+    /// Messages to be removed that were gone already.
     pub gone: usize,
     /// Messages that could not be removed.
     pub failed: usize,
@@ -60,9 +64,9 @@ pub struct UpdateReport {
 #[derive(Debug)]
 pub struct Maildrop {
     maildir: PathBuf,
-    /// As it was at the beginning: this numbers the messages and never changes.
+    /// As it was at the beginning: it numbers the messages and never changes.
     listing: Arc<Listing>,
-    /// As it was when a message was last found to be moved.
+    /// As it was when a moved message was last looked for.
     fresh: Option<Arc<Listing>>,
     lock: Lock,
 }
@@ -77,23 +81,31 @@ impl Maildrop {
 
     /// Opens a message to be read from its first octet.
     pub fn open_message(&mut self, message_number: u32) -> Result<MessageReader, Error> {
-        let path = match self.locate(message_number) {
-            Some((place, file_name)) => path(&self.maildir, place, file_name),
-            None => self.relocate(message_number)?,
-        };
-        match MessageReader::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let path = self.relocate(message_number)?;
-                MessageReader::open(&path).map_err(|error| match error.kind() {
-                    io::ErrorKind::NotFound => Error::Gone,
-                    _ => Error::Io(path, error),
-                })
+        match self.open_located(message_number) {
+            Err(Error::Gone) => {
+                self.refresh()?;
+                self.open_located(message_number)
             }
-            outcome => outcome.map_err(|error| Error::Io(path, error)),
+            outcome => outcome,
         }
     }
 
-    /// Where a message was when it was last looked for.
+    /// Opens a message where the last look found it.
+    fn open_located(&self, message_number: u32) -> Result<MessageReader, Error> {
+        let (place, file_name) = self.locate(message_number).ok_or(Error::Gone)?;
+        match open_ours(&self.maildir, place, file_name, self.listing.owner(place)) {
+            Ok(file) => Ok(MessageReader::of(file, file_name)),
+            Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound => Err(Error::Gone),
+            Err(refused) => Err(Error::Io(path(&self.maildir, place, file_name), refused.into())),
+        }
+    }
+
+    /// What ends the lines of a message that begins with `head`.
+    pub fn line_ends(&self, message_number: u32, head: &[u8]) -> LineEnds {
+        line_ends(self.listing.file_name(message_number as usize - 1), head)
+    }
+
+    /// Where the last look found a message.
     fn locate(&self, message_number: u32) -> Option<(Place, &[u8])> {
         let index = message_number as usize - 1;
         match &self.fresh {
@@ -102,14 +114,7 @@ impl Maildrop {
         }
     }
 
-    /// Looks where a message is now.
-    fn relocate(&mut self, message_number: u32) -> Result<PathBuf, Error> {
-        self.refresh()?;
-        let (place, file_name) = self.locate(message_number).ok_or(Error::Gone)?;
-        Ok(path(&self.maildir, place, file_name))
-    }
-
-    /// Reads the directories again, unless they are surely as they were at the last look.
+    /// Reads the directories again, unless they are certainly unchanged since the last look.
     fn refresh(&mut self) -> Result<(), Error> {
         if self.fresh.as_ref().is_some_and(|fresh| fresh.is_current(&self.maildir)) {
             return Ok(());
@@ -123,48 +128,49 @@ impl Maildrop {
     }
 
     /// Removes the deleted messages, and moves those that were only seen to `cur/` with the flag S, as qmail and
-    /// Dovecot do. Each is tried once where it was last; those that were not there are looked for together, so that a
-    /// program that moved all of them costs one look.
+    /// Dovecot do. Each is tried once where the last look found it. Those that were not there are looked for
+    /// together: if a program moved all of them, that costs one look.
     pub fn update(&mut self, deleted: &Marks, seen: &Marks) -> UpdateReport {
         let mut report = UpdateReport::default();
+        let folders = Folders::open(&self.maildir);
         let mut missing: Vec<u32> = deleted.iter().collect();
         let mut unmarked: Vec<u32> = seen.iter().filter(|&message_number| !deleted.contains(message_number)).collect();
-        missing.retain(|&message_number| !self.remove(message_number, &mut report));
-        unmarked.retain(|&message_number| !self.mark_seen(message_number));
+        missing.retain(|&message_number| !self.remove(&folders, message_number, &mut report));
+        unmarked.retain(|&message_number| !self.mark_seen(&folders, message_number));
         if !missing.is_empty() || !unmarked.is_empty() {
             if let Err(error) = self.refresh() {
                 log::warn!("pop3: {error}");
             }
-            missing.retain(|&message_number| !self.remove(message_number, &mut report));
+            missing.retain(|&message_number| !self.remove(&folders, message_number, &mut report));
             report.gone = missing.len();
-            unmarked.retain(|&message_number| !self.mark_seen(message_number));
+            unmarked.retain(|&message_number| !self.mark_seen(&folders, message_number));
         }
-        // A flag that a power cut takes back is no harm, a deleted message that comes back is.
+        // A power cut may undo a flag, but must not bring back a deleted message.
         if report.removed > 0 {
-            self.sync();
+            folders.sync(&self.maildir);
         }
         report
     }
 
     /// False if there is no such file.
-    fn remove(&self, message_number: u32, report: &mut UpdateReport) -> bool {
+    fn remove(&self, folders: &Folders, message_number: u32, report: &mut UpdateReport) -> bool {
         let Some((place, file_name)) = self.locate(message_number) else {
             return false;
         };
-        let path = path(&self.maildir, place, file_name);
-        match fs::remove_file(&path) {
+        match folders.of(place).and_then(|folder| unlinkat(folder, file_name, AtFlags::empty())) {
             Ok(()) => report.removed += 1,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+            Err(Errno::NOENT) => return false,
             Err(error) => {
-                log::warn!("{}: cannot be removed: {error}", path.display());
+                log::warn!("{}: cannot be removed: {error}", path(&self.maildir, place, file_name).display());
                 report.failed += 1;
             }
         }
         true
     }
 
-    /// False if there is no such file. One whose new name may be another's stays as it is.
-    fn mark_seen(&self, message_number: u32) -> bool {
+    /// False if there is no such file. A file that shares its base with another stays as it is: the new name may be that
+    /// of the other file.
+    fn mark_seen(&self, folders: &Folders, message_number: u32) -> bool {
         if self.listing.shares_base(message_number as usize - 1) {
             return true;
         }
@@ -175,23 +181,38 @@ impl Maildrop {
         if place == Place::Cur && name.flags.contains(&b'S') {
             return true;
         }
-        let from = path(&self.maildir, place, file_name);
-        let to = path(&self.maildir, Place::Cur, &name.with_flag(b'S'));
-        match fs::rename(&from, &to) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
-            Err(error) => log::warn!("{}: cannot be marked as seen: {error}", from.display()),
+        let to = name.with_flag(b'S');
+        let both = folders.of(place).and_then(|from| folders.of(Place::Cur).map(|cur| (from, cur)));
+        match both.and_then(|(from, cur)| renameat(from, file_name, cur, &*to)) {
+            Err(Errno::NOENT) => return false,
+            Err(error) => {
+                log::warn!("{}: cannot be marked as seen: {error}", path(&self.maildir, place, file_name).display());
+            }
             Ok(()) => {}
         }
         true
     }
+}
 
-    /// Makes the update last. A failure is told to the log alone: the files are gone from this running system, and
-    /// after a power cut the client is shown them once more, which loses nothing.
-    fn sync(&self) {
+/// `new/` and `cur/` while an update is made.
+struct Folders([Result<Folder, Errno>; 2]);
+
+impl Folders {
+    fn open(maildir: &Path) -> Folders {
+        let errno = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        Folders([Place::New, Place::Cur].map(|place| Folder::of_ours(maildir, place).map_err(errno)))
+    }
+
+    fn of(&self, place: Place) -> Result<&Folder, Errno> {
+        self.0[usize::from(place == Place::Cur)].as_ref().map_err(|errno| *errno)
+    }
+
+    /// Makes the update durable. A failure is only logged: the files are gone from the running system, and after a power
+    /// cut the client is shown them once more, which loses nothing.
+    fn sync(&self, maildir: &Path) {
         for place in [Place::New, Place::Cur] {
-            let folder = self.maildir.join(place.folder());
-            if let Err(error) = File::open(&folder).and_then(|folder| folder.sync_all()) {
-                log::warn!("{}: cannot be synced: {error}", folder.display());
+            if let Err(error) = self.of(place).and_then(fsync) {
+                log::warn!("{}/{}: cannot be synced: {error}", maildir.display(), place.folder());
             }
         }
     }

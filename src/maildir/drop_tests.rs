@@ -114,7 +114,7 @@ fn one_session_at_a_time_and_the_lock_dies_with_it() {
     assert!(matches!(Maildrop::open(&place.maildir, "alice", &place.maildrops), Err(Error::InUse)));
     let other = folder("drop-other");
     assert!(Maildrop::open(&other, "bob", &place.maildrops).is_ok());
-    // Who comes while the other session is about to end waits for it.
+    // A session that begins while another one is about to end waits for it.
     let leaving = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));
         drop(first);
@@ -160,7 +160,7 @@ fn ids_that_clients_cannot_take_get_a_substitute_that_stays() {
 
 #[test]
 fn a_file_seen_in_both_folders_is_one_message() {
-    // Links are what a rename looks like to who reads one folder before it and the other after it.
+    // With a link it looks as if one folder was read before a rename and the other one after it.
     let place = Place::with(&[("new/5.M1P1Q1.h,S=2", b"a\n")]);
     for other in ["cur/5.M1P1Q1.h,S=2:2,S", "cur/5.M1P1Q1.h:2,S"] {
         std::fs::hard_link(place.maildir.join("new/5.M1P1Q1.h,S=2"), place.maildir.join(other)).unwrap();
@@ -183,7 +183,7 @@ fn list_is_what_retr_sends_for_every_kind_of_file() {
         let text = content(&mut drop, message_number).unwrap();
         assert_eq!(text, cases[index % cases.len()]);
         let mut sent = Vec::new();
-        let mut encoder = Encoder::whole();
+        let mut encoder = Encoder::whole(drop.line_ends(message_number, &text));
         encoder.encode(&text, &mut sent);
         encoder.finish(&mut sent);
         let stuffed = sent.windows(3).filter(|three| three == b"\n..").count() + usize::from(sent.starts_with(b".."));
@@ -229,7 +229,7 @@ fn foreign_files_are_measured_once_and_never_renamed() {
     fs::remove_file(place.maildir.join("cur/1.h:2,F")).unwrap();
     place.open();
     let text = fs::read_to_string(&remembered).unwrap();
-    assert!(text.starts_with("mailbell sizes 2\n2.h 6 3 ") && text.lines().count() == 2, "{text}");
+    assert!(text.starts_with("mailbell sizes 3\n2.h 6 3 ") && text.lines().count() == 2, "{text}");
 }
 
 #[test]
@@ -351,9 +351,25 @@ fn links_and_fifos_are_no_messages_and_hold_nobody_up() {
     std::os::unix::fs::symlink("/etc/passwd", place.maildir.join("cur/3.h:2,S")).unwrap();
     let mut drop = place.open();
     assert_eq!(ids(&drop), ["1.h"]);
-    // Not even where the file system does not tell what is there, or a message is replaced under a session.
-    assert!(MessageReader::open(&fifo).unwrap().read(&mut [0; 8]).is_ok_and(|octets| octets == 0));
+    // Nor if a message is replaced during a session.
+    fs::rename(&fifo, place.maildir.join("cur/1.h:2,")).unwrap();
+    assert!(drop.open_message(1).unwrap().read(&mut [0; 8]).is_ok_and(|octets| octets == 0));
     fs::remove_file(place.maildir.join("cur/1.h:2,")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", place.maildir.join("cur/1.h:2,")).unwrap();
     assert!(matches!(drop.open_message(1), Err(Error::Io(..))));
+}
+
+#[test]
+fn nothing_is_read_or_removed_behind_a_link_in_place_of_a_folder() {
+    let other = Place::with(&[("new/1.h", b"another user's\n")]);
+    let place = Place::with(&[("new/1.h", b"x\n")]);
+    let mut drop = place.open();
+    place.rename("new", "old");
+    std::os::unix::fs::symlink(other.maildir.join("new"), place.maildir.join("new")).unwrap();
+    assert!(matches!(drop.open_message(1), Err(Error::Io(..))));
+    assert_eq!(drop.update(&marks(&[1]), &Marks::new()), UpdateReport { failed: 1, ..UpdateReport::default() });
+    assert_eq!(files(&other.maildir), ["new/1.h"]);
+    std::mem::drop(drop);
+    let opened = Maildrop::open(&place.maildir, "alice", &place.maildrops);
+    assert!(opened.is_err_and(|error| !error.is_temporary()));
 }

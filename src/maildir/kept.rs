@@ -1,5 +1,5 @@
-//! The listings that are kept from one session to the next, within a bound on their memory: those used longest ago go
-//! first. Whether one is still right is asked by who takes it.
+//! Listings that are kept from one session to the next, in a bounded amount of memory: those used longest ago are dropped
+//! first. `maildrops` asks whether a listing is still right before it uses it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::listing::Listing;
 
-/// What an entry takes beside its listing and its path, octets.
+/// Memory of an entry beside its listing and its path, octets.
 const OVERHEAD: usize = 256;
 
 /// Listings by their Maildir.
@@ -33,7 +33,7 @@ impl Kept {
         Kept { by_maildir: HashMap::new(), octets: 0, most, clock: 0 }
     }
 
-    /// The listing of a Maildir, which is used now.
+    /// The listing of a Maildir. It counts as used now.
     pub(super) fn get(&mut self, maildir: &Path) -> Option<Arc<Listing>> {
         self.clock += 1;
         let entry = self.by_maildir.get_mut(maildir)?;
@@ -41,7 +41,7 @@ impl Kept {
         Some(Arc::clone(&entry.listing))
     }
 
-    /// Keeps a listing in place of an earlier one, unless it is too large or not to be trusted later.
+    /// Keeps a listing in place of an earlier one, unless it is too large, or cannot be used again.
     pub(super) fn put(&mut self, maildir: &Path, listing: &Arc<Listing>) {
         self.remove(maildir);
         let octets = octets(maildir, listing);
@@ -63,12 +63,12 @@ impl Kept {
         }
     }
 
-    /// Drops those used longest ago, more of them than it must, so that it need not do so each time.
+    /// Drops the listings used longest ago: more than is needed, so that the next listing finds room.
     fn make_room(&mut self) {
         let mut ages: Vec<(u64, Box<Path>)> =
             self.by_maildir.iter().map(|(maildir, entry)| (entry.used, maildir.clone())).collect();
         ages.sort_unstable();
-        ages.pop(); // The one that came just now.
+        ages.pop(); // The listing that was put just now.
         for (_, maildir) in ages {
             if self.octets <= self.most / 4 * 3 {
                 break;

@@ -1,7 +1,8 @@
-//! What lies in `new/` and `cur/` of a Maildir at one moment: names, ids, order and sizes, in one block of memory for
-//! all names and 16 octets for each message. It opens no message; sizes that no name tells are filled in by `drop`.
+//! What is in `new/` and `cur/` of a Maildir at one moment: names, ids, order and sizes, in one block of memory for
+//! all names and 16 octets for each message. It opens no message; sizes that no name tells are filled in by `maildrops`.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,10 +12,10 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use super::name::{self, Arrival, Name};
 use super::stamps::Stamps;
 
-/// The size of a message whose name does not tell it.
+/// Stands for a size that is not in the name.
 pub(super) const UNMEASURED: u64 = u64::MAX;
 
-/// A larger size in a name is nobody's measurement.
+/// A larger size in a name is no measurement.
 const LARGEST: u64 = 1 << 48;
 
 /// Which directory a message is in.
@@ -65,15 +66,15 @@ struct Entry {
 pub struct Listing {
     names: Box<[u8]>,
     entries: Box<[Entry]>,
-    /// The inodes of entries whose unique-id is made of them, each after its place in `names`, sorted.
+    /// The inodes that are part of a unique-id, each with its entry's place in `names`, sorted.
     inodes: Box<[(u32, u64)]>,
     stamps: Stamps,
     quiet: bool,
 }
 
 impl Listing {
-    /// Reads both directories, `new/` first, so that a message that is moved to `cur/` meanwhile is seen twice rather
-    /// than not at all. A rename inside `cur/` can hide a file from readdir(3), so a change there means a second look.
+    /// Reads both directories, `new/` first, so that a message that is moved to `cur/` meanwhile is seen twice and
+    /// not missed. A rename inside `cur/` can hide a file from readdir(3), so a change there means a second look.
     pub fn read(maildir: &Path) -> io::Result<Listing> {
         let mut looks = 0;
         loop {
@@ -89,7 +90,7 @@ impl Listing {
         }
     }
 
-    /// Whether the directories are surely as they were when this was read.
+    /// Whether the directories are certainly unchanged since this was read.
     pub(super) fn is_current(&self, maildir: &Path) -> bool {
         self.quiet && Stamps::read(maildir).is_ok_and(|stamps| stamps == self.stamps)
     }
@@ -99,7 +100,7 @@ impl Listing {
         self.quiet
     }
 
-    /// Something about it may change without the directories: it is not kept.
+    /// A size may change although the directories do not: this is not kept.
     pub(super) fn distrust(&mut self) {
         self.quiet = false;
     }
@@ -149,7 +150,12 @@ impl Listing {
         self.entries[index].wire = octets;
     }
 
-    /// Takes out messages that turned out not to be there.
+    /// The user id of the owner of this directory; `None` where only the user of this process can write in it.
+    pub(super) fn owner(&self, place: Place) -> Option<u32> {
+        self.stamps.owner(place)
+    }
+
+    /// Takes out messages that are gone.
     pub(super) fn remove(&mut self, gone: &[usize]) {
         let mut index = 0;
         let mut entries = std::mem::take(&mut self.entries).into_vec();
@@ -245,7 +251,7 @@ struct Found {
 
 impl Found {
     fn read(&mut self, maildir: &Path, place: Place) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = match rustix::fs::open(maildir.join(place.folder()), flags, Mode::empty()) {
             Err(rustix::io::Errno::NOENT) => return Ok(()),
             directory => directory?,
@@ -270,7 +276,7 @@ impl Found {
         let entry = Entry {
             wire: name.wire.filter(|&octets| octets <= LARGEST).unwrap_or(UNMEASURED),
             at,
-            // Linux has no longer names than 255 octets.
+            // Linux allows names of up to 255 octets.
             name_len: u8::try_from(file_name.len()).map_err(|_| io::Error::other("file name of over 255 octets"))?,
             id_len: u8::try_from(name.id.len()).map_err(|_| io::Error::other("file name of over 255 octets"))?,
             place,
@@ -285,20 +291,22 @@ impl Found {
         Name::parse(&self.names[entry.at as usize..][..usize::from(entry.name_len)])
     }
 
-    /// Sorts, and settles which files are the same message. The names are put in the same order, so that who goes
-    /// through the listing goes through memory once.
+    /// Sorts, groups by id, and settles each group. The names are put in the same order, so that whatever goes through the
+    /// listing goes through memory once.
     fn listing(mut self, maildir: &Path, stamps: Stamps, quiet: bool) -> Listing {
         let mut entries = std::mem::take(&mut self.entries);
         entries.sort_unstable_by(|(a_arrival, _, a), (b_arrival, _, b)| {
             a_arrival.cmp(b_arrival).then_with(|| self.same_time(a, b))
         });
         let mut kept: Vec<(u64, Entry)> = Vec::with_capacity(entries.len());
-        let mut last_arrival = None;
-        for (arrival, inode, mut entry) in entries {
-            // Names are looked at only where it may matter: they lie all over the memory.
-            let may_matter = last_arrival.replace(arrival) == Some(arrival);
-            if !may_matter || !self.is_seen_again(maildir, &mut kept, inode, &mut entry) {
-                kept.push((inode, entry));
+        // Names are compared only where the times are equal: they lie all over the memory.
+        let same_id = |a: &(Arrival, u64, Entry), b: &(Arrival, u64, Entry)| {
+            a.0 == b.0 && self.name(&a.2).id == self.name(&b.2).id
+        };
+        for group in entries.chunk_by(same_id) {
+            match group {
+                [(_, inode, entry)] => kept.push((*inode, *entry)),
+                group => kept.extend(self.settle(maildir, group)),
             }
         }
         let mut names = Vec::with_capacity(self.names.len());
@@ -316,31 +324,38 @@ impl Found {
         Listing { names: names.into_boxed_slice(), entries, inodes: inodes.into_boxed_slice(), stamps, quiet }
     }
 
-    /// Whether this is one of those before it, seen a second time because it was renamed meanwhile; the second sight
-    /// counts. What has another's id and is another message gets a substitute, and so does the other.
-    fn is_seen_again(&self, maildir: &Path, kept: &mut [(u64, Entry)], inode: u64, entry: &mut Entry) -> bool {
-        let own = self.name(entry);
-        for (before_inode, before) in kept.iter_mut().rev() {
-            let name = self.name(before);
-            if name.id != own.id {
-                break;
+    /// Which messages the files with one id are, sorted by base. A file that was renamed while the directories were read
+    /// was seen twice, and counts once, as it was seen last. If there are several messages, each gets a substitute.
+    fn settle(&self, maildir: &Path, group: &[(Arrival, u64, Entry)]) -> Vec<(u64, Entry)> {
+        let mut files: Vec<Option<(u64, Entry)>> = Vec::with_capacity(group.len());
+        let mut seen: HashMap<u64, usize> = HashMap::new();
+        for (_, inode, entry) in group {
+            if let Some(at) = seen.insert(*inode, files.len()) {
+                files[at].take_if(|(_, before)| {
+                    let sizes = self.name(before).size.zip(self.name(entry).size);
+                    sizes.is_none_or(|(one, other)| one == other)
+                });
             }
-            let sizes_differ = name.size.zip(own.size).is_some_and(|(one, other)| one != other);
-            if (inode == *before_inode && !sizes_differ) || !self.is_there(maildir, before) {
-                (*before_inode, *before) = (inode, Entry { unique_id: before.unique_id, ..*entry });
-                return true;
-            }
-            if !self.is_there(maildir, entry) {
-                return true;
-            }
-            let substitute = if name.base == own.base { UniqueId::OfInode } else { UniqueId::OfBase };
-            for one in [before, &mut *entry] {
-                if one.unique_id != UniqueId::OfInode {
-                    one.unique_id = substitute;
-                }
+            files.push(Some((*inode, *entry)));
+        }
+        let mut files: Vec<(u64, Entry)> = files.into_iter().flatten().collect();
+        // A message that was compressed meanwhile has another inode, and its first name is gone.
+        if files.len() > 1
+            && let Some(last) = files.last().copied()
+        {
+            files.retain(|(_, entry)| self.is_there(maildir, entry));
+            if files.is_empty() {
+                files.push(last);
             }
         }
-        false
+        if files.len() > 1 {
+            let bases: Vec<&[u8]> = files.iter().map(|(_, entry)| self.name(entry).base).collect();
+            let shares = |at: usize| (at > 0 && bases[at - 1] == bases[at]) || bases.get(at + 1) == Some(&bases[at]);
+            for (at, (_, entry)) in files.iter_mut().enumerate() {
+                entry.unique_id = if shares(at) { UniqueId::OfInode } else { UniqueId::OfBase };
+            }
+        }
+        files
     }
 
     fn is_there(&self, maildir: &Path, entry: &Entry) -> bool {

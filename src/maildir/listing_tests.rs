@@ -30,7 +30,7 @@ fn two_messages_of_one_name_are_two() {
         "listing-same",
         &[("new/1.h", b"1"), ("cur/1.h:2,S", b"2"), ("cur/1.h,S=3:2,", b"3"), ("cur/2.h:2,", b"4")],
     );
-    // The same file, as a rename shows it to who looks at the wrong moment.
+    // The same file, as a rename during the reading shows it.
     std::fs::hard_link(maildir.join("cur/2.h:2,"), maildir.join("new/2.h")).unwrap();
     let ids = |listing: &Listing| {
         let id = |index| {
@@ -55,6 +55,25 @@ fn two_messages_of_one_name_are_two() {
         after.unique_id(found, &mut other);
         assert_eq!(one, other);
     }
+    std::fs::remove_dir_all(maildir).unwrap();
+}
+
+/// Any user can give a great many files one id: they are compared with their neighbours alone.
+#[test]
+fn many_files_of_one_id_are_listed_once_each() {
+    let maildir = maildir("listing-many", &[]);
+    let count = 20_000;
+    for number in 0..count {
+        std::fs::write(maildir.join(format!("new/mail,{number}")), "").unwrap();
+    }
+    let listing = Listing::read(&maildir).unwrap();
+    let mut ids = std::collections::HashSet::new();
+    for index in 0..listing.len() {
+        let mut unique_id = Vec::new();
+        listing.unique_id(index, &mut unique_id);
+        ids.insert(unique_id);
+    }
+    assert_eq!((listing.len(), ids.len()), (count, count));
     std::fs::remove_dir_all(maildir).unwrap();
 }
 

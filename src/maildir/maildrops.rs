@@ -2,15 +2,18 @@
 //! since they were read, and where measured sizes are kept. It holds no message and no descriptor.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use log::warn;
 
+use super::folder::{Folder, Refused};
 use super::kept::Kept;
-use super::listing::{Listing, UNMEASURED};
+use super::listing::{Listing, Place, UNMEASURED};
 use super::reader::MessageReader;
 use super::sizes::{Shape, Sizes};
 use crate::limits;
@@ -23,12 +26,12 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub struct Maildrops {
     sizes: PathBuf,
     open: Mutex<HashSet<String>>,
-    /// Told whenever a maildrop is closed.
+    /// Notified when a maildrop is closed.
     closed: Condvar,
     kept: Mutex<Kept>,
 }
 
-/// The right to a maildrop; it ends with the session, however that ends.
+/// The lock of a maildrop. It is released when the session ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Lock {
     maildrops: Arc<Maildrops>,
@@ -64,8 +67,8 @@ impl Maildrops {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// `None` while another session has the maildrop, and keeps it for longer than a session needs to end whose client
-    /// has gone: who hangs up without QUIT and comes again at once finds it free.
+    /// `None` while another session has the maildrop. It waits for a moment first, so that a client that hangs up
+    /// without QUIT and connects again at once finds the maildrop free.
     pub(super) fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut open, _) = self
@@ -90,7 +93,7 @@ impl Maildrops {
     /// The listing of an earlier session, if it is still right.
     pub(super) fn kept(&self, maildir: &Path) -> Option<Arc<Listing>> {
         let listing = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(maildir)?;
-        // The file system is asked without the lock.
+        // The lock is not held while the file system is asked.
         listing.is_current(maildir).then_some(listing)
     }
 
@@ -100,7 +103,7 @@ impl Maildrops {
     }
 }
 
-/// Fills in the sizes that no name tells: from the file of sizes, else by reading the messages once.
+/// Fills in the sizes that are not in the names: from the file of sizes, else by reading the messages once.
 fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
     let unmeasured: Vec<usize> = (0..listing.len()).filter(|&index| listing.wire(index) == UNMEASURED).collect();
     if unmeasured.is_empty() {
@@ -110,27 +113,32 @@ fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
     let (mut sizes, mut gone) = (Sizes::default(), Vec::new());
     let (mut block, mut unique_id) = (Vec::new(), Vec::new());
     let mut measured = 0_u32;
+    let folders = [Place::New, Place::Cur].map(|place| Folder::of_ours(maildir, place));
     for index in unmeasured {
         unique_id.clear();
         listing.unique_id(index, &mut unique_id);
-        let path = listing.path(maildir, index);
-        let size = rustix::fs::stat(&path).map_err(io::Error::from).map(|stat| Shape::of(&stat)).and_then(|shape| {
+        let folder = &folders[usize::from(listing.place(index) == Place::Cur)];
+        let folder = folder.as_ref().map_err(|error| Refused::Io(error.kind().into()));
+        let file_name = OsStr::from_bytes(listing.file_name(index));
+        let size = folder.and_then(|folder| {
+            let shape = Shape::of(&folder.stat(file_name).map_err(Refused::Io)?);
             if let Some(octets) = known.get(&unique_id, shape) {
                 return Ok((octets, shape));
             }
             block.resize(64 * 1024, 0);
             measured += 1;
-            Ok((MessageReader::measure(&path, &mut block)?, shape))
+            let reader = MessageReader::of(folder.message(file_name)?.0, file_name.as_bytes());
+            Ok((reader.measure(file_name.as_bytes(), &mut block).map_err(Refused::Io)?, shape))
         });
         match size {
             Ok((octets, shape)) => {
                 sizes.insert(&unique_id, octets, shape);
                 listing.set_wire(index, octets);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(index),
-            // It stays in the list, so that it is not forgotten; RETR will say that it cannot be read.
-            Err(error) => {
-                warn!("{}: cannot be measured: {error}", path.display());
+            Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound => gone.push(index),
+            // It stays in the list, and RETR answers that it cannot be read.
+            Err(refused) => {
+                warn!("{}: its size cannot be measured: {refused}", listing.path(maildir, index).display());
                 listing.set_wire(index, 0);
                 listing.distrust();
             }
@@ -140,6 +148,6 @@ fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
     if (measured > 0 || sizes.len() != known.len())
         && let Err(error) = sizes.store(file)
     {
-        warn!("{}: sizes cannot be kept: {error}", file.display());
+        warn!("{}: measured sizes cannot be saved: {error}", file.display());
     }
 }

@@ -1,8 +1,9 @@
-//! Maildirs as Dovecot and qmail write them: durable delivery, what POP3 sees of them, and compression.
+//! Maildirs as Dovecot and qmail write them: durable delivery, the view that POP3 has of them, and compression.
 
 pub mod compress;
 pub mod drop;
 pub mod failpoint;
+pub mod folder;
 mod kept;
 pub mod listing;
 pub mod litter;

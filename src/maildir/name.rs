@@ -7,16 +7,17 @@
 //! \--------------- base --------------------/
 //! ```
 //!
-//! An id that is no unique-id (RFC 1939 section 7: 1 to 70 characters in 0x21 to 0x7E) or that two messages share is
-//! replaced for clients by `mb-` and 32 hexadecimal digits, the MD5 of the id, or of the base where the id is shared,
-//! with the inode where the base is shared too.
-//! All that share one are replaced, not all but the first: else, with the first removed, another message would take
-//! over an id that the client has seen, and would never be fetched.
+//! An id that is no unique-id (RFC 1939 section 7: 1 to 70 characters in 0x21 to 0x7E), or that two messages share, is
+//! replaced for clients by `mb-` and 32 hexadecimal digits: the MD5 of the id, of the base where the id is shared, of base
+//! and inode where the base is shared too. Every message that shares an id gets a substitute, the first one too: if the
+//! first kept the id and were removed, another message would take over an id that the client has seen, and the client
+//! would never fetch it.
 
 use md5::{Digest, Md5};
 use memchr::{memchr, memchr2, memmem};
 
 use crate::limits;
+use std::borrow::Cow;
 
 /// A file name taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// Takes a file name apart. Every octet string is a name; what is not understood is left out.
+    /// Takes a file name apart. Every octet string is a name; unknown parts are skipped.
     pub fn parse(file_name: &'a [u8]) -> Name<'a> {
         let (base, info) = match memchr(b':', file_name) {
             Some(colon) => (&file_name[..colon], Some(&file_name[colon + 1..])),
@@ -69,10 +70,10 @@ impl<'a> Name<'a> {
     }
 }
 
-/// What tells a message from all others of its user, whatever flags and attributes its name is given. That is its id,
-/// if the rest of the name is what a Maildir's programs add to one: `,KEY=VALUE`, `:2,FLAGS` or `:1,...`. Else it is the
-/// whole name but for flags: who names messages by the time, `2026-11-24T12:30:01`, or by a number, `mail,1`, gives
-/// many the same id.
+/// The part of a file name that identifies the message among all others of its user, whatever flags and attributes the
+/// name gets. This is the id, if the rest of the name is what Maildir programs add: `,KEY=VALUE`, `:2,FLAGS` or `:1,...`.
+/// Otherwise it is the whole name without flags: a program that names messages by the time, `2026-11-24T12:30:01`, or
+/// by a number, `mail,1`, gives many messages the same id.
 pub fn known_as(file_name: &[u8]) -> &[u8] {
     let is_flags = |flags: &[u8]| flags.iter().all(u8::is_ascii_alphabetic);
     let name = Name::parse(file_name);
@@ -115,8 +116,8 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// When a message arrived, as its id tells: seconds, microseconds, and the count of the delivering process. What an
-/// id does not tell is 0, so that names of another shape come first, in the order of their octets.
+/// The time of arrival in an id: seconds, microseconds, and the count of the delivering process. Parts that an id does
+/// not have are 0, so that names of another form come first, in the order of their octets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Arrival {
     seconds: u64,
@@ -170,7 +171,27 @@ pub fn substitute(id_or_base: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Whether a directory entry can be a message: no dot file, nothing that a path could not hold.
+/// A file name, or a part of one, as records and command lines have it: as it is where it is UTF-8; each octet that is
+/// not is written as `%` and two hexadecimal digits.
+pub fn text(name: &[u8]) -> Cow<'_, str> {
+    let mut chunks = name.utf8_chunks().peekable();
+    match chunks.peek() {
+        None => return Cow::Borrowed(""),
+        Some(chunk) if chunk.valid().len() == name.len() => return Cow::Borrowed(chunk.valid()),
+        Some(_) => {}
+    }
+    let mut text = String::with_capacity(name.len() + 8);
+    for chunk in chunks {
+        text.push_str(chunk.valid());
+        for octet in chunk.invalid() {
+            text.push('%');
+            text.extend([octet >> 4, octet & 15].map(|digit| char::from(b"0123456789ABCDEF"[usize::from(digit)])));
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// Whether a directory entry can be a message by its name: it does not begin with a dot, and has no `/` and no NUL.
 pub fn is_message(file_name: &[u8]) -> bool {
     !matches!(file_name.first(), None | Some(b'.')) && memchr2(b'/', 0, file_name).is_none()
 }

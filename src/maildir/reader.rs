@@ -1,29 +1,28 @@
 //! Reading one message: a plain file, or gzip as Dovecot's zlib plugin and this server write it. The first octets
-//! tell, not the name; a message cannot begin with them, for a header field's name is printable ASCII.
+//! tell, not the name; a message cannot begin with them, for a header field's name is printable ASCII. What may be opened
+//! is decided in `folder`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
 
 use flate2::read::MultiGzDecoder;
-use rustix::fs::OFlags;
 
 use super::name::Name;
-use crate::message::dot::encode::WireSize;
+use crate::message::dot::encode::{LineEnds, WireSize};
+use crate::message::trace;
 
 /// How a gzip file with deflate begins (RFC 1952 section 2.3.1).
 pub const GZIP: [u8; 3] = [0x1F, 0x8B, 8];
 
-/// A message's octets as they were before compression, LF line ends and all. Read it in large blocks: a plain file
-/// costs an open(2) and one read(2) a block, and no more where its name tells when it has come to its end.
+/// A message's octets as they were before compression, LF line ends and all. Read it in large blocks.
 #[derive(Debug)]
 pub struct MessageReader {
     file: File,
     kind: Kind,
-    /// Octets that are left of a plain file, if its name tells its size. A block that is not filled ends at 0 then, and
-    /// nobody has to ask for the end; where the name is wrong, it is asked for as ever.
+    /// Octets of a plain file that are not read yet, as its name tells. A block that is not filled and leaves 0 is the
+    /// last one, so that no read(2) asks for the end: one system call of four for each message that POP3 sends. Where the
+    /// name is silent or wrong, read(2) tells.
     left: Option<u64>,
 }
 
@@ -39,18 +38,9 @@ enum Kind {
 }
 
 impl MessageReader {
-    /// Opens a message file. A symbolic link is none, for it may lead to what its maker may not read; and who put a FIFO
-    /// there keeps nobody waiting.
-    pub fn open(path: &Path) -> io::Result<MessageReader> {
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
-        let left = path.file_name().and_then(|file_name| Name::parse(file_name.as_bytes()).size);
-        Ok(MessageReader { file, kind: Kind::Unknown, left })
-    }
-
-    /// Reads a message file that is open already, at its beginning.
-    pub fn of(file: File) -> MessageReader {
-        MessageReader { file, kind: Kind::Unknown, left: None }
+    /// Reads a message file that is open, at its beginning. `file_name` may tell the size.
+    pub fn of(file: File, file_name: &[u8]) -> MessageReader {
+        MessageReader { file, kind: Kind::Unknown, left: Name::parse(file_name).size }
     }
 
     /// The file itself, where it is a plain one of which nothing was read yet.
@@ -61,20 +51,19 @@ impl MessageReader {
         Ok(if is_plain { Ok(self.file) } else { Err(self) })
     }
 
-    /// Counts a whole message as RETR sends it, by way of a block that the caller keeps for many messages.
-    pub fn measure(path: &Path, block: &mut [u8]) -> io::Result<u64> {
-        let mut reader = MessageReader::open(path)?;
-        let mut size = WireSize::new();
-        loop {
-            match reader.read(block)? {
-                0 => return Ok(size.octets_sent()),
-                octets => size.add(&block[..octets]),
-            }
+    /// Counts a whole message as RETR sends it. `block` is memory that the caller keeps for many messages.
+    pub fn measure(mut self, file_name: &[u8], block: &mut [u8]) -> io::Result<u64> {
+        let mut octets = self.read(block)?;
+        let mut size = WireSize::new(line_ends(file_name, &block[..octets]));
+        while octets > 0 {
+            size.add(&block[..octets]);
+            octets = self.read(block)?;
         }
+        Ok(size.octets_sent())
     }
 
-    /// Reads the first block of a file whose kind is not known. A block too small to tell is for a caller who does not
-    /// care for speed: the rest of the magic is looked at on the way.
+    /// Reads the first block of a file of unknown kind, and tells whether it is gzip. A block may be too small to tell;
+    /// then the file's beginning is read twice.
     fn read_first(file: &mut File, block: &mut [u8]) -> io::Result<(usize, bool)> {
         if block.len() >= GZIP.len() {
             let octets = file.read(block)?;
@@ -93,6 +82,12 @@ impl MessageReader {
             self.kind = Kind::End;
         }
     }
+}
+
+/// What ends the lines of a message file that begins with `head`: LF in those that this server wrote, and LF or CR LF in
+/// those of other programs.
+pub fn line_ends(file_name: &[u8], head: &[u8]) -> LineEnds {
+    if trace::is_of(head, Name::parse(file_name).id) { LineEnds::Lf } else { LineEnds::Mixed }
 }
 
 impl Read for MessageReader {

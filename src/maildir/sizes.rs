@@ -1,9 +1,10 @@
-//! The sizes of messages whose names do not tell them, remembered in one small file for each user, so that another
-//! program's file is read for its size once. The file may be lost at any time; it is then made anew.
+//! The sizes of messages without a size in their names, in one small file for each user, so that another program's
+//! message is read for its size once. The file may be lost at any time; the messages are then measured again.
 //!
-//! Its lines are `UNIQUE-ID OCTETS FILE-OCTETS SECONDS NANOSECONDS`: a size is believed only of the file that it was
-//! measured of, as its own length and the time of its last change tell, for names are used again. Only messages that are there are written again, which bounds it. It is replaced by
-//! rename, without fsync: what a power cut takes is measured again.
+//! Its lines are `UNIQUE-ID OCTETS FILE-OCTETS SECONDS NANOSECONDS`. The last three are the length and the time of the last
+//! change of the file that was measured: names are used again, and a size is valid only for that file. Only messages that
+//! are still there are written again, which bounds the file. It is replaced by rename, without fsync: sizes that a power
+//! cut takes are measured again.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,8 +13,8 @@ use std::path::Path;
 
 use rustix::fs::Stat;
 
-/// The first line, so that a later form can be told apart.
-const HEAD: &str = "mailbell sizes 2\n";
+/// The first line; other versions have another one.
+const HEAD: &str = "mailbell sizes 3\n";
 
 /// No file larger than this is read: some 1,000,000 messages.
 const LARGEST: u64 = 64 << 20;
@@ -44,7 +45,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Reads the file. One that is absent, unreadable or of another form is as good as empty, and so is each bad line.
+    /// Reads the file. A file that is missing, unreadable or of another version counts as empty; a bad line is skipped.
     pub fn load(path: &Path) -> Sizes {
         let fits = fs::metadata(path).is_ok_and(|metadata| metadata.len() <= LARGEST);
         let content = if fits { fs::read(path).unwrap_or_default() } else { Vec::new() };
@@ -72,12 +73,12 @@ impl Sizes {
         self.by_id.insert(unique_id.to_vec(), (octets, shape));
     }
 
-    /// How many are remembered.
+    /// The number of sizes.
     pub fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Whether none is.
+    /// Whether there is no size.
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }

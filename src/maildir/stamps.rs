@@ -1,12 +1,14 @@
-//! When the directories of a Maildir changed last, which tells whether what was read of them is still right.
+//! When the directories of a Maildir changed last, which tells whether what was read of them is still right, and to
+//! whom they belong.
 
+use super::listing::Place;
 use rustix::fs::Stat;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A change in the same tick of the clock as the listing may not show in a directory's time, so a listing is trusted
-/// again only if its directories had been quiet for this long.
+/// A change in the same tick of the clock as the listing may not show in a directory's time. So a listing is used again
+/// only if its directories had not changed for this long when it was read.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Tells whether a directory changed: its inode and the time of its last change.
@@ -15,16 +17,25 @@ struct Stamp {
     inode: u64,
     seconds: i64,
     nanoseconds: u32,
+    owner: u32,
+    /// Others than the owner can write in it.
+    is_shared: bool,
 }
 
 impl Stamp {
     fn of(stat: &Stat) -> Stamp {
-        Stamp { inode: stat.st_ino, seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 }
+        Stamp {
+            inode: stat.st_ino,
+            seconds: stat.st_mtime,
+            nanoseconds: stat.st_mtime_nsec as u32,
+            owner: stat.st_uid,
+            is_shared: stat.st_mode & 0o022 != 0,
+        }
     }
 
     /// Of a directory by its path. One that is not there has the stamp of nothing.
     fn read(directory: &Path) -> io::Result<Stamp> {
-        match rustix::fs::stat(directory) {
+        match rustix::fs::lstat(directory) {
             Ok(stat) => Ok(Stamp::of(&stat)),
             Err(rustix::io::Errno::NOENT) => Ok(Stamp::default()),
             Err(error) => Err(error.into()),
@@ -42,6 +53,12 @@ pub(super) struct Stamps {
 impl Stamps {
     pub(super) fn read(maildir: &Path) -> io::Result<Stamps> {
         Ok(Stamps { new: Stamp::read(&maildir.join("new"))?, cur: Stamp::read(&maildir.join("cur"))? })
+    }
+
+    /// The owner of a directory; `None` where only the user of this process can write in it.
+    pub(super) fn owner(&self, place: Place) -> Option<u32> {
+        let Stamp { owner, is_shared, .. } = if place == Place::New { self.new } else { self.cur };
+        (is_shared || owner != rustix::process::geteuid().as_raw()).then_some(owner)
     }
 
     /// Whether `cur/` did not change since.

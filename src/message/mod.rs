@@ -5,4 +5,5 @@ pub mod base64;
 pub mod date;
 pub mod dot;
 pub mod header;
+pub mod letter;
 pub mod trace;

@@ -220,6 +220,17 @@ pub fn read_back(head: &[u8]) -> Option<Written<'_>> {
     Some(Written { origin, recipient, id })
 }
 
+/// Whether a file begins with the trace fields that were written for the message with this id. Allocates nothing: it is
+/// asked for each message that POP3 sends.
+pub fn is_of(head: &[u8], id: &[u8]) -> bool {
+    let fields = end_of_received(head).map_or(&[][..], |end| &head[..end]);
+    let after = |text: &[u8], from: usize| memchr::memmem::find(&fields[from..], text).map(|at| from + at + text.len());
+    after(b" (mailbell) with ", 0)
+        .and_then(|at| after(b" id ", at))
+        .and_then(|at| fields[at..].strip_prefix(id))
+        .is_some_and(|rest| matches!(rest.first(), Some(b';' | b'\n')))
+}
+
 /// Where our own trace fields end; 0 when the message does not begin with them.
 pub fn length(head: &[u8]) -> usize {
     if read_back(head).is_some() { end_of_received(head).unwrap_or(0) } else { 0 }
@@ -328,6 +339,8 @@ mod tests {
                 for recipient in [None, Some("\"b o b\"@example.org")] {
                     let mut head = prefix(&trace(&some, recipient));
                     assert_eq!(length(&head), head.len());
+                    assert!(is_of(&head, b"1.M2P3Q4.mail"));
+                    assert!(!is_of(&head, b"1.M2P3Q4.mai") && !is_of(&head, b"1.M2P3Q4.mail2"));
                     let ours = head.len();
                     head.extend_from_slice(b"Subject: x\n\nbody\n");
                     let (origin, recipient) = (some.clone(), recipient.map(str::to_owned));
@@ -376,6 +389,7 @@ mod tests {
         for other in ["", "Received: from x\n\tby y with ESMTP id z; date\n", "Subject: x\n\n", "Return-Path: <a>\n"] {
             assert_eq!(read_back(other.as_bytes()), None, "{other}");
             assert_eq!(length(other.as_bytes()), 0);
+            assert!(!is_of(other.as_bytes(), b"z") && !is_of(other.as_bytes(), b""));
         }
     }
 }

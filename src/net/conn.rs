@@ -64,7 +64,7 @@ impl fmt::Display for Error {
         match self {
             Error::Closed => f.write_str("the peer closed the connection"),
             Error::Timeout => f.write_str("timed out"),
-            Error::Stopping => f.write_str("the server is stopping"),
+            Error::Stopping => f.write_str("the server stops, or needs the place for another client"),
             Error::Io(error) => write!(f, "{error}"),
         }
     }

@@ -1,14 +1,15 @@
 //! Running a program for a record: environment, standard input, output, time limit, and the end of its process group.
-//! No shell comes between; whether and when to try again is not this room's affair.
+//! No shell comes between. Whether and when to try again is decided elsewhere.
 //!
 //! The environment is ours with `MAILBELL_SEQ`, `MAILBELL_SUBJECT` and so on for every field of the event: empty where
-//! null, without control characters, at most [`VALUE`] octets (longer ones are cut and end in `...`). Variables by which
-//! a service manager talks to this process alone are left out.
+//! null, without line ends, at most [`VALUE`] octets each (longer ones are cut and end in `...`). Variables that are a
+//! service manager's for this process alone are left out.
 
 use super::format::plain;
 use super::subscriber::wait;
 use crate::journal::Record;
 use crate::journal::record::FIELDS;
+use crate::sys;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -22,8 +23,11 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// Longest value of an environment variable, octets. The kernel bounds one to 128 KiB and all to a quarter of the stack.
+/// Longest value of an environment variable, octets.
 const VALUE: usize = 4_096;
+
+/// Octets of all values together. The kernel gives arguments and environment a quarter of the stack, 128 KiB at least.
+const VALUES: usize = 64 * 1024;
 
 /// How much of a program's output is kept, octets; the rest is read and dropped.
 const OUTPUT: usize = 4_096;
@@ -34,8 +38,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How often to look for the end of a program where the kernel cannot tell (pidfd_open(2) came with Linux 5.3).
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Held for reading while a program is started: between fork(2) and exec(2) it has copies of all our descriptors. Whoever
-/// holds it for writing can rely on it that a descriptor that he closes is closed.
+/// Held for reading while a program is started: between fork(2) and exec(2) it has copies of all our descriptors. While it
+/// is held for writing, no other process has a copy of a descriptor that is closed.
 pub(super) static SPAWNING: RwLock<()> = RwLock::new(());
 
 /// A program to be run once.
@@ -46,9 +50,9 @@ pub struct Task<'a> {
     pub record: &'a Record,
     /// Its standard input.
     pub input: Option<Source<'a>>,
-    /// Whether its output is kept; else it goes where ours goes.
+    /// Whether its output is kept; else it goes to the output of this process.
     pub keep_output: bool,
-    /// Its working directory, where it is not ours.
+    /// Its working directory; `None`: that of this process.
     pub folder: Option<&'a Path>,
     /// After this its process group is ended.
     pub timeout: Option<Duration>,
@@ -58,7 +62,7 @@ pub struct Task<'a> {
 
 /// What a program reads.
 pub enum Source<'a> {
-    /// A file, from where it stands: nothing of it is missing even when we are killed meanwhile.
+    /// A file, from its offset on: it is read to its end even when this process is killed meanwhile.
     File(File),
     /// Octets that are fed to it.
     Octets(Box<dyn Read + 'a>),
@@ -89,7 +93,7 @@ impl std::fmt::Display for End {
         match self {
             End::Exited(status) => write!(f, "{status}"),
             End::TimedOut => f.write_str("timed out"),
-            End::Cancelled => f.write_str("ended by us"),
+            End::Cancelled => f.write_str("ended by mailbell"),
             End::Failed(error) => write!(f, "{error}"),
         }
     }
@@ -103,6 +107,20 @@ pub fn run(mut task: Task<'_>) -> (End, Vec<u8>) {
             (end, running.output.map(|output| output.kept).unwrap_or_default())
         }
         Err(error) => (End::Failed(error), Vec::new()),
+    }
+}
+
+/// The fields of the event as environment variables. Where they are too long together, the longest are cut shorter.
+fn variables(record: &Record) -> Vec<(String, String)> {
+    let mut longest = VALUE;
+    loop {
+        let variable = |name: &str| (format!("MAILBELL_{}", name.to_ascii_uppercase()), plain(record, name, longest));
+        let variables: Vec<_> = FIELDS.into_iter().map(variable).collect();
+        let octets: usize = variables.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        if octets <= VALUES || longest < 256 {
+            return variables;
+        }
+        longest /= 2;
     }
 }
 
@@ -139,8 +157,10 @@ impl<'a> Running<'a> {
         for name in ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
             command.env_remove(name);
         }
-        for name in FIELDS {
-            command.env(format!("MAILBELL_{}", name.to_ascii_uppercase()), plain(task.record, name, VALUE));
+        command.envs(variables(task.record));
+        sys::keep_capabilities()?;
+        if let Some(limit) = sys::original_nofile() {
+            sys::limit_open_files(&mut command, limit);
         }
         if let Some(folder) = task.folder {
             command.current_dir(folder);
@@ -156,7 +176,7 @@ impl<'a> Running<'a> {
         let spawned = {
             // Returns when the program has begun, and with that its copies of our descriptors are closed.
             let _lock = SPAWNING.read().unwrap_or_else(PoisonError::into_inner);
-            command.spawn()
+            sys::spawn(&mut command)
         };
         let mut child = spawned.map_err(said)?;
         let input = child.stdin.take().zip(fed);
@@ -188,7 +208,10 @@ impl<'a> Running<'a> {
             let ended = self.child.try_wait();
             self.listen();
             match ended {
-                Ok(Some(status)) => return End::Exited(status),
+                Ok(Some(status)) => {
+                    sys::collected(&self.child);
+                    return End::Exited(status);
+                }
                 Ok(None) => {}
                 Err(error) => return End::Failed(error),
             }
@@ -205,18 +228,19 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Ends its process group: kindly, then not.
+    /// Ends its process group, by SIGTERM and then by SIGKILL.
     fn end_group(&mut self, pid: Pid, pidfd: Option<BorrowedFd<'_>>, why: End) -> End {
         let _ = kill_process_group(pid, Signal::TERM);
         match pidfd {
             Some(pidfd) => wait(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], Some(GRACE)),
             None => std::thread::sleep(LOOK),
         }
-        // Its pid stays taken until it is waited for, so this cannot hit another group. Others in its own may not have
-        // listened.
+        // Its pid stays taken until it is waited for, so this cannot reach another group. Other processes of its group may
+        // have ignored SIGTERM.
         let _ = kill_process_group(pid, Signal::KILL);
-        // How it ends now says nothing: many programs answer SIGTERM with exit 0, whatever they leave undone.
+        // Its exit code is not looked at: many programs answer SIGTERM with exit 0, whatever they leave undone.
         let _ = self.child.wait();
+        sys::collected(&self.child);
         self.listen();
         why
     }
@@ -233,7 +257,7 @@ impl<'a> Running<'a> {
             }
             match input.pipe.write(&input.block[input.at..]) {
                 Ok(count) if count > 0 => input.at += count,
-                // The end of the input; or a program that does not want it, which is its own affair.
+                // The end of the input, or a program that does not want it.
                 Ok(_) => break,
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -248,7 +272,7 @@ impl<'a> Running<'a> {
     fn listen(&mut self) {
         let Some(Output { pipe, kept }) = &mut self.output else { return };
         let mut block = [0; 4096];
-        // A program that prints without end is not to keep us here.
+        // A program that prints without end must not keep this loop busy.
         for _ in 0..64 {
             match pipe.as_mut().map(|pipe| pipe.read(&mut block)) {
                 Some(Ok(count)) if count > 0 => kept.extend_from_slice(&block[..count.min(OUTPUT - kept.len())]),
@@ -259,5 +283,28 @@ impl<'a> Running<'a> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::record::tests::sample;
+
+    #[test]
+    fn the_environment_is_bounded_and_keeps_what_is_short() {
+        let mut record = sample(7, "alice", "1.M2");
+        for name in FIELDS {
+            if let Some(slot) = record.optional_mut(name) {
+                *slot = Some("x".repeat(60_000));
+            }
+        }
+        record.rcpt_to = Some("short@example.org".into());
+        let variables = variables(&record);
+        let value = |name: &str| &variables.iter().find(|(found, _)| found == name).unwrap().1;
+        assert_eq!((variables.len(), value("MAILBELL_RCPT_TO").as_str()), (FIELDS.len(), "short@example.org"));
+        assert_eq!(value("MAILBELL_PATH"), &record.path);
+        assert!(value("MAILBELL_SUBJECT").ends_with("x...") && value("MAILBELL_SUBJECT").len() > 1_000);
+        assert!(variables.iter().map(|(name, value)| name.len() + value.len() + 2).sum::<usize>() <= VALUES);
     }
 }

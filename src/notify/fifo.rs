@@ -1,9 +1,9 @@
-//! A FIFO in the file system, as its writer sees it: made or taken, written without ever blocking, measured, emptied,
-//! and noticed when somebody takes it away. Which lines are in it is not this room's affair.
+//! The writer's side of a FIFO in the file system: it is made or opened, written without blocking, measured and emptied,
+//! and its removal is noticed. Which lines are in it is not known here.
 //!
 //! Two descriptors are held, one to read and one to write, both non-blocking: the first keeps what was written from being
 //! lost while there is no reader, the second keeps `cat` from seeing an end of file. While the first is closed for a
-//! moment, poll(2) on the second tells whether anybody else reads (pipe(7)).
+//! moment, poll(2) on the second tells whether another process has it open to read (pipe(7)).
 
 use super::command::SPAWNING;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -30,14 +30,14 @@ pub(super) struct Fifo {
     read: Option<File>,
     write: File,
     identity: (u64, u64),
-    /// Tells when somebody read, closed, or took away the FIFO; without it, asking now and then has to do.
+    /// Tells when a process read, closed, moved or removed the FIFO. `None` without inotify: then ask now and then.
     events: Option<OwnedFd>,
 }
 
 /// What [`Fifo::drain_events`] saw.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
-    /// Somebody read or closed it.
+    /// A process read or closed it.
     pub(super) read: bool,
     /// It may not be where it was.
     pub(super) moved: bool,
@@ -46,7 +46,7 @@ pub(super) struct Seen {
 /// What was in a FIFO when it was opened.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Nobody held it, so nothing outlived its last writer.
+    /// No process held it, so nothing is left of its last writer.
     New,
     /// A reader has held it since the last writer, and has not read this yet. `None` when it cannot be looked at.
     Old(Option<Vec<u8>>),
@@ -61,20 +61,20 @@ impl Fifo {
     /// When it cannot be made or opened, or when something else is there.
     pub(super) fn open(path: &Path, mode: u32) -> io::Result<(Fifo, Found)> {
         let made = make(path)?;
-        // Before it is opened, which does things to a device.
+        // Before it is opened: opening a device has effects.
         if !fs::metadata(path)?.file_type().is_fifo() {
             return Err(io::Error::other("there is something here that is no FIFO"));
         }
         let read = open_end(path, OFlags::RDONLY)?;
         if made {
-            // The mode that mkfifo(3) gave it went through the umask.
+            // mkfifo(3) applied the umask.
             read.set_permissions(fs::Permissions::from_mode(mode))?;
         }
         let write = open_end(path, OFlags::WRONLY)?;
         let identity = identity(&write.metadata()?);
         let survived = fcntl_getpipe_size(&read)? == CAPACITY || ioctl_fionread(&read)? > 0;
         let found = if survived { Found::Old(peek(&read).ok()) } else { Found::New };
-        // Where the kernel does not give as much, a smaller pipe holds fewer lines, and that is all.
+        // If the kernel refuses, the pipe is smaller and holds fewer lines.
         let _ = fcntl_setpipe_size(&write, CAPACITY);
         Ok((Fifo { path: path.to_owned(), read: Some(read), write, identity, events: watch(path) }, found))
     }
@@ -103,7 +103,12 @@ impl Fifo {
         self.write.as_fd()
     }
 
-    /// Octets that nobody has read.
+    /// What keeps its readers from seeing an end of file, for as long as it lives.
+    pub(super) fn into_write_end(self) -> File {
+        self.write
+    }
+
+    /// Octets that are not read yet.
     ///
     /// # Errors
     ///
@@ -126,7 +131,7 @@ impl Fifo {
         }
     }
 
-    /// Takes everything out in one read(2), which no other reader can come between.
+    /// Takes everything out in one read(2), so that no other reader gets a part of it.
     ///
     /// # Errors
     ///
@@ -141,13 +146,13 @@ impl Fifo {
         Ok(octets)
     }
 
-    /// Whether anybody but us has it open to read.
+    /// Whether another process has it open to read.
     ///
     /// # Errors
     ///
-    /// When our own end cannot be opened again, because the FIFO was taken away; this one is of no use then.
+    /// When our own end cannot be opened again, because the FIFO was removed; this one cannot be used any more then.
     pub(super) fn has_reader(&mut self) -> io::Result<bool> {
-        // A program that is just being started would have our end too.
+        // A program that is being started at this moment would have a copy of our end.
         let lock = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
         self.read = None;
         let mut fds = [PollFd::new(&self.write, PollFlags::empty())];
@@ -167,12 +172,6 @@ impl Fifo {
     pub(super) fn is_in_place(&self) -> bool {
         fs::metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity)
     }
-}
-
-/// Keeps a FIFO's readers from seeing its end, for as long as this lives. `None` where it has none, or is no FIFO.
-pub(super) fn hold(path: &Path) -> Option<File> {
-    let end = open_end(path, OFlags::WRONLY).ok()?;
-    end.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()).then_some(end)
 }
 
 /// What is in a FIFO, without taking it out.
@@ -197,7 +196,7 @@ fn identity(metadata: &fs::Metadata) -> (u64, u64) {
 fn make(path: &Path) -> io::Result<bool> {
     let mut again = true;
     loop {
-        // No more rights than its mode will give, until it has them.
+        // Others get no rights before it has its mode.
         match mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR) {
             Ok(()) => return Ok(true),
             Err(Errno::EXIST) => return Ok(false),

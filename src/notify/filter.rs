@@ -1,8 +1,8 @@
 //! Which records a subscriber wants: `users` and `match`.
 //!
-//! A glob is held against the whole decoded value of one field of the event, without regard to case: `*` stands for any
-//! characters, `?` for exactly one, everything else for itself. A field that the message does not have is as an empty
-//! one, so `*` matches it, `?*` asks for a field that says something, and `""` for one that says nothing.
+//! A glob is compared with the whole decoded value of one field of the event, without regard to case: `*` stands for any
+//! characters, `?` for exactly one, everything else for itself. A field that the message does not have counts as empty:
+//! `*` matches it, `?*` matches only a field with a value, and `""` only one without.
 
 use crate::journal::Record;
 use crate::journal::record::FIELDS;
@@ -28,7 +28,7 @@ impl Filter {
         Ok(Filter { users, fields: fields.into_iter().enumerate().map(parse).collect::<Result<_, _>>()? })
     }
 
-    /// The users whose mail it wants; none: everybody's.
+    /// The users to whose mail it is limited; empty: all users.
     pub fn users(&self) -> &[String] {
         &self.users
     }
@@ -40,7 +40,7 @@ impl Filter {
     }
 }
 
-/// The field of the event that is called so.
+/// The field of the event with that name.
 ///
 /// # Errors
 ///
@@ -73,17 +73,17 @@ impl Glob {
                 other => Part::This(fold(other)),
             })
             .collect();
-        // Several stars in a row say what one says.
+        // Several stars in a row match what one matches.
         parts.dedup_by(|one, other| *one == Part::Any && *other == Part::Any);
         Glob(parts)
     }
 
-    /// Only the last star is ever given more: what an earlier one could do instead, the last one can do too. So the time
-    /// is bounded by the product of the two lengths, whatever they hold.
+    /// When the rest does not match, only the last star is extended: whatever an earlier star could match more, the last
+    /// one can match too. So the time is bounded by the product of the two lengths.
     fn matches(&self, text: &str) -> bool {
         let mut rest = text.chars();
         let mut at = 0;
-        // Where the latest star is, and the text that it has not swallowed yet.
+        // The last star, and the text after what it matches.
         let mut star: Option<(usize, std::str::Chars<'_>)> = None;
         loop {
             let before = rest.clone();
@@ -96,7 +96,7 @@ impl Glob {
                 (None, None) => return true,
                 (Some(Part::One), Some(_)) => at += 1,
                 (Some(Part::This(wanted)), Some(letter)) if *wanted == fold(letter) => at += 1,
-                // The text is at its end and the pattern is not: a longer star would leave it even less.
+                // The text has ended and the pattern has not: a longer star would leave even less text.
                 (Some(_), None) => return false,
                 (_, Some(_)) => {
                     let Some((place, swallowed)) = &mut star else { return false };
@@ -109,8 +109,8 @@ impl Glob {
     }
 }
 
-/// One character for one character, so that `?` means what a reader counts: lower case where that is one character, and
-/// both of the small sigmas as one.
+/// Folds one character to one character, so that `?` matches what a person counts: to lower case where that is one
+/// character; the two small sigmas are the same.
 fn fold(letter: char) -> char {
     let mut lower = letter.to_lowercase();
     match (lower.next(), lower.next()) {
@@ -197,7 +197,7 @@ mod tests {
         assert!(begin.elapsed() < Duration::from_secs(5));
     }
 
-    /// The obviously right twin, which takes for ever.
+    /// The same in the simplest way; it takes exponential time.
     fn naive(glob: &[char], text: &[char]) -> bool {
         match glob {
             [] => text.is_empty(),

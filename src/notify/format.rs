@@ -1,22 +1,21 @@
 //! How a record becomes a line: `inotify`, `path`, `tsv`, `json`, or a template. It writes nothing anywhere.
 //!
-//! A line has at most [`PIPE_LINE`] octets with its newline, is UTF-8, and holds no control character (the tabs of `tsv`
-//! and of a template's own text excepted): in JSON they are escaped, elsewhere each becomes a space, or U+FFFD in `path`
-//! and `id`, where a space could name another file. A line that would be longer loses the ends of its longest values,
-//! which `...` marks; `seq`, `user`, `id` and `path` stay whole. Only where these alone fill the line (a path of more
-//! than some 3,000 octets; PATH_MAX is 4,096) are they cut too, because a torn line would cost a reader the next one.
+//! A line has at most [`PIPE_LINE`] octets with its newline, is UTF-8, and holds nothing that a reader may take for the end
+//! of a line (`letter::is_unsafe`), but for the tabs of `tsv` and of a template's own text: in JSON such letters are
+//! escaped, elsewhere each becomes a space, or U+FFFD in `path` and `id`, where a space could name another file.
+//!
+//! A line that would be longer loses the ends of its longest values, which `...` marks; `seq`, `user`, `id` and `path` stay
+//! whole. They are cut only where they alone fill the line (a path of more than some 3,000 octets; PATH_MAX is 4,096),
+//! because a line in two pieces would cost a reader the next one, too.
 
 use super::filter::field;
 use crate::journal::Record;
-use crate::journal::record::FIELDS;
 use crate::limits::PIPE_LINE;
+use crate::message::letter::{self, MARK};
 use crate::nearest::nearest;
 
 /// Most octets in a template: the shortest values of all its fields then fit in a line beside its text.
 const TEMPLATE: usize = 2_048;
-
-/// What marks a value that was cut.
-const MARK: &str = "...";
 
 /// The columns of `tsv`.
 const TSV: [&str; 11] =
@@ -47,7 +46,7 @@ pub enum Piece {
 }
 
 impl Format {
-    /// Of `inotify`, `path`, `tsv`, `json`, or anything with `{` as a template, in which `{subject}` stands for that
+    /// Parses `inotify`, `path`, `tsv`, `json`, or, where there is a `{`, a template, in which `{subject}` stands for that
     /// field of the event (empty where null), `{{` for `{` and `}}` for `}`.
     ///
     /// # Errors
@@ -67,26 +66,24 @@ impl Format {
         }
     }
 
-    /// Appends the line with its newline: at most `limits::PIPE_LINE` octets, UTF-8, no control character inside.
+    /// Appends the line with its newline: at most `limits::PIPE_LINE` octets, UTF-8, no line end inside.
     pub fn write_line(&self, record: &Record, out: &mut Vec<u8>) {
-        let mut line = Line { text: String::new(), cut: usize::MAX, cut_kept: usize::MAX };
+        let mut line = Line { text: Vec::new(), cut: PIPE_LINE, cut_kept: PIPE_LINE };
         self.render(record, &mut line);
         if line.text.len() > PIPE_LINE {
-            line = self
-                .cut(record, |cut| (cut, usize::MAX))
-                .or_else(|| self.cut(record, |cut| (cut, cut)))
-                .unwrap_or(line);
+            line =
+                self.cut(record, |cut| (cut, PIPE_LINE)).or_else(|| self.cut(record, |cut| (cut, cut))).unwrap_or(line);
         }
         // A template is short enough for its values cut to their marks; so is every other format.
         debug_assert!(line.text.len() <= PIPE_LINE);
-        out.extend_from_slice(line.text.as_bytes());
+        out.extend_from_slice(&line.text);
     }
 
     /// The line whose values are cut to the greatest length that lets it fit.
     fn cut(&self, record: &Record, caps: impl Fn(usize) -> (usize, usize)) -> Option<Line> {
         let render = |longest| {
             let (cut, cut_kept) = caps(longest);
-            let mut line = Line { text: String::new(), cut, cut_kept };
+            let mut line = Line { text: Vec::new(), cut, cut_kept };
             self.render(record, &mut line);
             (line.text.len() <= PIPE_LINE).then_some(line)
         };
@@ -107,34 +104,37 @@ impl Format {
             Format::Inotify => {
                 let (dir, file) = record.path.rsplit_once('/').unwrap_or((".", &record.path));
                 line.kept(dir);
-                line.text += "/ MOVED_TO ";
+                line.text.extend_from_slice(b"/ MOVED_TO ");
                 line.kept(file);
             }
             Format::Path => line.kept(&record.path),
             Format::Tsv => {
                 for (number, name) in TSV.into_iter().enumerate() {
                     if number > 0 {
-                        line.text.push('\t');
+                        line.text.push(b'\t');
                     }
                     let start = line.text.len();
                     line.field(record, name);
                     // A shell's `read` takes two tabs in a row for one.
                     if line.text.len() == start {
-                        line.text.push('-');
+                        line.text.push(b'-');
                     }
                 }
             }
-            Format::Json => line.json(record),
+            Format::Json => {
+                let (cut, cut_kept) = (line.cut, line.cut_kept);
+                record.write_json_within(&mut line.text, |name| if is_kept(name) { cut_kept } else { cut });
+            }
             Format::Template(pieces) => {
                 for piece in pieces {
                     match piece {
-                        Piece::Text(text) => line.text += text,
+                        Piece::Text(text) => line.text.extend_from_slice(text.as_bytes()),
                         Piece::Field(name) => line.field(record, name),
                     }
                 }
             }
         }
-        line.text.push('\n');
+        line.text.push(b'\n');
     }
 }
 
@@ -142,8 +142,8 @@ fn parse_template(text: &str) -> Result<Vec<Piece>, String> {
     if text.len() > TEMPLATE {
         return Err(format!("a template has at most {TEMPLATE} octets"));
     }
-    if let Some(control) = text.chars().find(|letter| letter.is_control() && *letter != '\t') {
-        return Err(format!("a line cannot hold the control character {}", control.escape_default()));
+    if let Some(letter) = text.chars().find(|letter| letter::is_unsafe(*letter) && *letter != '\t') {
+        return Err(format!("a line cannot hold the control character {}", letter.escape_default()));
     }
     let (mut pieces, mut literal) = (Vec::new(), String::new());
     let mut rest = text;
@@ -172,23 +172,28 @@ fn parse_template(text: &str) -> Result<Vec<Piece>, String> {
     Ok(pieces)
 }
 
-/// The value of a field for a program's environment: without control characters, at most `longest` octets.
+/// The values of the fields for a program's environment: without line ends, at most `longest` octets where they may be cut.
 pub(super) fn plain(record: &Record, name: &str, longest: usize) -> String {
-    let mut line = Line { text: String::new(), cut: longest, cut_kept: longest };
+    let mut line = Line { text: Vec::new(), cut: longest, cut_kept: PIPE_LINE };
     line.field(record, name);
-    line.text
+    String::from_utf8(line.text).unwrap_or_default()
 }
 
-/// A line that grows.
+/// A text for a line of the log.
+pub(super) fn without_line_ends(text: &str) -> String {
+    text.chars().map(|letter| if letter::is_unsafe(letter) { '\u{FFFD}' } else { letter }).collect()
+}
+
+/// A line that is being written.
 struct Line {
-    text: String,
-    /// Octets that a value may take here, its mark included, when it may be cut.
+    text: Vec<u8>,
+    /// Most octets of a value that may be cut, with its mark.
     cut: usize,
-    /// The same for those that are cut last of all.
+    /// The same for values that are cut only when nothing else helps.
     cut_kept: usize,
 }
 
-/// Fields whose ends a reader needs, and those that have no great length.
+/// Fields that a reader needs whole, and those that are short.
 fn is_kept(name: &str) -> bool {
     matches!(name, "seq" | "event" | "timestamp" | "user" | "id" | "path" | "size" | "via" | "duplicate_of")
 }
@@ -199,61 +204,16 @@ impl Line {
         if is_kept(name) {
             self.kept(&value);
         } else {
-            self.push(&value, self.cut, |letter, text| text.push(if letter.is_control() { ' ' } else { letter }));
+            letter::push(&mut self.text, &value, self.cut, |letter, out| {
+                letter::put(if letter::is_unsafe(letter) { ' ' } else { letter }, out);
+            });
         }
     }
 
     fn kept(&mut self, value: &str) {
-        let put = |letter: char, text: &mut String| text.push(if letter.is_control() { '\u{FFFD}' } else { letter });
-        self.push(value, self.cut_kept, put);
-    }
-
-    /// As `Record::write_json`, but with every control character escaped, DEL and C1 included.
-    fn json(&mut self, record: &Record) {
-        for (number, name) in FIELDS.into_iter().enumerate() {
-            self.text += if number == 0 { "{\"" } else { ",\"" };
-            self.text += name;
-            self.text += "\":";
-            match record.field(name) {
-                None => self.text += "null",
-                Some(number) if matches!(name, "seq" | "size" | "duplicate_of") => self.text += &number,
-                Some(value) => {
-                    self.text.push('"');
-                    self.push(&value, if is_kept(name) { self.cut_kept } else { self.cut }, escape);
-                    self.text.push('"');
-                }
-            }
-        }
-        self.text.push('}');
-    }
-
-    /// Appends a value, letter by letter as `put` writes them, at most `longest` octets with the mark.
-    fn push(&mut self, value: &str, longest: usize, put: impl Fn(char, &mut String)) {
-        let start = self.text.len();
-        let mut end = start;
-        for letter in value.chars() {
-            if self.text.len() - start + MARK.len() <= longest {
-                end = self.text.len();
-            }
-            put(letter, &mut self.text);
-            if self.text.len() - start > longest {
-                self.text.truncate(end);
-                self.text += MARK;
-                return;
-            }
-        }
-    }
-}
-
-/// A letter in a JSON string (RFC 8259 section 7).
-fn escape(letter: char, text: &mut String) {
-    match letter {
-        '"' | '\\' => text.extend(['\\', letter]),
-        '\n' => text.push_str("\\n"),
-        '\r' => text.push_str("\\r"),
-        '\t' => text.push_str("\\t"),
-        control if control.is_control() => *text += &format!("\\u{:04x}", u32::from(control)),
-        other => text.push(other),
+        letter::push(&mut self.text, value, self.cut_kept, |letter, out| {
+            letter::put(if letter::is_unsafe(letter) { '\u{FFFD}' } else { letter }, out);
+        });
     }
 }
 

@@ -1,5 +1,7 @@
 use super::*;
+use crate::journal::record::FIELDS;
 use crate::journal::record::tests::sample;
+use crate::message::letter::is_unsafe;
 use proptest::prelude::*;
 use std::process::{Command, Stdio};
 
@@ -87,12 +89,12 @@ fn a_path_is_whole_as_long_as_the_line_can_hold_it() {
 
 #[test]
 fn odd_headers_do_no_harm() {
-    let odd = "a\tb\r\n\u{1b}[2J\u{9b}31m\u{7f} $(reboot) `x` 'q' \"d\" \\ * ; | & \u{0} ä\u{2028}";
+    let odd = "a\tb\r\n\u{1b}[2J\u{9b}31m\u{7f} $(reboot) `x` 'q' \"d\" \\ * ; | & \u{0} ä\u{2028}\u{2029}\u{85}\u{202e}\u{2066}\u{200f}\u{61c}";
     let record = with(&[("subject", odd), ("from", odd), ("helo", odd)]);
     for format in ["tsv", "json", "{subject}{from}"] {
         let line = line(format, &record);
         let text = line.strip_suffix('\n').unwrap();
-        assert!(!text.chars().any(|letter| letter.is_control() && (format != "tsv" || letter != '\t')), "{text:?}");
+        assert!(!text.chars().any(|letter| is_unsafe(letter) && (format != "tsv" || letter != '\t')), "{text:?}");
     }
     let value: serde_json::Value = serde_json::from_str(&line("json", &record)).unwrap();
     assert_eq!(value["subject"], odd);
@@ -130,7 +132,49 @@ fn an_environment_s_value_is_clean_and_bounded() {
     let subject = plain(&record, "subject", 4_096);
     assert!(subject.starts_with("a bä") && subject.ends_with("ä...") && subject.len() <= 4_096);
     assert_eq!(plain(&record, "auth", 4_096), "");
+    // A path is never cut.
+    assert_eq!(plain(&record, "path", 5), record.path);
     assert_eq!(plain(&record, "seq", 4_096), "7");
+}
+
+#[test]
+fn every_reader_of_lines_sees_one() {
+    let odd = "one line\u{2028}7 /etc/passwd forged\u{2029}\u{85}\u{202e}end\u{b}\u{c}\u{1c}\u{1d}\u{1e}\r\n";
+    let mut record = with(&[("subject", odd), ("from", odd), ("helo", odd), ("mail_from", odd)]);
+    record.path = format!("/mail/new/{odd}");
+    let formats = ["inotify", "path", "tsv", "json", "{seq} {subject} {helo}{path}"];
+    let lines: String = formats.iter().map(|format| line(format, &record)).collect();
+    let count = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        let Ok(mut child) = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
+            println!("skipped: needs {program}");
+            return formats.len();
+        };
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), lines.as_bytes()).unwrap();
+        let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        said.trim().parse().unwrap()
+    };
+    let python = "import io, sys; print(len(io.TextIOWrapper(sys.stdin.buffer, 'utf-8').read().splitlines()))";
+    assert_eq!(count("python3", &["-c", python]), formats.len());
+    let node = "let n = 0; require('readline').createInterface({input: process.stdin, crlfDelay: Infinity})
+        .on('line', () => n++).on('close', () => console.log(n))";
+    assert_eq!(count("node", &["-e", node]), formats.len());
+    assert_eq!(count("sh", &["-c", "n=0; while read -r line; do n=$((n + 1)); done; echo $n"]), formats.len());
+    // The JSON is the same value all the same.
+    let value: serde_json::Value = serde_json::from_str(&line("json", &record)).unwrap();
+    assert_eq!((&value["subject"], &value["path"]), (&odd.into(), &record.path.clone().into()));
+}
+
+#[test]
+fn a_subject_behind_the_path_does_not_get_into_it() {
+    let record = with(&[("subject", "a stranger's /etc/passwd\u{2028}x  y")]);
+    let script = "read -r path subject; printf '%s|%s' \"$path\" \"$subject\"";
+    let mut child =
+        Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let line = line("{path} {subject}", &record);
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), line.as_bytes()).unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(said, "/mail/alice/new/1.M2P3,S=1,W=2|a stranger's /etc/passwd x  y");
 }
 
 proptest! {
@@ -149,7 +193,7 @@ proptest! {
             let line = line(format, &record);
             prop_assert!(line.len() <= PIPE_LINE);
             let text = line.strip_suffix('\n').unwrap();
-            prop_assert!(!text.chars().any(|letter| letter.is_control() && (format != "tsv" || letter != '\t')));
+            prop_assert!(!text.chars().any(|letter| is_unsafe(letter) && (format != "tsv" || letter != '\t')));
             match format {
                 "json" => {
                     let value: serde_json::Value = serde_json::from_str(text).unwrap();

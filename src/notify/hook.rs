@@ -1,24 +1,27 @@
-//! The way of a `[[hook]]`: a program run once per record. Exit 0 acknowledges; anything else, a time-out, or a program
-//! that is not there means that it is run again, after waits that grow from `retry`'s first to its last, until `give_up`
-//! has passed since the first try (time without a server does not count).
+//! The sink of a `[[hook]]`: a program is run for each record. Exit 0 acknowledges. After any other exit, a time-out, or
+//! when there is no such program, it is run again. The waits between the tries grow from the first value of `retry` to the
+//! last one, until `give_up` has passed since the first try (time without a server does not count).
 //!
-//! With one job at a time the order is kept: while a record fails, later ones wait. With more, a failing record is passed
-//! by; the cursor stands before the oldest that is not done, and the tally beside it knows which of the later ones are
-//! not, so that a restart runs none again that was done. At most [`OPEN`] may be under way or wait to be tried again.
-//! Over `kill -9` a record may be run twice, never not at all.
+//! ```text
+//! a record comes -> Running -- exit 0, or given up ----> done
+//!                    |   ^
+//!             failed v   | its time has come
+//!                   Waits
+//! ```
 //!
-//! The message on standard input is uncompressed. One that was moved from `new/` to `cur/` meanwhile is found by its name.
-//! For one that is gone, because somebody read and deleted it before its turn came, standard input is empty: the event
-//! happened all the same.
+//! With one job at a time the order is kept: while a record fails, later ones wait. With more, later records do not wait
+//! for a failing one: the cursor stands before the oldest record that is not done, and lists the later ones that are not
+//! done either, so that a restart repeats nothing that is done. After `kill -9` some records may be run again; none is
+//! left out.
 
 use super::command::{self, End, Source, Task};
-use super::subscriber::{Waits, Way};
-use super::tally::{Begun, OPEN, Tally, TallyFile};
-use super::wake::Wake;
+use super::format::without_line_ends;
+use super::message;
+use super::subscriber::{Looked, Sink, Waits};
 use super::{HookInput, HookSettings};
-use crate::journal::{Place, Record};
-use crate::maildir::moved::find_in;
-use crate::maildir::reader::MessageReader;
+use crate::journal::record::FIELDS;
+use crate::journal::{Begun, Kept, Place, Record};
+use crate::sys::Wake;
 use rustix::event::PollFlags;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -32,243 +35,257 @@ use std::time::{Duration, Instant};
 /// How long a clean stop waits for programs that run, before it ends them; they are run again then.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Records that may run or wait at a time.
+const OPEN: usize = 64;
+
+/// Octets that these may take together in memory; a record that is larger is run alone.
+const OCTETS: usize = 1024 * 1024;
+
 /// A hook that is served.
 #[derive(Debug)]
 pub(super) struct Hook {
     settings: Arc<HookSettings>,
-    tally: TallyFile,
-    counts: Tally,
-    /// Records that were begun and are not done.
-    open: BTreeMap<u64, Open>,
-    /// From before the start: records up to `before.written` are done, but for these.
-    before: Place,
-    begun_before: BTreeMap<u64, Begun>,
-    /// Every record up to this one has been offered.
+    /// Records that are not done, of those up to `written`.
+    jobs: BTreeMap<u64, Job>,
+    /// Every record up to this one is done, or in `jobs`.
+    written: u64,
+    /// Every record up to this one has come from the journal since the start.
     offered: u64,
-    running: usize,
+    /// Tries that failed and records that were given up, since [`Sink::report`].
+    failed: u64,
+    given_up: u64,
     results: Receiver<(u64, End, Vec<u8>)>,
     sender: Sender<(u64, End, Vec<u8>)>,
-    /// Rung when there is a result.
-    bell: Arc<Wake>,
-    /// Rung when programs that run are to be ended.
+    /// Woken when there is a result.
+    wake: Arc<Wake>,
+    /// Woken when programs that run must end.
     cancel: Arc<Wake>,
 }
 
 #[derive(Debug)]
-struct Open {
+enum Job {
+    /// It was begun before the start; its record has not come from the journal again.
+    Begun(Begun),
+    /// Its program runs.
+    Running(Try),
+    /// It failed, and is run again at that time.
+    Waits(Try, Instant),
+}
+
+#[derive(Debug)]
+struct Try {
     record: Arc<Record>,
+    /// Tries that failed.
     tries: u32,
     /// How long it had been failing when this server started.
     failing: Duration,
     /// Its first try since.
     since: Instant,
-    /// When it is to be tried again; `None` while it runs.
-    again: Option<Instant>,
+}
+
+impl Try {
+    fn failing(&self) -> Duration {
+        self.failing + self.since.elapsed()
+    }
+}
+
+impl Job {
+    fn of(&self) -> Option<&Try> {
+        match self {
+            Job::Begun(_) => None,
+            Job::Running(job) | Job::Waits(job, _) => Some(job),
+        }
+    }
+
+    fn begun(&self, seq: u64) -> Begun {
+        match self {
+            Job::Begun(begun) => *begun,
+            Job::Running(job) | Job::Waits(job, _) => Begun { seq, tries: job.tries, failing: job.failing().as_secs() },
+        }
+    }
 }
 
 impl Hook {
-    /// Gets ready, for a cursor at `place`.
+    /// Gets ready to go on where `kept` says.
     ///
     /// # Errors
     ///
-    /// When the tally cannot be had.
-    pub(super) fn open(state: &Path, name: &str, settings: &HookSettings, place: Place) -> io::Result<Hook> {
-        let tally = TallyFile::open(state, name)?;
-        let counts = tally.kept().cloned().unwrap_or_default();
-        // What the tally does not tell of, beyond the cursor, is not known to be done.
-        let written = place.written.min(counts.offered).max(place.acknowledged);
-        let before = Place { written, ..place };
-        // After a power cut the cursor may have been set back, and other records may have taken these numbers.
-        let is_ours = |begun: &&Begun| begun.seq > before.acknowledged && begun.seq <= before.written;
-        let begun_before = counts.begun.iter().filter(is_ours).map(|begun| (begun.seq, *begun));
+    /// When there are no descriptors left.
+    pub(super) fn open(settings: &HookSettings, kept: &Kept) -> io::Result<Hook> {
         let (sender, results) = channel();
         Ok(Hook {
             settings: Arc::new(settings.clone()),
-            begun_before: begun_before.collect(),
-            counts,
-            tally,
-            open: BTreeMap::new(),
-            before,
-            offered: before.acknowledged,
-            running: 0,
+            jobs: kept.begun.iter().map(|begun| (begun.seq, Job::Begun(*begun))).collect(),
+            written: kept.place.written,
+            offered: kept.place.acknowledged,
+            failed: 0,
+            given_up: 0,
             results,
             sender,
-            bell: Arc::new(Wake::new()?),
+            wake: Arc::new(Wake::new()?),
             cancel: Arc::new(Wake::new()?),
         })
     }
 
-    /// After which record the journal is to be read.
-    pub(super) fn after(&self) -> u64 {
-        self.before.acknowledged
-    }
-
-    fn has_room(&self) -> bool {
-        match self.jobs() {
-            1 => self.open.is_empty(),
-            jobs => self.running < jobs && self.open.len() < OPEN,
+    /// Whether a record may be begun.
+    fn has_room(&self, record: &Record) -> bool {
+        let open = || self.jobs.values().filter_map(Job::of);
+        let octets = || open().map(|job| octets(&job.record)).sum::<usize>();
+        match self.settings.jobs {
+            0 | 1 => open().next().is_none(),
+            jobs => {
+                let count = open().count();
+                count == 0 || self.running() < jobs && count < OPEN && octets() + self::octets(record) <= OCTETS
+            }
         }
     }
 
-    fn jobs(&self) -> usize {
-        self.settings.jobs.clamp(1, OPEN)
+    fn running(&self) -> usize {
+        self.jobs.values().filter(|job| matches!(job, Job::Running(_))).count()
     }
 
-    /// Runs the program for a record that is in `open`.
-    fn start(&mut self, seq: u64) {
-        let Some(open) = self.open.get_mut(&seq) else { return };
-        open.again = None;
-        self.running += 1;
-        let (settings, record) = (self.settings.clone(), open.record.clone());
-        let (sender, bell, cancel) = (self.sender.clone(), self.bell.clone(), self.cancel.clone());
-        let job = move || {
+    /// Runs the program for a record.
+    fn start(&mut self, seq: u64, job: Try) {
+        let (settings, record) = (self.settings.clone(), job.record.clone());
+        let (sender, wake, cancel) = (self.sender.clone(), self.wake.clone(), self.cancel.clone());
+        self.jobs.insert(seq, Job::Running(job));
+        let work = move || {
             let (end, output) = run(&settings, &record, &cancel);
-            // The receiver is gone when nobody waits for it any more.
+            // After a stop that took too long there is no receiver any more.
             let _ = sender.send((seq, end, output));
-            bell.ring();
+            wake.wake();
         };
         let builder = std::thread::Builder::new().name("hook-job".into()).stack_size(128 * 1024);
-        if let Err(error) = builder.spawn(job) {
+        if let Err(error) = builder.spawn(work) {
             let _ = self.sender.send((seq, End::Failed(error), Vec::new()));
-            self.bell.ring();
+            self.wake.wake();
         }
     }
 
     fn on_result(&mut self, seq: u64, end: &End, output: &[u8]) {
-        self.running -= 1;
         let name = &self.settings.name;
         let level = if end.is_success() { log::Level::Info } else { log::Level::Warn };
         for line in String::from_utf8_lossy(output).lines().filter(|line| !line.trim().is_empty()) {
-            log::log!(level, "hook {name}: seq {seq}: {}", without_controls(line));
+            log::log!(level, "hook {name}: seq {seq}: {}", without_line_ends(line));
         }
-        let Some(open) = self.open.get_mut(&seq) else { return };
+        let Some(Job::Running(mut job)) = self.jobs.remove(&seq) else { return };
         if end.is_success() {
-            self.open.remove(&seq);
             return;
         }
         if matches!(end, End::Cancelled) {
-            open.again = Some(Instant::now());
+            self.jobs.insert(seq, Job::Waits(job, Instant::now()));
             return;
         }
-        open.tries = open.tries.saturating_add(1);
-        self.counts.retries += 1;
-        let failing = open.failing + open.since.elapsed();
-        let left = self.settings.give_up.saturating_sub(failing);
+        job.tries = job.tries.saturating_add(1);
+        self.failed += 1;
+        let left = self.settings.give_up.saturating_sub(job.failing());
         if left.is_zero() {
-            log::error!("hook {name}: seq {seq} id {}: {end}; given up after {} tries", open.record.id, open.tries);
-            self.counts.given_up += 1;
-            self.open.remove(&seq);
+            log::error!("hook {name}: seq {seq} id {}: {end}; given up after {} tries", job.record.id, job.tries);
+            self.given_up += 1;
             return;
         }
         let (from, to) = self.settings.retry;
-        let pause = from.saturating_mul(1_u32.checked_shl(open.tries - 1).unwrap_or(u32::MAX)).min(to).min(left);
-        log::warn!("hook {name}: seq {seq} id {}: {end}; again in {pause:.0?}", open.record.id);
-        open.again = Some(Instant::now() + pause);
+        let pause = from.saturating_mul(1_u32.checked_shl(job.tries - 1).unwrap_or(u32::MAX)).min(to).min(left);
+        log::warn!("hook {name}: seq {seq} id {}: {end}; again in {pause:.0?}", job.record.id);
+        self.jobs.insert(seq, Job::Waits(job, Instant::now() + pause));
     }
 
-    /// Keeps what a restart needs to know.
-    fn keep(&mut self) {
-        let begun = self.open.iter().map(|(seq, open)| Begun {
-            seq: *seq,
-            tries: open.tries,
-            failing: (open.failing + open.since.elapsed()).as_secs(),
-        });
-        let later = self.begun_before.values().copied();
-        self.counts.begun = begun.chain(later).collect();
-        self.counts.offered = self.before.written.max(self.offered);
-        self.tally.keep(&self.counts);
-    }
-
-    /// When the next try is due.
+    /// When the next try is due, if one more may run then.
     fn next_try(&self) -> Option<(Instant, u64)> {
-        self.open.iter().filter_map(|(seq, open)| Some((open.again?, *seq))).min()
+        let due = |(seq, job): (&u64, &Job)| match job {
+            Job::Waits(_, due) => Some((*due, *seq)),
+            _ => None,
+        };
+        self.jobs.iter().filter_map(due).min().filter(|_| self.running() < self.settings.jobs.max(1))
     }
 }
 
-impl Way for Hook {
+impl Sink for Hook {
     fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
         let seq = record.seq;
-        let begun = self.begun_before.get(&seq).copied();
-        if seq <= self.before.written && begun.is_none() {
-            self.offered = seq;
-            return Ok(());
-        }
-        if !self.has_room() {
+        let begun = match self.jobs.get(&seq) {
+            Some(Job::Begun(begun)) => *begun,
+            // Done before the start.
+            None if seq <= self.written => {
+                self.offered = seq;
+                return Ok(());
+            }
+            _ => Begun::default(),
+        };
+        if !self.has_room(&record) {
             return Err(record);
         }
-        self.begun_before.remove(&seq);
-        let Begun { tries, failing, .. } = begun.unwrap_or_default();
-        let failing = Duration::from_secs(failing);
-        let open = Open { record: Arc::new(*record), tries, failing, since: Instant::now(), again: None };
-        self.open.insert(seq, open);
+        let failing = Duration::from_secs(begun.failing);
+        let job = Try { record: Arc::new(*record), tries: begun.tries, failing, since: Instant::now() };
         self.offered = seq;
-        // Before it runs: else a crash could take it for done.
-        self.keep();
-        self.start(seq);
+        self.written = self.written.max(seq);
+        self.start(seq, job);
         Ok(())
     }
 
     fn pass(&mut self, seq: u64) {
-        self.offered = seq;
+        self.lost(seq, seq);
     }
 
+    /// One that was begun before the start may be among them: the journal dropped it, or the filter has changed.
     fn lost(&mut self, from: u64, to: u64) {
-        self.counts.lose(&format!("hook:{}", self.settings.name), from, to);
-        self.begun_before.retain(|seq, _| *seq > to);
+        self.jobs.retain(|seq, job| !((from..=to).contains(seq) && matches!(job, Job::Begun(_))));
         self.offered = to;
-        self.keep();
+        self.written = self.written.max(to);
     }
 
-    fn place(&mut self) -> Place {
-        let acknowledged = self.open.keys().next().map_or(self.offered, |oldest| oldest - 1);
-        // What the tally could not be told must not be taken for done.
-        let is_kept = self.tally.kept() == Some(&self.counts);
-        let written = if is_kept { self.before.written.max(self.offered) } else { acknowledged };
-        let waiting = (self.open.len() + self.begun_before.len()) as u64;
-        Place { acknowledged, written, waiting: waiting.min(written - acknowledged) }
+    fn report(&mut self, kept: &mut Kept) {
+        let acknowledged = self.jobs.keys().next().map_or(self.written, |oldest| oldest - 1);
+        kept.place = Place { acknowledged, written: self.written, waiting: self.jobs.len() as u64 };
+        kept.begun = self.jobs.iter().map(|(seq, job)| job.begun(*seq)).collect();
+        kept.retries += std::mem::take(&mut self.failed);
+        kept.given_up += std::mem::take(&mut self.given_up);
     }
 
-    fn look(&mut self) -> Option<u64> {
-        self.bell.silence();
-        let mut changed = false;
+    fn look(&mut self, _rest: Option<Instant>) -> Looked {
+        self.wake.clear();
+        let mut moved = false;
         while let Ok((seq, end, output)) = self.results.try_recv() {
             self.on_result(seq, &end, &output);
-            changed = true;
+            moved = true;
         }
-        if changed {
-            self.keep();
-        }
-        while self.running < self.jobs()
-            && let Some((due, seq)) = self.next_try()
+        while let Some((due, seq)) = self.next_try()
             && due <= Instant::now()
+            && let Some(Job::Waits(job, _)) = self.jobs.remove(&seq)
         {
-            self.start(seq);
+            self.start(seq, job);
         }
-        None
+        Looked { moved, go_back: None }
     }
 
     fn waits(&self, _full: bool) -> Waits<'_> {
-        let due = self.next_try().filter(|_| self.running < self.jobs());
-        let timeout = due.map(|(due, _)| due.saturating_duration_since(Instant::now()));
-        Waits { fds: vec![(self.bell.as_fd(), PollFlags::IN)], timeout }
+        let timeout = self.next_try().map(|(due, _)| due.saturating_duration_since(Instant::now()));
+        Waits { fds: vec![(self.wake.as_fd(), PollFlags::IN)], timeout }
     }
 
     fn finish(&mut self) {
         let (mut end, mut cancelled) = (Instant::now() + PATIENCE, false);
-        while self.running > 0 {
+        while self.running() > 0 {
             match self.results.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok((seq, end, output)) => self.on_result(seq, &end, &output),
                 Err(_) if !std::mem::replace(&mut cancelled, true) => {
-                    log::warn!("hook {}: ending what still runs; it will be run again", self.settings.name);
-                    self.cancel.ring();
-                    // A group that does not listen is killed in less.
+                    log::warn!(
+                        "hook {}: ending the programs that still run; they will be run again",
+                        self.settings.name
+                    );
+                    self.cancel.wake();
+                    // A process group that does not end by SIGTERM is killed in less time.
                     end = Instant::now() + PATIENCE;
                 }
                 Err(_) => break,
             }
         }
-        self.keep();
     }
+}
+
+/// What a record takes in memory, roughly.
+fn octets(record: &Record) -> usize {
+    FIELDS.iter().filter_map(|name| record.field(name)).map(|value| value.len() + 32).sum()
 }
 
 fn run(settings: &HookSettings, record: &Record, cancel: &Wake) -> (End, Vec<u8>) {
@@ -280,9 +297,8 @@ fn run(settings: &HookSettings, record: &Record, cancel: &Wake) -> (End, Vec<u8>
             json.push(b'\n');
             Some(Source::Octets(Box::new(Cursor::new(json))))
         }
-        HookInput::Message => match message(record).and_then(|reader| reader.map(source).transpose()) {
-            Ok(Some(source)) => Some(source),
-            Ok(None) => Some(Source::Octets(Box::new(io::empty()))),
+        HookInput::Message => match message::open(record) {
+            Ok(source) => Some(source),
             Err(error) => return (End::Failed(error), Vec::new()),
         },
     };
@@ -296,41 +312,6 @@ fn run(settings: &HookSettings, record: &Record, cancel: &Wake) -> (End, Vec<u8>
         timeout: Some(settings.timeout),
         cancel: cancel.as_fd(),
     })
-}
-
-/// The stored message, wherever it is by now; `None` when it is gone.
-fn message(record: &Record) -> io::Result<Option<MessageReader>> {
-    let path = Path::new(&record.path);
-    match MessageReader::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        other => return other.map(Some),
-    }
-    let (Some(maildir), Some(file_name)) = (path.parent().and_then(Path::parent), path.file_name()) else {
-        return Ok(None);
-    };
-    // It may be moved once more between the look and the opening, but not again and again.
-    for _ in 0..3 {
-        for folder in ["cur", "new"] {
-            let Some(moved) = find_in(&maildir.join(folder), file_name)? else { continue };
-            match MessageReader::open(&moved) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => return other.map(Some),
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// The message's file, or where it is compressed what comes out of it.
-fn source(reader: MessageReader) -> io::Result<Source<'static>> {
-    Ok(match reader.into_plain()? {
-        Ok(file) => Source::File(file),
-        Err(reader) => Source::Octets(Box::new(reader)),
-    })
-}
-
-fn without_controls(line: &str) -> String {
-    line.chars().map(|letter| if letter.is_control() { '\u{FFFD}' } else { letter }).collect()
 }
 
 #[cfg(test)]

@@ -1,50 +1,54 @@
-//! The way of a `[[pipe]]`: one line a record into a FIFO, never waiting for its reader.
+//! The sink of a `[[pipe]]`: one line for each record, written to a FIFO without waiting for its reader.
 //!
-//! Where the place is after a stop, of whatever kind:
+//! What the next start does, by how the last run ended:
 //!
-//! | how it ended | what the next start finds | what it does |
+//! | how it ended | what is in the pipe | what the next start does |
 //! |---|---|---|
 //! | cleanly | nothing unread; the end of a half-read line at most | goes on after the last line that a reader began |
-//! | `kill -9`, a reader held the FIFO | the unread lines, still in the pipe | compares them with the journal, and goes on where they end: no line twice |
-//! | `kill -9`, nobody held the FIFO | an empty pipe: the kernel dropped what was in it | writes again what was not read: same `seq`, same `id` |
+//! | `kill -9`, a reader held the FIFO | the unread lines | finds them in the journal, and goes on where they end |
+//! | the same, and everything was read | nothing | goes on after the last line that the cursor knows of |
+//! | `kill -9`, nobody held the FIFO | nothing: the kernel dropped it | writes again what was not read: same `seq`, same `id` |
 //! | `kill -9`, and other settings since | octets that are no lines of ours | leaves them, and writes again what was not surely read |
 //!
-//! That a reader took something is told by inotify(7), so that nothing has to be asked while nothing happens; the durable
-//! cursor follows within [`PAUSE`]. A shell's `read` takes one octet at a time, and is not to wake us for each.
+//! inotify(7) tells when a reader took something, so an idle pipe costs nothing. A shell's `read` takes one octet at a
+//! time, and each is an event: events are looked at once in [`PAUSE`], and on a busy server when the cursor is written.
 
 use super::fifo::{Fifo, Found};
-use super::subscriber::{Waits, Way};
-use super::tally::TallyFile;
-use super::unread::{Line, Unread};
+use super::subscriber::{Looked, Sink, Waits};
+use super::unread::{Line, Recovery, Unread};
 use super::{Backlog, Format, PipeSettings};
-use crate::journal::{self, Item, Place, Reader, Record};
+use crate::journal::{self, Item, Kept, Place, Reader, Record};
 use rustix::event::PollFlags;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How long a reader's doings are left alone once they were seen.
+/// How long the events of readers are left alone once one was seen.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// How often at most things are asked that no event tells of: whether a FIFO that could not be made can be made now,
-/// whether the reader of lines that are too old by now is gone (neither happens while all is well), and, when there is
-/// something to do anyway, whether the path still leads to the FIFO.
+/// How often to ask what no event tells: whether a FIFO that could not be made can be made now; whether the reader of
+/// lines that are too old by now is gone; and, when there is something else to do, whether the path still leads to the
+/// FIFO.
 const ASK: Duration = Duration::from_secs(1);
 
-/// Lines that are compared with what is in a pipe, octets: more than a pipe holds and was read since the cursor was set.
+/// How many octets of lines after the last one that the cursor knows of are compared with what is in a pipe. A cursor is
+/// not much older than a second.
 const COMPARED: usize = 8 * 1024 * 1024;
+
+/// When more octets than this wait to be accounted for, it is asked how many of them were read.
+const UNSETTLED: u64 = 4 * 1024 * 1024;
 
 /// A pipe that is served.
 #[derive(Debug)]
 pub(super) struct Pipe {
     settings: PipeSettings,
     journal: PathBuf,
-    /// `None` while it cannot be had.
+    /// `None` while it cannot be opened or made.
     fifo: Option<Fifo>,
     unread: Unread,
-    tally: TallyFile,
     line: Vec<u8>,
-    /// Until then, the events of readers wait.
+    /// Until then the events of readers are not looked at.
     pause: Option<Instant>,
     /// The journal is to be read again after what is acknowledged.
     go_back: bool,
@@ -53,40 +57,39 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// Opens the FIFO and finds out what is in it, for a cursor at `place`.
+    /// Opens the FIFO and finds out what is in it.
     ///
     /// # Errors
     ///
-    /// When the FIFO cannot be had, or the journal cannot be read.
+    /// When the FIFO cannot be opened or made, or the journal cannot be read.
     pub(super) fn open(
-        state: &Path,
-        name: &str,
+        journal: &Path,
         settings: &PipeSettings,
-        place: Place,
+        kept: &Kept,
         last: impl FnOnce() -> io::Result<u64>,
     ) -> io::Result<Pipe> {
-        let journal = state.join("journal");
         let (fifo, found) = Fifo::open(&settings.path, settings.mode)?;
+        let acknowledged = kept.place.acknowledged;
         let unread = match (found, settings.backlog) {
             (Found::New, Backlog::None) => Unread::new(last()?),
-            (Found::New, _) => Unread::new(place.acknowledged),
+            (Found::New, _) => Unread::new(acknowledged),
             (Found::Old(content), _) => {
-                let recovered = recover(&journal, settings, place, content.as_deref())?;
+                let content = content.as_deref();
+                let recovered = content.map(|content| recover(journal, settings, kept, content)).transpose()?.flatten();
                 recovered.unwrap_or_else(|| {
-                    log::warn!("{name}: something else is in the pipe; unread lines are written again");
-                    let mut unread = Unread::new(place.acknowledged);
+                    let name = PipeSettings::name_of(&settings.path);
+                    log::warn!("{name}: it holds octets that are not its lines; unread lines are written again");
+                    let mut unread = Unread::new(acknowledged);
                     unread.push_begun(fifo.left().unwrap_or(0) as usize);
                     unread
                 })
             }
         };
-        let tally = TallyFile::open(state, name)?;
         Ok(Pipe {
             settings: settings.clone(),
-            journal,
+            journal: journal.to_owned(),
             fifo: Some(fifo),
             unread,
-            tally,
             line: Vec::new(),
             pause: None,
             go_back: false,
@@ -99,7 +102,12 @@ impl Pipe {
         self.unread.written()
     }
 
-    /// Whether what was stored then, in seconds since 1970, is older than `backlog` lets a reader that comes have it.
+    /// What keeps its readers from seeing an end of file.
+    pub(super) fn into_write_end(self) -> Option<File> {
+        self.fifo.map(Fifo::into_write_end)
+    }
+
+    /// Whether a record that was stored then (seconds since 1970) is too old for a reader that comes later.
     fn is_expired(&self, stored: u32) -> bool {
         match self.settings.backlog {
             Backlog::All => false,
@@ -108,12 +116,12 @@ impl Pipe {
         }
     }
 
-    /// Whether the oldest unread line is.
+    /// Whether the oldest unread line is too old.
     fn has_expired_line(&self) -> bool {
         self.unread.oldest().is_some_and(|line| self.is_expired(line.stored))
     }
 
-    /// After what time the oldest unread line will be.
+    /// After what time the oldest unread line will be too old.
     fn expiry(&self) -> Option<Duration> {
         let stored = Duration::from_secs(self.unread.oldest()?.stored.into());
         match self.settings.backlog {
@@ -127,11 +135,12 @@ impl Pipe {
         let Some(fifo) = &mut self.fifo else { return false };
         match fifo.has_reader() {
             Ok(yes) => {
-                // Our own coming and going is not to be taken for a reader's.
+                // The look closed and opened our own end, which made events like those of a reader.
                 let seen = fifo.drain_events();
                 if seen.moved && fifo.events().is_some() {
                     self.check_place();
                 }
+                self.settle();
                 yes
             }
             Err(error) => {
@@ -141,17 +150,17 @@ impl Pipe {
         }
     }
 
-    /// Takes what nobody began to read out of the pipe again.
+    /// Takes lines that no reader has begun out of the pipe again.
     fn take_back(&mut self, keep_rest: bool) {
         let Some(fifo) = &mut self.fifo else { return };
-        // Only a reader who holds it has more of a line in the pipe than the next start, which counts what is lost.
+        // Lines that the journal dropped are left to a reader that holds the pipe. Without one the next start counts them.
         let first = if keep_rest { journal::first_seq(&self.journal).unwrap_or(0) } else { 0 };
         let is_needed = self.unread.oldest().is_some_and(|line| line.seq < first);
         let first = if is_needed && fifo.has_reader().unwrap_or(false) { first } else { 0 };
         let outcome = fifo.take_out().and_then(|octets| {
             let rest = self.unread.take_back(octets.len() as u64, first).min(octets.len());
             if keep_rest && rest > 0 {
-                // A reader that has the beginning of a line gets its end, and one that is late what only the pipe has.
+                // A reader that has the beginning of a line gets its end, and a late one gets what only the pipe has.
                 octets[..rest].chunks(crate::limits::PIPE_LINE).try_for_each(|part| fifo.write(part).map(|_| ()))?;
             }
             Ok(())
@@ -161,12 +170,12 @@ impl Pipe {
         }
     }
 
-    /// Goes on with another FIFO where ours was taken away.
+    /// Makes another FIFO when ours was removed or replaced.
     fn check_place(&mut self) {
         self.seen_in_place = Instant::now();
         if self.fifo.as_ref().is_some_and(|fifo| !fifo.is_in_place()) {
             self.take_back(true);
-            self.give_up_fifo("it was taken away or replaced");
+            self.give_up_fifo("the FIFO was taken away or replaced; making it again");
         }
     }
 
@@ -183,17 +192,24 @@ impl Pipe {
 
     fn make_again(&mut self) -> io::Result<()> {
         let (fifo, _) = Fifo::open(&self.settings.path, self.settings.mode)?;
-        log::info!("pipe {}: here again", self.settings.path.display());
+        log::info!("pipe {}: made again", self.settings.path.display());
         self.unread.push_begun(fifo.left()? as usize);
         self.fifo = Some(fifo);
         Ok(())
     }
+
+    /// Finds out which lines were read.
+    fn settle(&mut self) {
+        if let Some(left) = self.fifo.as_ref().and_then(|fifo| fifo.left().ok()) {
+            self.unread.settle(left);
+        }
+    }
 }
 
-impl Way for Pipe {
+impl Sink for Pipe {
     fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
         let is_wanted = !self.is_expired(seconds(record.timestamp)) || self.has_reader();
-        // That look may have shown that the FIFO was taken away.
+        // The look at its reader may have found that the FIFO was removed.
         let Some(fifo) = self.fifo.as_mut().filter(|_| !self.go_back) else { return Err(record) };
         if !is_wanted {
             self.unread.pass(record.seq);
@@ -204,6 +220,9 @@ impl Way for Pipe {
         match fifo.write(&self.line) {
             Ok(true) => {
                 self.unread.push(line);
+                if self.unread.octets() > UNSETTLED {
+                    self.settle();
+                }
                 Ok(())
             }
             Ok(false) => Err(record),
@@ -219,41 +238,50 @@ impl Way for Pipe {
     }
 
     fn lost(&mut self, from: u64, to: u64) {
-        let mut tally = self.tally.kept().cloned().unwrap_or_default();
-        tally.lose(&PipeSettings::name_of(&self.settings.path), from, to);
-        self.tally.keep(&tally);
+        let name = PipeSettings::name_of(&self.settings.path);
+        log::error!("{name}: records {from} to {to} are gone from the journal and were not told");
         self.unread.pass(to);
     }
 
-    fn place(&mut self) -> Place {
-        if let Some(left) = self.fifo.as_ref().and_then(|fifo| fifo.left().ok()) {
-            self.unread.settle(left);
+    fn report(&mut self, kept: &mut Kept) {
+        // Without events, nothing else tells that a reader took something.
+        if self.fifo.as_ref().is_none_or(|fifo| fifo.events().is_none()) {
+            self.settle();
         }
-        Place { acknowledged: self.unread.acknowledged(), written: self.unread.written(), waiting: self.unread.count() }
+        let unread = &self.unread;
+        kept.place = Place { acknowledged: unread.acknowledged(), written: unread.written(), waiting: unread.count() };
+        kept.rest = unread.rest();
     }
 
-    fn look(&mut self) -> Option<u64> {
+    fn look(&mut self, rest: Option<Instant>) -> Looked {
         if self.fifo.is_none() {
-            // Why not was said the first time.
+            // Why it failed was logged the first time.
             let _ = self.make_again();
         }
+        let mut moved = false;
         if self.pause.is_none_or(|pause| Instant::now() >= pause) {
             let seen = self.fifo.as_ref().map(Fifo::drain_events).unwrap_or_default();
-            // That a folder above it was moved, or a link turned, nothing tells.
+            // No event tells that a folder above it was moved, or that a link leads elsewhere.
             if seen.moved || self.seen_in_place.elapsed() >= ASK {
                 self.check_place();
             }
-            self.place();
-            // Who has read everything has no more to do.
+            let before = self.unread.acknowledged();
+            if seen.read {
+                self.settle();
+            }
+            moved = self.unread.acknowledged() != before;
             let is_told = self.fifo.as_ref().is_some_and(|fifo| fifo.events().is_some());
             let goes_on = is_told && seen.read && self.unread.oldest().is_some();
-            self.pause = goes_on.then(|| Instant::now() + PAUSE);
+            let pause = (Instant::now() + PAUSE).max(rest.unwrap_or_else(Instant::now));
+            self.pause = (goes_on || is_told && seen.read && rest.is_some()).then_some(pause);
         }
         if self.has_expired_line() && !self.has_reader() && !self.go_back {
             self.take_back(false);
             self.go_back = true;
+            moved = true;
         }
-        std::mem::take(&mut self.go_back).then(|| self.unread.written())
+        let go_back = std::mem::take(&mut self.go_back).then(|| self.unread.written());
+        Looked { moved, go_back }
     }
 
     fn waits(&self, full: bool) -> Waits<'_> {
@@ -280,38 +308,32 @@ impl Way for Pipe {
 }
 
 /// The lines that are in a pipe that outlived a server. `None` when they are not what that server wrote.
-fn recover(
-    journal: &Path,
-    settings: &PipeSettings,
-    place: Place,
-    content: Option<&[u8]>,
-) -> io::Result<Option<Unread>> {
-    let Some(content) = content else { return Ok(None) };
-    let mut reader = Reader::new(journal, place.acknowledged);
-    let (mut lines, mut octets, mut beyond) = (Vec::new(), Vec::new(), false);
-    while octets.len() < COMPARED {
+fn recover(journal: &Path, settings: &PipeSettings, kept: &Kept, content: &[u8]) -> io::Result<Option<Unread>> {
+    let Place { acknowledged, written, .. } = kept.place;
+    let mut reader = Reader::new(journal, acknowledged);
+    let mut recovery = Recovery::new(acknowledged, kept.rest, content);
+    let mut beyond = 0;
+    while beyond < COMPARED {
         let item = reader.next_item()?;
         let seq = match &item {
             None => u64::MAX,
             Some(Item::Record(record)) => record.seq,
             Some(Item::Lost { to, .. }) => *to,
         };
-        if seq > place.written
-            && !std::mem::replace(&mut beyond, true)
-            && let Some(mut unread) = Unread::recover(place.acknowledged, &lines, &octets, content)
+        // Lines after `written` may have been written just before the end.
+        if seq > written
+            && let Some(mut unread) = recovery.unread()
         {
-            unread.pass(place.written);
+            unread.pass(written.max(unread.written()));
             return Ok(Some(unread));
         }
         match item {
             None => break,
-            Some(Item::Record(record)) if settings.filter.wants(&record) => {
-                lines.push(write_line(&settings.format, &record, &mut octets));
-                // One more line may have been written just before the end, and the cursor not.
-                if beyond {
-                    return Ok(Unread::recover(place.acknowledged, &lines, &octets, content));
-                }
-            }
+            Some(Item::Record(record)) if settings.filter.wants(&record) => recovery.add(|out| {
+                let line = write_line(&settings.format, &record, out);
+                beyond += if seq > written { line.octets as usize } else { 0 };
+                line
+            }),
             Some(_) => {}
         }
     }
@@ -324,7 +346,8 @@ fn write_line(format: &Format, record: &Record, out: &mut Vec<u8>) -> Line {
     Line { seq: record.seq, stored: seconds(record.timestamp), octets: (out.len() - start) as u32 }
 }
 
-/// Of microseconds. A line and its record are as old as each other, or one would be taken out and the other put in.
+/// Of microseconds. The age of a line and that of its record must be the same number, or a line would be taken out of the
+/// pipe and put in again.
 fn seconds(timestamp: u64) -> u32 {
     (timestamp / 1_000_000).min(u32::MAX.into()) as u32
 }

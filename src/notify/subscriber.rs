@@ -1,15 +1,15 @@
-//! What every subscriber is: a place in the journal, a filter, and a way to hand over. The loop that is the same for all
-//! of them is here; a pipe, a hook and `watch` are each a [`Way`] in a file of its own.
+//! What all subscribers have in common: a place in the journal, a filter, and a sink that takes records. The loop is here;
+//! a pipe, a hook and `watch` are each a [`Sink`] in a file of its own.
 
 use super::filter::Filter;
-use crate::journal::{Cursor, Follower, Item, Place, Record};
+use crate::journal::{Cursor, Follower, Item, Kept, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Records that are looked at before the stop signal is looked at again.
+/// Records that are handed over before the stop signal is looked at again.
 const BATCH: usize = 256;
 
 /// How long to wait before a journal that could not be read is tried again.
@@ -18,22 +18,23 @@ const LATER: Duration = Duration::from_secs(1);
 /// How often to look at a journal that cannot tell when it grows.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A way to hand records over. It is called from one thread, and must not block for longer than a stop may take.
-pub trait Way {
+/// Takes records. It is called from one thread, and must not block for longer than a stop may take.
+pub trait Sink {
     /// Takes a record, or gives it back when there is no room for it; then it is offered again after the next wait.
     fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>>;
 
-    /// There is nothing to hand over for this record: the filter does not want it.
+    /// The filter does not want this record.
     fn pass(&mut self, seq: u64);
 
-    /// These records are gone from the journal; there is nothing to hand over for them.
+    /// These records are gone from the journal.
     fn lost(&mut self, from: u64, to: u64);
 
-    /// How far it has come; the cursor is set to this.
-    fn place(&mut self) -> Place;
+    /// Says how far it has come, and adds what failed since the last call. The cursor is set to this.
+    fn report(&mut self, kept: &mut Kept);
 
-    /// Looks at what happened while it waited. It may ask that the journal be read again after a record.
-    fn look(&mut self) -> Option<u64>;
+    /// Looks at what happened while it waited. Before `rest` the cursor is not written, so that progress alone is no
+    /// reason to wake up.
+    fn look(&mut self, rest: Option<Instant>) -> Looked;
 
     /// What it waits for besides the journal; `full` says that it has given back a record.
     fn waits(&self, full: bool) -> Waits<'_>;
@@ -43,8 +44,17 @@ pub trait Way {
         false
     }
 
-    /// The end: whatever has not been taken yet will be handed over by the next one.
+    /// The end: what has not been taken yet will be handed over after the next start.
     fn finish(&mut self);
+}
+
+/// What [`Sink::look`] saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// It has come further.
+    pub moved: bool,
+    /// The journal is to be read again after this record.
+    pub go_back: Option<u64>,
 }
 
 /// What poll(2) waits for.
@@ -62,16 +72,22 @@ pub struct Subscriber<W> {
     follower: Follower,
     filter: Filter,
     cursor: Option<Cursor>,
-    /// The way gave it back.
+    /// What the cursor says, or will say when it is written the next time.
+    kept: Kept,
+    /// It may have come further than `kept` says.
+    moved: bool,
+    /// The record that `offer` had no room for.
     pending: Option<Box<Record>>,
-    /// Something goes wrong again and again, and was logged.
-    complained: bool,
-    way: W,
+    /// That the journal cannot be read was logged.
+    is_unreadable: bool,
+    /// That the cursor cannot be written was logged.
+    is_unwritable: bool,
+    sink: W,
 }
 
 /// Why [`Subscriber::hand_over`] stopped.
 enum Next {
-    /// There is more, but others may want to say something.
+    /// There is more; first the stop signal and the sink are looked at.
     Now,
     /// Everything was handed over.
     Journal,
@@ -81,7 +97,7 @@ enum Next {
     Later,
 }
 
-impl<W: Way> Subscriber<W> {
+impl<W: Sink> Subscriber<W> {
     /// Follows the journal in `journal` after `after`.
     ///
     /// # Errors
@@ -92,111 +108,131 @@ impl<W: Way> Subscriber<W> {
         after: u64,
         filter: Filter,
         cursor: Option<Cursor>,
-        way: W,
+        sink: W,
     ) -> io::Result<Subscriber<W>> {
         let follower = Follower::open(journal, after)?;
-        Ok(Subscriber { follower, filter, cursor, pending: None, complained: false, way })
+        let kept = cursor.as_ref().map(|cursor| cursor.kept().clone()).unwrap_or_default();
+        Ok(Subscriber {
+            follower,
+            filter,
+            cursor,
+            kept,
+            moved: true,
+            pending: None,
+            is_unreadable: false,
+            is_unwritable: false,
+            sink,
+        })
     }
 
-    /// Hands records over until `stop` is readable, or the way is done. Gives the way back.
+    /// Hands records over until `stop` is readable, or the sink is done. Returns the sink.
     pub fn run(mut self, stop: BorrowedFd<'_>) -> W {
         loop {
-            if let Some(after) = self.way.look() {
+            let looked = self.sink.look(self.cursor.as_ref().and_then(Cursor::due));
+            self.moved |= looked.moved;
+            if let Some(after) = looked.go_back {
                 self.follower.go_to(after);
                 self.pending = None;
             }
             self.follower.drain_events();
             let next = self.hand_over();
-            self.save();
-            if self.way.is_done() || self.wait(&next, stop) {
+            let due = self.save();
+            if self.sink.is_done() || self.wait(&next, due, stop) {
                 break;
             }
         }
-        self.way.finish();
-        self.save();
-        if let Some(cursor) = &self.cursor
-            && let Err(error) = cursor.sync()
-        {
-            log::warn!("a cursor cannot be made safe: {error}");
+        self.sink.finish();
+        if let Some(cursor) = &mut self.cursor {
+            self.sink.report(&mut self.kept);
+            if let Err(error) = cursor.finish(self.kept.clone()) {
+                log::warn!("a cursor cannot be written: {error}; some events will be handed over again");
+            }
         }
-        self.way
+        self.sink
     }
 
     fn hand_over(&mut self) -> Next {
         for _ in 0..BATCH {
-            if self.way.is_done() {
+            if self.sink.is_done() {
                 return Next::Now;
             }
             let record = match self.pending.take() {
                 Some(record) => record,
                 None => match self.follower.next_item() {
                     Ok(None) => {
-                        self.complained = false;
+                        self.is_unreadable = false;
                         return Next::Journal;
                     }
                     Ok(Some(Item::Record(record))) if self.filter.wants(&record) => record,
                     Ok(Some(Item::Record(record))) => {
-                        self.way.pass(record.seq);
+                        self.sink.pass(record.seq);
+                        self.moved = true;
                         continue;
                     }
                     Ok(Some(Item::Lost { from, to })) => {
-                        self.way.lost(from, to);
+                        self.kept.lose(from, to);
+                        self.sink.lost(from, to);
+                        self.moved = true;
                         continue;
                     }
                     Err(error) => {
-                        self.complain(&format!("the journal cannot be read: {error}"));
+                        if !std::mem::replace(&mut self.is_unreadable, true) {
+                            log::error!("the journal cannot be read: {error}; trying again every second");
+                        }
                         return Next::Later;
                     }
                 },
             };
-            if let Err(record) = self.way.offer(record) {
+            if let Err(record) = self.sink.offer(record) {
                 self.pending = Some(record);
                 return Next::Room;
             }
-            self.save();
+            self.moved = true;
         }
         Next::Now
     }
 
     /// True when it is told to stop.
-    fn wait(&mut self, next: &Next, stop: BorrowedFd<'_>) -> bool {
-        let Waits { fds, timeout } = self.way.waits(matches!(next, Next::Room));
-        let at_most = |time: Duration| Some(timeout.map_or(time, |timeout| timeout.min(time)));
+    fn wait(&mut self, next: &Next, due: Option<Instant>, stop: BorrowedFd<'_>) -> bool {
+        let Waits { fds, mut timeout } = self.sink.waits(matches!(next, Next::Room));
+        let mut at_most = |time: Duration| timeout = Some(timeout.map_or(time, |timeout| timeout.min(time)));
         let mut polled = vec![PollFd::from_borrowed_fd(stop, PollFlags::IN)];
-        let timeout = match (next, self.follower.fd()) {
-            (Next::Now, _) => Some(Duration::ZERO),
+        match (next, self.follower.fd()) {
+            (Next::Now, _) => at_most(Duration::ZERO),
             (Next::Later, _) => at_most(LATER),
             (Next::Journal, None) => at_most(LOOK),
-            (Next::Journal, Some(journal)) => {
-                polled.push(PollFd::from_borrowed_fd(journal, PollFlags::IN));
-                timeout
-            }
-            (Next::Room, _) => timeout,
-        };
+            (Next::Journal, Some(journal)) => polled.push(PollFd::from_borrowed_fd(journal, PollFlags::IN)),
+            (Next::Room, _) => {}
+        }
+        if let Some(due) = due {
+            at_most(due.saturating_duration_since(Instant::now()));
+        }
         polled.extend(fds.into_iter().map(|(fd, events)| PollFd::from_borrowed_fd(fd, events)));
         wait(&mut polled, timeout);
         !polled[0].revents().is_empty()
     }
 
-    fn save(&mut self) {
-        let place = self.way.place();
-        let Some(cursor) = &mut self.cursor else { return };
-        if cursor.place() != place
-            && let Err(error) = cursor.set(place)
-        {
-            self.complain(&format!("a cursor cannot be written: {error}"));
+    /// Writes the cursor where it has moved; when it is too early for that, says when it is not.
+    fn save(&mut self) -> Option<Instant> {
+        let cursor = self.cursor.as_mut().filter(|_| self.moved)?;
+        if let Some(due) = cursor.due() {
+            return Some(due);
         }
-    }
-
-    /// Says it once, not again and again.
-    fn complain(&mut self, what: &str) {
-        if !std::mem::replace(&mut self.complained, true) {
-            log::error!("{what}");
+        self.sink.report(&mut self.kept);
+        let outcome = cursor.set(self.kept.clone());
+        self.moved = outcome.is_err();
+        match outcome {
+            Err(error) if !std::mem::replace(&mut self.is_unwritable, true) => {
+                log::error!("a cursor cannot be written: {error}; trying again");
+            }
+            Err(_) => {}
+            Ok(()) => self.is_unwritable = false,
         }
+        None
     }
 }
 
-/// poll(2) that is not ended by signals and forgives a timeout beyond all bounds.
+/// poll(2) that is not ended by signals and accepts a timeout of any length.
 pub(super) fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) {
     let end = timeout.map(|timeout| Instant::now() + timeout.min(Duration::from_secs(24 * 3600)));
     loop {
@@ -205,7 +241,7 @@ pub(super) fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) {
         match poll(fds, left.as_ref()) {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => {
-                // Out of memory, by poll(2)'s list; not a reason to spin.
+                // Out of memory, by poll(2)'s list of errors: wait, so as not to spin.
                 log::error!("poll: {error}");
                 std::thread::sleep(LATER);
                 return;
@@ -219,23 +255,21 @@ pub(super) fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) {
 mod tests {
     use super::*;
     use crate::notify::testing::{Scratch, add};
-    use crate::notify::wake::Wake;
+    use crate::sys::Wake;
     use std::os::fd::AsFd;
     use std::sync::mpsc::{Sender, channel};
 
     struct Teller(Sender<u64>);
 
-    impl Way for Teller {
+    impl Sink for Teller {
         fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
             self.0.send(record.seq).map_err(|_| record)
         }
         fn pass(&mut self, _seq: u64) {}
         fn lost(&mut self, _from: u64, _to: u64) {}
-        fn place(&mut self) -> Place {
-            Place::default()
-        }
-        fn look(&mut self) -> Option<u64> {
-            None
+        fn report(&mut self, _kept: &mut Kept) {}
+        fn look(&mut self, _rest: Option<Instant>) -> Looked {
+            Looked::default()
         }
         fn waits(&self, _full: bool) -> Waits<'_> {
             Waits::default()
@@ -258,7 +292,7 @@ mod tests {
                 let seq = add(&journal, "alice", |_| {});
                 assert_eq!(told.recv_timeout(LATER * 20), Ok(seq));
             }
-            stop.ring();
+            stop.wake();
         });
     }
 }

@@ -1,23 +1,23 @@
-//! The server's subscribers: starts a thread for each, goes over to new settings, and stops them.
+//! The server's subscribers: a thread for each pipe and hook, which goes over to new settings by itself.
 //!
-//! A thread that fails, whatever the reason, begins again from its cursor: no failure of one costs an event, or touches
+//! A thread that fails, for whatever reason, begins again at its cursor: no failure of one costs an event, or touches
 //! another.
 
-use super::fifo;
 use super::hook::Hook;
 use super::pipe::Pipe;
 use super::status::status_of_files;
 use super::subscriber::{self, Subscriber};
-use super::wake::Wake;
 use super::{HookSettings, PipeSettings, SubscriberStatus};
 use crate::journal::{self, Cursor};
+use crate::sys::{self, Wake};
 use rustix::event::{PollFd, PollFlags};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,34 +27,39 @@ const STACK: usize = 256 * 1024;
 /// How long a subscriber that failed waits before it begins again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// The running pipes and hooks, each with a thread of its own.
+/// The pipes and hooks, by name.
 #[derive(Debug)]
 pub struct Subscribers {
     state: PathBuf,
-    running: Vec<Running>,
-    /// Told to stop by a reload.
-    ending: Vec<Running>,
+    running: BTreeMap<String, Running>,
 }
 
+/// One pipe or hook and its thread. The thread is there until its work is done, also after a reload took it away.
 #[derive(Debug)]
 struct Running {
-    settings: Settings,
-    stop: Arc<Wake>,
+    slot: Arc<Slot>,
     thread: JoinHandle<()>,
-    /// Why it cannot do its work now; it tries again and again.
-    trouble: Arc<Mutex<Option<String>>>,
 }
 
-/// What a subscriber leaves to the next one of its name.
+/// What the reload and the thread tell each other.
 #[derive(Debug)]
-struct Heritage {
-    /// Done when the one before has ended.
-    thread: JoinHandle<()>,
-    /// Keeps its FIFO open, so that a reader sees no end of file in between.
-    fifo: Option<File>,
+struct Slot {
+    wanted: Mutex<Wanted>,
+    /// Woken when `wanted` has changed.
+    wake: Wake,
 }
 
-/// One subscriber's settings: a line here for each kind.
+#[derive(Debug)]
+struct Wanted {
+    /// The settings that the thread uses now or next; `None`: it must end.
+    next: Option<Settings>,
+    /// The thread ends, and takes no other settings.
+    ended: bool,
+    /// Why it cannot work now; it tries again every [`AGAIN`].
+    trouble: Option<String>,
+}
+
+/// The settings of one subscriber: a line here for each kind.
 #[derive(Clone, Debug, PartialEq)]
 enum Settings {
     Pipe(PipeSettings),
@@ -68,14 +73,20 @@ enum Ready {
 }
 
 impl Subscribers {
-    /// Starts one thread for every pipe and hook. `state` holds `cursors/` and `journal/`. The journal is open already,
-    /// and `cursor::clamp_all` was called.
+    /// Starts one thread for every pipe and hook. `state` holds `cursors/` and `journal/`. The ledger is open already.
     ///
     /// # Errors
     ///
-    /// Says which pipe or hook cannot be had, and why.
+    /// Says which pipe or hook cannot work, and why.
     pub fn start(state: &Path, pipes: &[PipeSettings], hooks: &[HookSettings]) -> Result<Subscribers, String> {
-        let mut subscribers = Subscribers { state: state.to_owned(), running: Vec::new(), ending: Vec::new() };
+        static PREPARED: Once = Once::new();
+        PREPARED.call_once(|| {
+            sys::keep_descriptors();
+            if let Err(error) = sys::collect_orphans() {
+                log::warn!("ended processes that hooks leave behind are not collected: {error}");
+            }
+        });
+        let mut subscribers = Subscribers { state: state.to_owned(), running: BTreeMap::new() };
         let problems = subscribers.reload(pipes, hooks);
         if problems.is_empty() {
             return Ok(subscribers);
@@ -84,138 +95,144 @@ impl Subscribers {
         Err(problems.join("; "))
     }
 
-    /// Goes over to new settings: subscribers that are as they were go on undisturbed. Gives what could not be had.
+    /// Goes over to new settings: subscribers that are as they were go on undisturbed. Returns what cannot work.
     ///
-    /// It waits for nothing that a reader or a hook's program does: one whose settings changed ends in its own time, and
-    /// its successor then begins at its cursor. What cannot be had now is tried again every 5 s.
+    /// It waits for nothing that a reader or a hook's program does: a subscriber that changed ends in its own time, and
+    /// then begins again at its cursor with the settings that are wanted then. What cannot work now is tried again every
+    /// 5 s.
     pub fn reload(&mut self, pipes: &[PipeSettings], hooks: &[HookSettings]) -> Vec<String> {
         let pipes = pipes.iter().cloned().map(Settings::Pipe);
-        let wanted: Vec<_> = pipes.chain(hooks.iter().cloned().map(Settings::Hook)).collect();
-        let (kept, changed): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.running).into_iter().partition(|running| wanted.contains(&running.settings));
-        self.running = kept;
-        let fifos: Vec<_> = changed.iter().map(|running| running.settings.hold_fifo()).collect();
-        changed.iter().for_each(|running| running.stop.ring());
-        // Those that get no successor end by themselves; their FIFOs and cursors stay.
-        self.ending.retain(|running| !running.thread.is_finished());
-        let mut leaving: Vec<_> = changed.into_iter().zip(fifos).collect();
-        leaving.extend(std::mem::take(&mut self.ending).into_iter().map(|running| (running, None)));
         let mut problems = Vec::new();
-        for settings in wanted {
+        let mut wanted = BTreeMap::new();
+        for settings in pipes.chain(hooks.iter().cloned().map(Settings::Hook)) {
             let name = settings.name();
-            match self.running.iter().find(|running| running.settings.name() == name) {
-                Some(running) if running.settings == settings => {
-                    problems.extend(running.trouble().map(|trouble| format!("{name}: {trouble}")));
-                    continue;
-                }
-                Some(_) => {
-                    problems.push(format!("{name} is there twice"));
-                    continue;
-                }
-                None => {}
-            }
-            let before = leaving.iter().position(|(running, _)| running.settings.name() == name);
-            let before = before.map(|index| leaving.swap_remove(index));
-            let before = before.map(|(running, fifo)| Heritage { thread: running.thread, fifo });
-            match Running::start(&self.state, settings, before) {
-                Ok(running) => {
-                    problems.extend(running.trouble().map(|trouble| format!("{name}: {trouble}")));
-                    self.running.push(running);
-                }
-                Err(problem) => problems.push(format!("{name}: {problem}")),
+            match wanted.get(&name) {
+                Some(other) if *other != settings => problems.push(format!("{name} is there twice")),
+                _ => drop(wanted.insert(name, settings)),
             }
         }
-        self.ending = leaving.into_iter().map(|(running, _)| running).collect();
+        // A FIFO and a cursor that are not wanted any more stay.
+        for (name, running) in &self.running {
+            if !wanted.contains_key(name) {
+                running.slot.want(None);
+            }
+        }
+        for (name, settings) in wanted {
+            if !self.running.get(&name).is_some_and(|running| running.slot.want(Some(settings.clone()))) {
+                match Running::start(&self.state, settings) {
+                    Ok(running) => drop(self.running.insert(name.clone(), running)),
+                    Err(problem) => problems.push(format!("{name}: {problem}")),
+                }
+            }
+            let trouble = self.running.get(&name).and_then(|running| running.slot.lock().trouble.clone());
+            problems.extend(trouble.map(|trouble| format!("{name}: {trouble}")));
+        }
+        self.running.retain(|_, running| !running.thread.is_finished());
         problems
     }
 
-    /// Every subscriber's state, running ones and cursors of `watch` alike.
+    /// The state of every subscriber that is configured, and of every cursor of `watch`.
     pub fn status(&self) -> Vec<SubscriberStatus> {
         let mut status = status_of_files(&self.state).unwrap_or_else(|error| {
             log::error!("{}: {error}", self.state.display());
             Vec::new()
         });
-        let is_running = |name: &str| self.running.iter().any(|running| running.settings.name() == name);
-        status.retain(|subscriber| subscriber.name.starts_with("watch:") || is_running(&subscriber.name));
+        let is_wanted = |name: &str| self.running.get(name).is_some_and(|running| running.slot.lock().next.is_some());
+        status.retain(|subscriber| subscriber.name.starts_with("watch:") || is_wanted(&subscriber.name));
         status
     }
 
     /// A clean stop: unread lines are taken back out of the pipes, hooks that run are waited for (bounded), cursors saved.
     pub fn stop(self) {
-        self.running.iter().for_each(|running| running.stop.ring());
-        for running in self.running.into_iter().chain(self.ending) {
+        for running in self.running.values() {
+            running.slot.want(None);
+        }
+        for running in self.running.into_values() {
             // It catches its panics itself.
             let _ = running.thread.join();
         }
     }
 }
 
+impl Slot {
+    /// Says what is wanted from now on; false when the thread has ended.
+    fn want(&self, settings: Option<Settings>) -> bool {
+        let mut wanted = self.lock();
+        if wanted.next != settings {
+            wanted.next = settings;
+            self.wake.wake();
+        }
+        !wanted.ended
+    }
+
+    /// The settings to begin with; `None` when the thread is to end.
+    fn take(&self) -> Option<Settings> {
+        let mut wanted = self.lock();
+        self.wake.clear();
+        wanted.ended = wanted.next.is_none();
+        wanted.next.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The work of the thread: by the settings that are wanted, until none are.
+    fn work(&self, state: &Path, mut first: Option<Ready>) {
+        // A FIFO is kept open between two settings, so that its reader sees no end of file.
+        let mut held = None;
+        while let Some(settings) = self.take() {
+            let round = || -> Result<Option<File>, String> {
+                let ready = first.take().map_or_else(|| settings.open(state), Ok)?;
+                drop(held.take());
+                if self.lock().trouble.take().is_some() {
+                    log::info!("{}: works again", settings.name());
+                }
+                Ok(ready.run(&self.wake))
+            };
+            match catch_unwind(AssertUnwindSafe(round)) {
+                Ok(Ok(fifo)) => {
+                    held = fifo;
+                    continue;
+                }
+                Ok(Err(error)) => {
+                    if self.lock().trouble.replace(error.clone()).as_ref() != Some(&error) {
+                        log::error!("{}: {error}; trying again every {} s", settings.name(), AGAIN.as_secs());
+                    }
+                }
+                Err(_) => log::error!("{}: failed; beginning again at its cursor", settings.name()),
+            }
+            subscriber::wait(&mut [PollFd::new(&self.wake, PollFlags::IN)], Some(AGAIN));
+        }
+    }
+}
+
 impl Running {
-    /// Starts a thread. With a predecessor of the same name it begins when that has ended; without one, its trouble is
-    /// known at once.
-    fn start(state: &Path, settings: Settings, before: Option<Heritage>) -> Result<Running, String> {
-        let opened = if before.is_none() { Some(settings.open(state)) } else { None };
-        let trouble = opened.as_ref().and_then(|opened| opened.as_ref().err().cloned());
-        let trouble = Arc::new(Mutex::new(trouble));
-        let mut ready = opened.and_then(Result::ok);
-        let stop = Arc::new(Wake::new().map_err(|error| error.to_string())?);
-        let (state, own, told, said) = (state.to_owned(), settings.clone(), stop.clone(), trouble.clone());
-        let live = move || {
-            let mut fifo = None;
-            if let Some(before) = before {
-                let _ = before.thread.join();
-                fifo = before.fifo;
-                // Another reload may have come meanwhile, and what it took back is not to run even once.
-                if rings_within(&told, Duration::ZERO) {
-                    return;
-                }
+    /// Starts a thread. Whether it can work is known at once.
+    fn start(state: &Path, settings: Settings) -> Result<Running, String> {
+        let opened = settings.open(state);
+        let (name, trouble) = (thread_name(&settings.name()), opened.as_ref().err().cloned());
+        let wanted = Mutex::new(Wanted { next: Some(settings), ended: false, trouble });
+        let slot = Arc::new(Slot { wanted, wake: Wake::new().map_err(text)? });
+        let (for_thread, state) = (slot.clone(), state.to_owned());
+        let builder = std::thread::Builder::new().name(name).stack_size(STACK);
+        let work = move || {
+            let mut first = opened.ok();
+            if first.is_none() {
+                subscriber::wait(&mut [PollFd::new(&for_thread.wake, PollFlags::IN)], Some(AGAIN));
             }
-            loop {
-                let round = || -> Result<(), String> {
-                    let ready = ready.take().map_or_else(|| own.open(&state), Ok)?;
-                    fifo = None;
-                    if lock(&said).take().is_some() {
-                        log::info!("{}: here again", own.name());
-                    }
-                    ready.run(&told);
-                    Ok(())
-                };
-                match catch_unwind(AssertUnwindSafe(round)) {
-                    Ok(Ok(())) => return,
-                    Ok(Err(error)) => {
-                        if lock(&said).replace(error.clone()).as_ref() != Some(&error) {
-                            log::error!("{}: {error}; trying every {} s", own.name(), AGAIN.as_secs());
-                        }
-                    }
-                    Err(_) => log::error!("{}: failed; beginning again at its cursor", own.name()),
-                }
-                if rings_within(&told, AGAIN) {
-                    return;
-                }
-            }
+            for_thread.work(&state, first.take());
         };
-        let builder = std::thread::Builder::new().name(thread_name(&settings.name())).stack_size(STACK);
-        let thread = builder.spawn(live).map_err(|error| error.to_string())?;
-        Ok(Running { settings, stop, thread, trouble })
-    }
-
-    fn trouble(&self) -> Option<String> {
-        lock(&self.trouble).clone()
+        Ok(Running { slot, thread: builder.spawn(work).map_err(text)? })
     }
 }
 
-fn rings_within(wake: &Wake, time: Duration) -> bool {
-    let mut fds = [PollFd::new(wake, PollFlags::IN)];
-    subscriber::wait(&mut fds, Some(time));
-    !fds[0].revents().is_empty()
-}
-
-fn lock(trouble: &Mutex<Option<String>>) -> MutexGuard<'_, Option<String>> {
-    trouble.lock().unwrap_or_else(PoisonError::into_inner)
+fn text(error: impl Display) -> String {
+    error.to_string()
 }
 
 impl Settings {
-    /// Of the subscriber, and of its cursor.
+    /// The name of the subscriber, and of its cursor.
     fn name(&self) -> String {
         match self {
             Settings::Pipe(pipe) => PipeSettings::name_of(&pipe.path),
@@ -223,32 +240,22 @@ impl Settings {
         }
     }
 
-    fn hold_fifo(&self) -> Option<File> {
-        match self {
-            Settings::Pipe(pipe) => fifo::hold(&pipe.path),
-            Settings::Hook(_) => None,
-        }
-    }
-
     fn open(&self, state: &Path) -> Result<Ready, String> {
-        fn text(error: impl Display) -> String {
-            error.to_string()
-        }
         let (name, journal) = (self.name(), state.join("journal"));
         let last = || journal::last_seq(&journal);
         let end = last().map_err(text)?;
         let cursor = Cursor::open(state, &name, || end).map_err(text)?;
-        let place = cursor.place();
+        let acknowledged = cursor.kept().place.acknowledged;
         Ok(match self {
             Settings::Pipe(settings) => {
-                let pipe = Pipe::open(state, &name, settings, place, last).map_err(text)?;
+                let pipe = Pipe::open(&journal, settings, cursor.kept(), last).map_err(text)?;
                 let (after, filter) = (pipe.after(), settings.filter.clone());
                 Ready::Pipe(Box::new(Subscriber::new(&journal, after, filter, Some(cursor), pipe).map_err(text)?))
             }
             Settings::Hook(settings) => {
-                let hook = Hook::open(state, &name, settings, place).map_err(text)?;
-                let (after, filter) = (hook.after(), settings.filter.clone());
-                Ready::Hook(Box::new(Subscriber::new(&journal, after, filter, Some(cursor), hook).map_err(text)?))
+                let (hook, filter) = (Hook::open(settings, cursor.kept()).map_err(text)?, settings.filter.clone());
+                let subscriber = Subscriber::new(&journal, acknowledged, filter, Some(cursor), hook);
+                Ready::Hook(Box::new(subscriber.map_err(text)?))
             }
         })
     }
@@ -260,10 +267,14 @@ fn thread_name(name: &str) -> String {
 }
 
 impl Ready {
-    fn run(self, stop: &Wake) {
+    /// Works until `stop` is woken. Returns what keeps the FIFO open.
+    fn run(self, stop: &Wake) -> Option<File> {
         match self {
-            Ready::Pipe(pipe) => drop(pipe.run(stop.as_fd())),
-            Ready::Hook(hook) => drop(hook.run(stop.as_fd())),
+            Ready::Pipe(pipe) => pipe.run(stop.as_fd()).into_write_end(),
+            Ready::Hook(hook) => {
+                hook.run(stop.as_fd());
+                None
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the tests of this house share: a folder that goes, and a journal in it.
+//! What the tests share: a folder that is removed at the end, and a journal in it.
 
 use crate::journal::{Record, record::tests::sample};
 use crate::ledger::Journal;

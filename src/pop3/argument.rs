@@ -1,4 +1,4 @@
-//! Numbers in command arguments, parsed exactly: what is wrong with one is said, and nothing is guessed.
+//! Numbers in command arguments, parsed exactly: each fault has a name of its own, and nothing is guessed.
 
 /// What is wrong with a number that a client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +30,19 @@ pub(super) fn number(argument: &[u8]) -> Result<u64, Malformed> {
     })
 }
 
-/// Splits an argument at its first space: `1 10` of TOP, `PLAIN =` of AUTH. Further spaces stay in the second part.
+/// Splits an argument at its first space: `1 10` of TOP, `PLAIN =` of AUTH. Further spaces between the two parts are
+/// dropped.
 pub(super) fn pair(argument: &[u8]) -> (&[u8], Option<&[u8]>) {
     match argument.iter().position(|&octet| octet == b' ') {
-        Some(space) => (&argument[..space], Some(&argument[space + 1..])),
+        Some(space) => (&argument[..space], Some(without_spaces_before(&argument[space..]))),
         None => (argument, None),
     }
+}
+
+/// An argument without the spaces before it. A tab is part of the argument, as in Dovecot.
+pub(super) fn without_spaces_before(argument: &[u8]) -> &[u8] {
+    let spaces = argument.iter().take_while(|&&octet| octet == b' ').count();
+    &argument[spaces..]
 }
 
 #[cfg(test)]

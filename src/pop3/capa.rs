@@ -3,7 +3,7 @@
 use super::step::Settings;
 use crate::sasl::Mechanism;
 
-/// The mechanisms that may be used on this connection now. PLAIN and LOGIN show the password to whoever listens.
+/// The mechanisms that may be used on this connection now. PLAIN and LOGIN send the password in clear.
 pub(super) fn mechanisms(settings: &Settings) -> impl Iterator<Item = Mechanism> {
     let cleartext = settings.cleartext_allowed || settings.tls_active;
     [(Mechanism::CramMd5, settings.cram_md5), (Mechanism::Plain, cleartext), (Mechanism::Login, cleartext)]
@@ -32,7 +32,7 @@ pub(super) fn capabilities(settings: &Settings, out: &mut Vec<u8>) {
     out.extend_from_slice(concat!("IMPLEMENTATION mailbell-", env!("CARGO_PKG_VERSION"), "\r\n.\r\n").as_bytes());
 }
 
-/// Appends the list that AUTH without an argument gives; no RFC has it, but clients of old servers ask for it.
+/// Appends the list that AUTH without an argument gives. No RFC has it, but some clients ask for it.
 pub(super) fn mechanism_list(settings: &Settings, out: &mut Vec<u8>) {
     out.extend_from_slice(b"+OK Mechanisms follow\r\n");
     for mechanism in mechanisms(settings) {

@@ -1,7 +1,7 @@
 //! A maildrop in memory and a driver around the session, for the tests of this room.
 
 use super::*;
-use crate::message::dot::encode::WireSize;
+use crate::message::dot::encode::{LineEnds, WireSize};
 use crate::sasl::{Credentials, Exchange, Fault, Progress};
 
 /// Messages as they would be stored, with LF line ends, and their unique-ids.
@@ -25,7 +25,7 @@ impl Maildrop for Fake {
     }
 
     fn size(&self, message_number: u32) -> u64 {
-        let mut size = WireSize::new();
+        let mut size = WireSize::new(LineEnds::Mixed);
         size.add(&self.messages[message_number as usize - 1].1);
         size.octets_sent()
     }
@@ -127,7 +127,7 @@ impl Driver {
             return self.session.message_opened(part, Err(Unavailable::Gone), out);
         }
         let step = self.session.message_opened(part, Ok(()), out);
-        let mut encoder = part.encoder();
+        let mut encoder = part.encoder(LineEnds::Mixed);
         encoder.encode(&self.maildrop.messages[part.message_number as usize - 1].1, out);
         encoder.finish(out);
         step

@@ -1,6 +1,6 @@
 //! The POP3 server without its socket: RFC 1939 whole, LAST (RFC 1460), CAPA (RFC 2449), STLS (RFC 2595), AUTH (RFC
-//! 5034), response codes (RFC 2449, RFC 3206), UTF8 and LANG (RFC 6856). It does no I/O, knows no clock and checks no
-//! password: a command goes in, replies are appended to a buffer, and a `Step` says what the driver has to do.
+//! 5034), response codes (RFC 2449, RFC 3206), UTF8 and LANG (RFC 6856). It does no I/O, reads no clock and checks no
+//! password: it takes a command, appends replies to a buffer, and returns a `Step` that says what the driver has to do.
 //!
 //! ```text
 //!                 +---------------------------- STLS, refused log-ins ---+

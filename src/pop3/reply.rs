@@ -3,7 +3,7 @@
 
 use super::argument::Malformed;
 
-/// The same for every reason that a log-in fails, so that nobody learns which names exist (RFC 3206 section 4).
+/// The same for every reason that a login fails, so that it does not tell which names exist (RFC 3206 section 4).
 pub(super) const AUTH_FAILED: &str = "[AUTH] Authentication failed";
 pub(super) const IN_USE: &str = "[IN-USE] The maildrop is open in another session";
 pub(super) const LOGIN_TEMPORARY: &str = "[SYS/TEMP] The maildrop cannot be opened now, try again later";
@@ -24,7 +24,7 @@ pub(super) const UNKNOWN_LANGUAGE: &str = "This language is not offered, only en
 pub(super) const UNKNOWN_COMMAND: &str = "Unknown command";
 pub(super) const LOGIN_FIRST: &str = "Log in first";
 pub(super) const LOGGED_IN: &str = "Logged in already";
-pub(super) const NO_ARGUMENT: &str = "This command takes no argument";
+pub(super) const NO_ARGUMENT: &str = "UTF8 takes no argument";
 pub(super) const LINE_TOO_LONG: &str = "Line too long";
 pub(super) const STOPPING: &str = "[SYS/TEMP] The server ends this session, try again later";
 pub(super) const TOO_MANY_ERRORS: &str = "Too many errors, closing";
@@ -75,7 +75,7 @@ fn line(out: &mut Vec<u8>, status: &str, sentence: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a number in decimal, without the machinery of `fmt`: a listing has 200,000 of them.
+/// Appends a number in decimal, without `fmt`: a listing has 200,000 of them.
 pub(super) fn decimal(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0; 20];
     let mut first = digits.len();

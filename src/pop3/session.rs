@@ -1,5 +1,5 @@
 //! The session of one connection: its state, what each command does in it, and what the driver has to do next.
-//! It checks no password and reads no message; see the picture in the module above.
+//! It checks no password and reads no message; see the diagram in `mod.rs`.
 
 use log::trace;
 
@@ -20,7 +20,7 @@ enum State<M> {
     Transaction(Transaction<M>),
     /// After QUIT.
     Update(Transaction<M>),
-    /// Nothing more is said.
+    /// Nothing more is sent.
     Closed,
 }
 
@@ -41,7 +41,7 @@ pub struct Session<M> {
     settings: Settings,
     state: State<M>,
     utf8: bool,
-    /// Errors since the last command that was right in an open maildrop; before log-in, all.
+    /// Errors since the last valid command in an open maildrop; before login, all errors.
     errors: u32,
 }
 
@@ -51,7 +51,7 @@ impl<M: Maildrop> Session<M> {
         Session { settings, state: State::Authorization { name: None, exchange: false }, utf8: false, errors: 0 }
     }
 
-    /// Appends the greeting, the first thing said (inside TLS for pop3s).
+    /// Appends the greeting, the first line of the server (inside TLS for pop3s).
     pub fn greeting(&self, out: &mut Vec<u8>) {
         match &self.settings.stamp {
             Some(stamp) => reply::ok(out, &format!("mailbell POP3 ready {stamp}")),
@@ -97,8 +97,8 @@ impl<M: Maildrop> Session<M> {
         self.error(reply::LINE_TOO_LONG, out)
     }
 
-    /// The one place where the state changes. Who does not keep what it gives back, the old state, drops
-    /// the maildrop and its lock with it.
+    /// The one place where the state changes. It returns the old state; a caller that drops it drops the maildrop and its
+    /// lock.
     fn enter(&mut self, next: State<M>) -> State<M> {
         trace!("pop3: {} -> {}", self.state.name(), next.name());
         std::mem::replace(&mut self.state, next)
@@ -119,7 +119,6 @@ impl<M: Maildrop> Session<M> {
         match verb {
             Verb::Lang if capa::language(argument, out) => Step::Continue,
             Verb::Lang => self.error(reply::UNKNOWN_LANGUAGE, out),
-            _ if !argument.is_empty() => self.error(reply::NO_ARGUMENT, out),
             Verb::Capa => {
                 capa::capabilities(&self.settings, out);
                 Step::Continue
@@ -144,9 +143,10 @@ impl<M: Maildrop> Session<M> {
             Verb::Pass => self.pass(argument, out),
             Verb::Apop => self.apop(argument, out),
             Verb::Auth => self.auth(argument, out),
-            _ if !argument.is_empty() => self.error(reply::NO_ARGUMENT, out),
             Verb::Stls => self.stls(out),
-            // The only other command of this place is UTF8, which changes nothing: all octets pass as they are.
+            // The only other command of this place is UTF8, which changes nothing: all octets pass as they are. An
+            // argument would ask for an extension that is not offered.
+            _ if !argument.is_empty() => self.error(reply::NO_ARGUMENT, out),
             _ => {
                 self.utf8 = true;
                 reply::ok(out, "UTF8 enabled");
@@ -155,7 +155,7 @@ impl<M: Maildrop> Session<M> {
         }
     }
 
-    /// USER is +OK for every name, so that nobody learns which exist (RFC 1939 section 13).
+    /// USER is +OK for every name, so that the reply does not tell which exist (RFC 1939 section 13).
     fn user(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Step {
         if !self.passwords_allowed() {
             return self.error(reply::CLEARTEXT_REFUSED, out);
@@ -238,7 +238,7 @@ impl<M: Maildrop> Session<M> {
                 self.errors = 0;
                 step
             }
-            // A number that names no message is an answer like any other, as in Dovecot.
+            // A wrong message-number does not count as an error, as in Dovecot.
             Err(sentence) => {
                 reply::err(out, &sentence);
                 Step::Continue
@@ -246,7 +246,7 @@ impl<M: Maildrop> Session<M> {
         }
     }
 
-    /// TLS is up. What was said in clear is forgotten (RFC 2595 section 4); the stamp stays.
+    /// TLS has begun. Everything that was sent in clear is forgotten (RFC 2595 section 4); the stamp stays.
     pub fn tls_started(&mut self) {
         self.settings.tls_active = true;
         self.enter(State::Authorization { name: None, exchange: false });
@@ -297,7 +297,7 @@ impl<M: Maildrop> Session<M> {
     }
 
     /// Answers `Step::Send`: the first line of the reply. After `Ok` the driver appends the message by the encoder; if
-    /// it fails in the midst of that, it closes the connection, for nothing else can tell the client.
+    /// that fails in the middle, it closes the connection: nothing else can tell the client.
     pub fn message_opened(&mut self, part: Part, outcome: Result<(), Unavailable>, out: &mut Vec<u8>) -> Step {
         match (outcome, &mut self.state) {
             (Ok(()), State::Transaction(transaction)) => transaction.sending(part, out),
@@ -327,7 +327,7 @@ impl<M: Maildrop> Session<M> {
         Step::Close
     }
 
-    /// Ends the session for the server's own reasons; nothing is deleted.
+    /// Ends the session because the server stops; nothing is deleted.
     pub fn stopping(&mut self, out: &mut Vec<u8>) {
         self.enter(State::Closed);
         reply::err(out, reply::STOPPING);

@@ -1,8 +1,7 @@
-//! What passes between a session and its driver: what is known at the beginning, what is to be done next, and how it
-//! came out.
+//! What a session and its driver exchange: settings at the beginning, the next step, and its result.
 
 use super::Marks;
-use crate::message::dot::encode::Encoder;
+use crate::message::dot::encode::{Encoder, LineEnds};
 use crate::sasl::Mechanism;
 
 /// What the driver knows of the connection when it begins.
@@ -20,7 +19,7 @@ pub struct Settings {
     pub cram_md5: bool,
 }
 
-/// What the driver does next. It may always read on or write `out` first, except where it is said.
+/// What the driver does next. It may write `out` first, except where a step says otherwise.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// The reply is in `out`; the next line is a command.
@@ -29,7 +28,7 @@ pub enum Step {
     More,
     /// Write `out` and close the connection.
     Close,
-    /// Write `out`, throw away what was read after this line, shake hands, then call `tls_started`.
+    /// Write `out`, discard what was read after this line, do the TLS handshake, then call `tls_started`.
     StartTls,
     /// Check these credentials, open the maildrop, then call `opened`.
     Login(Login),
@@ -42,7 +41,7 @@ pub enum Step {
     },
     /// This line answers the last challenge; answer with `challenge` or `opened`.
     AuthResponse,
-    /// Open this message, call `message_opened`, and after Ok(()) append it by `part.encoder()`.
+    /// Open this message, call `message_opened`, and after Ok(()) append it by `part.encoder(..)`.
     Send(Part),
     /// Apply `updating()`, then call `updated`.
     Update,
@@ -68,7 +67,7 @@ pub enum Login {
 }
 
 impl std::fmt::Debug for Login {
-    /// Says who, never with what.
+    /// Shows the name, never the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Login::Password { name, .. } => write!(f, "Password({name:?})"),
@@ -87,22 +86,22 @@ pub struct Part {
 }
 
 impl Part {
-    /// The encoder for this part.
-    pub fn encoder(&self) -> Encoder {
-        self.lines.map_or_else(Encoder::whole, Encoder::top)
+    /// The encoder for this part of a message with these line ends.
+    pub fn encoder(&self, line_ends: LineEnds) -> Encoder {
+        self.lines.map_or_else(|| Encoder::whole(line_ends), |lines| Encoder::top(line_ends, lines))
     }
 }
 
-/// Why a log-in is refused.
+/// Why a login is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Anything about the credentials.
+    /// The credentials are wrong.
     Auth,
     /// Another session has the maildrop.
     InUse,
-    /// The system fails now.
+    /// The system fails now; it may work later.
     Temporary,
-    /// The system will fail until somebody helps it.
+    /// The system will fail until an administrator mends it.
     Permanent,
 }
 
@@ -122,6 +121,6 @@ pub struct Updating<'a, M> {
     pub maildrop: &'a mut M,
     /// To be removed.
     pub deleted: &'a Marks,
-    /// Sent by RETR, and not deleted or perhaps deleted too.
+    /// Sent by RETR; some may be deleted too.
     pub seen: &'a Marks,
 }

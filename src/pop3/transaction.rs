@@ -14,7 +14,7 @@ const LISTING_PART: usize = 64 * 1024;
 /// A sentence for `-ERR`.
 type Sentence = Cow<'static, str>;
 
-/// A maildrop and what a session did with it.
+/// A maildrop and what a session has marked in it.
 #[derive(Debug)]
 pub(super) struct Transaction<M> {
     pub(super) maildrop: M,
@@ -40,7 +40,7 @@ impl<M: Maildrop> Transaction<M> {
         Transaction { maildrop, deleted: Marks::new(), seen: Marks::new(), left, last: 0, listing: None }
     }
 
-    /// The reply to the log-in.
+    /// The reply to the login.
     pub(super) fn welcome(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"+OK Logged in, ");
         self.totals(out);
@@ -67,7 +67,6 @@ impl<M: Maildrop> Transaction<M> {
             }
             Verb::Top => return self.top(argument),
             Verb::Dele => self.delete(argument, out)?,
-            _ if !argument.is_empty() => return Err(reply::NO_ARGUMENT.into()),
             Verb::Stat => self.stat(out),
             Verb::Last => {
                 out.extend_from_slice(b"+OK ");
@@ -127,7 +126,7 @@ impl<M: Maildrop> Transaction<M> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// TOP has two arguments, and each fault of each its own sentence.
+    /// TOP has two arguments. Each fault of each has a sentence of its own.
     fn top(&self, argument: &[u8]) -> Result<Step, Sentence> {
         let (message, lines) = argument::pair(argument);
         let message_number = self.message_number(message)?;
@@ -145,10 +144,10 @@ impl<M: Maildrop> Transaction<M> {
         Ok(())
     }
 
-    /// RSET unmarks, and LAST is 0 again (RFC 1460). What was sent stays seen: nothing can make it unsent.
+    /// RSET removes all marks, and LAST is 0 again (RFC 1460).
     fn reset(&mut self, out: &mut Vec<u8>) {
         self.deleted.clear();
-        // As if nothing had been fetched, which is what Dovecot takes it for, too.
+        // No message counts as seen any more, as in Dovecot.
         self.seen.clear();
         self.left = all(&self.maildrop);
         self.last = 0;
@@ -168,7 +167,7 @@ impl<M: Maildrop> Transaction<M> {
         out.extend_from_slice(b" octets\r\n");
     }
 
-    /// A message that may be asked for.
+    /// Parses a message-number. The message exists and is not deleted.
     fn message_number(&self, argument: &[u8]) -> Result<u32, Sentence> {
         let number = argument::number(argument).map_err(reply::message_number)?;
         match u32::try_from(number) {

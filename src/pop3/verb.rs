@@ -1,4 +1,6 @@
-//! The first word of a command line: which command it is, and in which state it may be given (RFC 1939 section 3).
+//! The first word of a command line: which command it is, and in which state it is allowed (RFC 1939 section 3).
+
+use super::argument;
 
 /// A POP3 command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(super) enum Verb {
     Utf8,
 }
 
-/// Where a command may be given.
+/// In which state a command is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Only before log-in.
@@ -57,16 +59,23 @@ pub(super) const VERBS: [(&[u8], Verb, Place); 18] = [
     (b"UTF8", Verb::Utf8, Place::Authorization),
 ];
 
-/// Splits a command line, without its line end, into command, place and argument. The argument begins after one space
-/// and is otherwise as it came, because a password may hold or end with spaces; of any other command trailing blanks
-/// are dropped. `None`: no such command.
+/// Splits a command line, without its line end, into command, place and argument. `None`: no such command.
+///
+/// The argument of PASS is everything after one space, because a password may begin or end with spaces. Blanks at the
+/// end of any other argument are dropped, and so are further spaces before the argument of a command of the Transaction
+/// state: `RETR  1` is `RETR 1`, as in Dovecot.
 pub(super) fn split(line: &[u8]) -> Option<(Verb, Place, &[u8])> {
     let (word, argument) = match line.iter().position(|&octet| octet == b' ') {
         Some(space) => (&line[..space], &line[space + 1..]),
         None => (line.trim_ascii_end(), &[][..]),
     };
     let (_, verb, place) = *VERBS.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(word))?;
-    Some((verb, place, if verb == Verb::Pass { argument } else { argument.trim_ascii_end() }))
+    let argument = match (verb, place) {
+        (Verb::Pass, _) => argument,
+        (_, Place::Transaction) => argument::without_spaces_before(argument).trim_ascii_end(),
+        _ => argument.trim_ascii_end(),
+    };
+    Some((verb, place, argument))
 }
 
 #[cfg(test)]
@@ -78,6 +87,10 @@ mod tests {
         assert_eq!(split(b"rEtR 1 "), Some((Verb::Retr, Place::Transaction, &b"1"[..])));
         assert_eq!(split(b"pass  a b "), Some((Verb::Pass, Place::Authorization, &b" a b "[..])));
         assert_eq!(split(b"STAT"), Some((Verb::Stat, Place::Transaction, &b""[..])));
+        assert_eq!(split(b"LIST   7"), Some((Verb::List, Place::Transaction, &b"7"[..])));
+        assert_eq!(split(b"LIST  "), Some((Verb::List, Place::Transaction, &b""[..])));
+        assert_eq!(split(b"USER  bob "), Some((Verb::User, Place::Authorization, &b" bob"[..])));
+        assert_eq!(split(b"LIST \t7"), Some((Verb::List, Place::Transaction, &b"\t7"[..])));
         assert_eq!(split(b"NOOP\t"), Some((Verb::Noop, Place::Transaction, &b""[..])));
         for unknown in [&b""[..], b" ", b" STAT", b"STATX", b"STA", b"XTND", b"RETR\x001", b"\xff"] {
             assert_eq!(split(unknown), None, "{}", unknown.escape_ascii());

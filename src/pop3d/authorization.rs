@@ -1,4 +1,4 @@
-//! How a client becomes a user with an open maildrop: credentials, the delay for who guesses, the lock.
+//! How a client becomes a user with an open maildrop: credentials, the delay after wrong ones, the maildrop's lock.
 use super::Driver;
 use crate::config::ListenerKind;
 use crate::maildir::drop::{self, Maildrop};
@@ -25,7 +25,7 @@ pub(super) fn stamp(hostname: &str) -> String {
 }
 
 impl Driver<'_> {
-    /// Does what a step of the log-in asks for.
+    /// Does a step of the login.
     pub(super) fn authorize(&mut self, step: Step) -> Result<Step, Error> {
         match (step, self.exchange.take()) {
             (Step::Login(Login::Password { name, password }), _) => {
@@ -39,7 +39,7 @@ impl Driver<'_> {
                 let begun = Exchange::begin(mechanism, initial.as_deref(), || stamp(&self.service.config.hostname));
                 self.exchanged(mechanism, begun)
             }
-            // What is left is the answer to a challenge.
+            // Only the answer to a challenge is left.
             (_, Some((mechanism, mut exchange))) => {
                 let progress = exchange.respond(&self.line);
                 self.exchanged(mechanism, progress.map(|progress| (exchange, progress)))
@@ -59,7 +59,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Believes the credentials or not, then opens the maildrop.
+    /// Checks the credentials, then opens the maildrop.
     fn authenticate(&mut self, credentials: &Credentials, method: &str) -> Result<Step, Error> {
         let service = self.service;
         let verified = login::log_in(service, &mut self.conn, self.client, self.kind, credentials, method)?;

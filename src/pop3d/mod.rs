@@ -1,7 +1,7 @@
 //! POP3 over a connection: does what the session's steps say. Messages go from file to socket through the dot encoder in
-//! large blocks; what a reply says and which command may come when is the session's affair (`pop3`), not this room's.
+//! large blocks. The text of replies and the order of commands are in `pop3`.
 //!
-//! Every way in which a session ends but QUIT leaves the maildrop as it was (RFC 1939 section 6).
+//! A session that ends without QUIT leaves the maildrop as it was (RFC 1939 section 6).
 
 mod authorization;
 
@@ -11,6 +11,7 @@ use crate::config::ListenerKind;
 use crate::limits;
 use crate::maildir::drop::{self, Maildrop};
 use crate::maildir::reader::MessageReader;
+use crate::message::dot::encode::LineEnds;
 use crate::net::conn::{Client, Command, Conn, Error};
 use crate::pop3::{Maildrop as _, Marks, Part, Session, Step, Unavailable, Updating};
 use crate::sasl::{Exchange, Mechanism};
@@ -21,7 +22,7 @@ use crate::service::maillog::Line;
 /// Most octets that are read of a message at once. The block and the output that it becomes stay in a core's cache.
 const BLOCK: usize = 64 * 1024;
 
-/// The same for TOP, which is asked for headers.
+/// The same for TOP, by which clients ask for headers.
 const TOP_BLOCK: usize = 8 * 1024;
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
@@ -32,7 +33,7 @@ pub fn serve(service: &Service, conn: Conn, client: &Client, kind: ListenerKind)
     driver.end(&end);
 }
 
-/// What a session handed out: messages by RETR, and octets on disk by RETR and TOP.
+/// What a session has sent: messages by RETR, and octets on disk by RETR and TOP.
 #[derive(Default)]
 struct Sent {
     messages: u64,
@@ -49,11 +50,11 @@ struct Driver<'a> {
     stamp: Option<String>,
     /// The SASL exchange under way.
     exchange: Option<(Mechanism, Exchange)>,
-    /// Who logged in.
+    /// The user that logged in.
     user: Option<String>,
     /// The command of the moment. Empty while the session waits, as is `block`: an idle one keeps no buffer.
     line: Vec<u8>,
-    /// What was read of a message.
+    /// The block of a message that was read last.
     block: Vec<u8>,
     sent: Sent,
     /// Messages that the update removed.
@@ -126,14 +127,16 @@ impl<'a> Driver<'a> {
         Ok(Step::Continue)
     }
 
-    /// Sends a message, or says why not.
+    /// Sends a message, or replies why not.
     fn send(&mut self, part: Part) -> Result<Step, Error> {
         let (mut reader, mut octets) = match self.open(part) {
             Ok(opened) => opened,
             Err(why) => return Ok(self.session.message_opened(part, Err(why), self.conn.output())),
         };
         let step = self.session.message_opened(part, Ok(()), self.conn.output());
-        let mut encoder = part.encoder();
+        let maildrop = self.session.maildrop();
+        let line_ends = maildrop.map(|open| open.line_ends(part.message_number, &self.block[..octets]));
+        let mut encoder = part.encoder(line_ends.unwrap_or(LineEnds::Mixed));
         while octets > 0 && encoder.encode(&self.block[..octets], self.conn.output()) {
             self.sent.octets += octets as u64;
             self.conn.flush_blocks()?;
@@ -149,8 +152,8 @@ impl<'a> Driver<'a> {
         Ok(step)
     }
 
-    /// Opens a message and reads its first block, before anything is said: a file that cannot be read is answered, and
-    /// does not end the session.
+    /// Opens a message and reads its first block before the reply: a file that cannot be read gets an -ERR and does not
+    /// end the session.
     fn open(&mut self, part: Part) -> Result<(MessageReader, usize), Unavailable> {
         let maildrop = self.session.maildrop().ok_or(Unavailable::Failed)?;
         let mut reader = maildrop.open_message(part.message_number).map_err(|error| match error {
@@ -173,7 +176,7 @@ impl<'a> Driver<'a> {
         Ok((reader, octets))
     }
 
-    /// QUIT: what was deleted goes, what was sent is seen.
+    /// QUIT: removes the deleted messages, and marks those that were sent as seen.
     fn update(&mut self) -> Step {
         let (mark_seen, nothing) = (self.service.config.pop3.mark_seen, Marks::new());
         let report = self.session.updating().map(|Updating { maildrop, deleted, seen }| {
@@ -185,9 +188,9 @@ impl<'a> Driver<'a> {
         self.session.updated(report.failed, self.conn.output())
     }
 
-    /// Says goodbye where that is right, and frees the maildrop before the client can see the end.
+    /// Says that the server stops, where it does, and releases the maildrop before the client can see the end.
     fn end(mut self: Box<Self>, end: &Result<(), Error>) {
-        // RFC 1939 section 3 has a silent client closed without a word.
+        // RFC 1939 section 3: the connection of a silent client is closed without a reply.
         if matches!(end, Err(Error::Stopping)) {
             self.session.stopping(self.conn.output());
         }

@@ -279,12 +279,9 @@ impl Loop {
     }
 }
 
-/// Makes the journal and the subscribers' places safe against a power cut.
+/// Makes the journal safe against a power cut.
 fn make_safe(service: &Service) {
     service.delivery.tick();
-    if let Err(error) = crate::notify::sync_places(&service.config.state) {
-        log::warn!("a cursor cannot be made safe: {error}");
-    }
 }
 
 /// The slow work of each hour, in a thread of its own and at the lowest priority.

@@ -6,14 +6,15 @@
 
 use super::StartError;
 use crate::config::Config;
-use crate::sys::folder::{Folder, make_folder};
+use crate::sys::folder::{Folder, make_folder, open_file};
 use crate::sys::{self, Ids};
+use rustix::fs::OFlags;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// State folder and account of the packages, for a command that root runs before the first start of the service.
-const PACKAGED: (&str, &str) = ("/var/lib/mailbell", "mailbell");
+/// State folder, account and group of the packages, for a command that root runs before the first start of the service.
+const PACKAGED: (&str, &str, &str) = ("/var/lib/mailbell", "mailbell", "mail");
 
 /// Links that are followed from one file to the next.
 const MOST_LINKS: usize = 40;
@@ -49,8 +50,8 @@ pub fn of_state(config: &Config) -> Result<Option<Ids>, StartError> {
     if let Some(ids) = configured(config)? {
         return Ok(Some(ids));
     }
-    let ids = match owner(&config.state) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match owner(&config.users.file) {
+    let ids = match Folder::open(&config.state).and_then(|folder| folder.owner()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match owner_of_file(&config.users.file) {
             Ok(ids) if ids.uid != 0 => Some(ids),
             _ => packaged(&config.state)?,
         },
@@ -125,14 +126,19 @@ pub(super) fn store_folders(config: &Config, owner: Option<Ids>) -> Result<(), S
     Ok(())
 }
 
-fn owner(path: &Path) -> io::Result<Ids> {
-    std::fs::metadata(path).map(|found| Ids { uid: found.uid(), gid: found.gid() })
+fn owner_of_file(path: &Path) -> io::Result<Ids> {
+    let file = open_file(path, OFlags::RDONLY, 0)?.metadata()?;
+    Ok(Ids { uid: file.uid(), gid: file.gid() })
 }
 
 fn packaged(state: &Path) -> Result<Option<Ids>, StartError> {
-    let (folder, account) = PACKAGED;
+    let (folder, account, group) = PACKAGED;
     if state != Path::new(folder) {
         return Ok(None);
     }
-    sys::look_up(account, None).map_err(|error| StartError::io("the user database", &error))
+    let found = match sys::look_up(account, Some(group)) {
+        Ok(None) => sys::look_up(account, None),
+        found => found,
+    };
+    found.map_err(|error| StartError::io("the user database", &error))
 }

@@ -90,11 +90,12 @@ impl Reloader {
     /// A thread in a sandbox reaches only the folders that were there when it entered. So when they are others, the next
     /// sessions are served by other threads.
     fn renew_pool(&self) {
-        let now = sandbox::identities(&self.service.config);
+        let config = &self.service.config;
+        let now = sandbox::identities(config);
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         if *reached != now {
             *reached = now;
-            self.pool.replace(&sandbox::pool(&self.service.config));
+            self.pool.replace(&sandbox::pool(config));
         }
     }
 
@@ -136,7 +137,7 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
             {
                 log::warn!("{}: {warning}", certificate.display());
             }
-            Ok(Live { users: config.users.clone(), accounts, tls })
+            Ok(Live { accounts, tls })
         }
         (accounts, tls) => {
             let problems = texts(&accounts.err().unwrap_or_default());

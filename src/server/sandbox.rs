@@ -47,11 +47,12 @@ fn rules(config: &Config) -> Option<Ruleset> {
     None
 }
 
-/// Device and inode of the places that a pool made now would reach; `None` for what does not exist. When they change, as
-/// by a mount, the workers need new rules.
+/// Device and inode of the places that a pool made now would reach; `None` for what does not exist, and for each link that
+/// is not followed. When they change, as by a mount or by a link, the workers need new rules.
 pub fn identities(config: &Config) -> Vec<Option<(u64, u64)>> {
     let identity = |place: PathBuf| fs::metadata(place).ok().map(|found| (found.dev(), found.ino()));
-    places(config).into_iter().map(identity).collect()
+    let refused = links(config, false).into_iter().map(|_| None);
+    places(config).into_iter().map(identity).chain(refused).collect()
 }
 
 /// The folders that workers may read and change: the state, the mail, and Maildirs that are links.

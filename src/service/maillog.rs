@@ -61,6 +61,15 @@ impl Display for Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::letter::is_unsafe;
+
+    #[test]
+    fn no_letter_of_a_peer_ends_the_line_for_any_reader() {
+        for letter in (0..=0x2FFF).filter_map(char::from_u32) {
+            let line = Line::new("accepted").field("helo", format!("x{letter}y")).to_string();
+            assert!(!line.chars().any(is_unsafe), "{line:?}");
+        }
+    }
 
     #[test]
     fn a_peer_can_neither_break_a_line_nor_forge_a_field() {

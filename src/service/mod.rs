@@ -7,7 +7,7 @@ pub mod maillog;
 pub mod sessions;
 
 use crate::accounts::{Accounts, Penalties, Verifier};
-use crate::config::{Config, Users};
+use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::ledger::Ledger;
 use crate::maildir::maildrops::Maildrops;
@@ -22,8 +22,6 @@ use std::time::Instant;
 /// What a reload replaces as a whole. A session keeps the one that it began with for a transaction's time.
 #[derive(Debug)]
 pub struct Live {
-    /// Where the accounts are read from.
-    pub users: Users,
     /// Users and aliases.
     pub accounts: Accounts,
     /// Certificate and key.

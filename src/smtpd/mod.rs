@@ -61,7 +61,8 @@ struct Driver<'a> {
     conn: Conn,
     client: &'a Client,
     kind: ListenerKind,
-    session: Session<Message<'a>>,
+    /// A message that comes in chunks is on the heap: the session is moved around, and small most of the time.
+    session: Session<Box<Message<'a>>>,
     /// Accounts and certificate, the same for a transaction's time.
     live: Arc<Live>,
     /// Unknown recipients so far.

@@ -44,7 +44,7 @@ impl<'a> Driver<'a> {
             Some(message) => message,
             None => {
                 let Some(incoming) = self.begin() else { return Ok(Step::Close) };
-                Message { ends: LineEnds::new(), incoming }
+                Box::new(Message { ends: LineEnds::new(), incoming })
             }
         };
         let (began, mut left) = (Instant::now(), octets);

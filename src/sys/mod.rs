@@ -4,15 +4,19 @@
 //! This is the only room with `unsafe` code. Each such block says why it is sound, and its function is safe to call.
 #![allow(unsafe_code)]
 
+mod child;
 pub mod folder;
 pub mod landlock;
 mod limits;
 mod lock;
 mod regular;
+mod wake;
 
+pub use child::{collect_orphans, collected, keep_capabilities, keep_descriptors, limit_open_files, spawn};
 pub use limits::{drop_capabilities, original_nofile, raise_nofile, survive_file_size_limit};
 pub use lock::hold;
 pub use regular::read_regular;
+pub use wake::Wake;
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;

@@ -3,7 +3,7 @@
 use super::{Outcome, own_domain};
 use crate::cli::{Failed, exit};
 use crate::config::{Config, Place};
-use crate::message::dot::encode::Encoder;
+use crate::message::dot::encode::{Encoder, LineEnds};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -45,7 +45,7 @@ pub fn hand_over(
     }
     server.say("DATA", exit::TEMPORARY)?;
     let mut lines = Vec::new();
-    let mut encoder = Encoder::whole();
+    let mut encoder = Encoder::whole(LineEnds::Lf);
     encoder.encode(&message, &mut lines);
     encoder.finish(&mut lines);
     server.send(&lines)?;

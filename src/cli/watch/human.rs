@@ -1,7 +1,7 @@
 //! The view of events for people: time, user, from and subject in columns, coloured where the terminal may be.
 //!
-//! Nothing that a header holds reaches the terminal as more than letters: control characters become U+FFFD, and those
-//! that turn the direction of text or have no width are left out.
+//! A header field cannot control the terminal: control characters become U+FFFD, and those that change the direction of
+//! text or have no width are left out.
 
 use crate::journal::Record;
 use crate::message::date::rfc3339_micros;

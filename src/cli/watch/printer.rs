@@ -1,18 +1,19 @@
-//! The way of `watch` without a command: a line on standard output.
+//! The sink of `watch` without a command: a line on standard output.
 //!
-//! It never blocks in write(2) on a pipe, so a signal is heard while a reader sleeps: a pipe that poll(2) calls writable
-//! has room for a line.
+//! It never blocks in write(2) on a pipe, so that a signal ends it while its reader sleeps: a pipe that is writable by
+//! poll(2) has room for a line.
 
 use super::Progress;
 use super::human::Human;
 use crate::cli::{Failed, Outcome, exit};
-use crate::journal::{Place, Record};
-use crate::notify::{Format, Waits, Way};
+use crate::journal::{Kept, Record};
+use crate::notify::{Format, Looked, Sink, Waits};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// How a record is printed.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(super) enum View {
     Human(Human),
 }
 
-/// Prints.
+/// Prints lines.
 #[derive(Debug)]
 pub(super) struct Printer {
     view: View,
@@ -38,7 +39,7 @@ impl Printer {
         Ok(Printer { view, progress, out, line: Vec::new(), ended: None })
     }
 
-    /// A reader that has gone is a good end.
+    /// A reader that closes the pipe is no error.
     pub(super) fn outcome(self) -> Outcome {
         match self.ended {
             Some(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(exit::IO, error)),
@@ -54,7 +55,7 @@ impl Printer {
     }
 }
 
-impl Way for Printer {
+impl Sink for Printer {
     fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
         if self.poll(PollFlags::OUT).is_empty() {
             return Err(record);
@@ -84,16 +85,16 @@ impl Way for Printer {
         self.progress.lost(from, to);
     }
 
-    fn place(&mut self) -> Place {
-        Place::at(self.progress.done)
+    fn report(&mut self, kept: &mut Kept) {
+        self.progress.report(kept);
     }
 
-    fn look(&mut self) -> Option<u64> {
+    fn look(&mut self, _rest: Option<Instant>) -> Looked {
         // The reader may leave while nothing is written.
         if self.poll(PollFlags::empty()).intersects(PollFlags::ERR | PollFlags::HUP) {
             self.ended = Some(Ok(()));
         }
-        None
+        Looked::default()
     }
 
     fn waits(&self, full: bool) -> Waits<'_> {

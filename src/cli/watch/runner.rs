@@ -1,9 +1,9 @@
-//! The way of `watch -- COMMAND`: a program run for each record, one at a time.
+//! The sink of `watch -- COMMAND`: a program run for each record, one at a time.
 
 use super::Progress;
 use crate::cli::{Failed, Outcome};
-use crate::journal::{Place, Record};
-use crate::notify::{End, Source, Task, Waits, Way, run};
+use crate::journal::{Kept, Record};
+use crate::notify::{End, Looked, Sink, Source, Task, Waits, run};
 use std::ffi::OsString;
 use std::io::Cursor;
 use std::os::fd::BorrowedFd;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Shortest and longest wait before a command that failed is run again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Runs.
+/// Runs the program.
 #[derive(Debug)]
 pub(super) struct Runner<'a> {
     command: Vec<OsString>,
@@ -35,7 +35,7 @@ impl<'a> Runner<'a> {
 
     pub(super) fn outcome(self) -> Outcome {
         match self.failed {
-            // What there is to say was said when it failed.
+            // The reason was printed when it failed.
             Some(code) => Err(Failed::new(code, "")),
             None => Ok(ExitCode::SUCCESS),
         }
@@ -48,7 +48,7 @@ impl<'a> Runner<'a> {
             self.failed = Some(code(end));
             return;
         }
-        self.progress.failed();
+        self.progress.retries += 1;
         let pause = RETRY.0.saturating_mul(1 << self.tries.min(16)).min(RETRY.1);
         self.tries += 1;
         eprintln!("mailbell: {program}: event {seq}: {end}; again in {pause:?}");
@@ -56,7 +56,7 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// As a shell gives it.
+/// The exit code that a shell would give.
 fn code(end: &End) -> u8 {
     match end {
         End::Exited(status) => match (status.code(), status.signal()) {
@@ -68,7 +68,7 @@ fn code(end: &End) -> u8 {
     }
 }
 
-impl Way for Runner<'_> {
+impl Sink for Runner<'_> {
     fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
         if self.again.is_some_and(|again| Instant::now() < again) {
             return Err(record);
@@ -104,12 +104,12 @@ impl Way for Runner<'_> {
         self.progress.lost(from, to);
     }
 
-    fn place(&mut self) -> Place {
-        Place::at(self.progress.done)
+    fn report(&mut self, kept: &mut Kept) {
+        self.progress.report(kept);
     }
 
-    fn look(&mut self) -> Option<u64> {
-        None
+    fn look(&mut self, _rest: Option<Instant>) -> Looked {
+        Looked::default()
     }
 
     fn waits(&self, _full: bool) -> Waits<'_> {

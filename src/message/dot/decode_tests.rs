@@ -1,7 +1,7 @@
 //! The decoders beside obviously right twins, on every short input cut at every place.
 
 use super::*;
-use crate::message::dot::encode::{Encoder, wire_size};
+use crate::message::dot::encode::{self, Encoder, wire_size};
 use memchr::memmem;
 use proptest::prelude::*;
 
@@ -147,7 +147,7 @@ proptest! {
         prop_assert_eq!(taken, Some(stuffed.len()));
 
         let stored = [b"Return-Path: <>\n", &decoded[..]].concat();
-        let (mut sent, mut encoder) = (Vec::new(), Encoder::whole());
+        let (mut sent, mut encoder) = (Vec::new(), Encoder::whole(encode::LineEnds::Lf));
         encoder.encode(&stored, &mut sent);
         encoder.finish(&mut sent);
         prop_assert_eq!(&sent, &[b"Return-Path: <>\r\n", &stuffed[..]].concat());

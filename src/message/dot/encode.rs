@@ -1,32 +1,30 @@
 //! Dot-stuffing on the way out (RFC 1939 section 3): the octets of a stored message become CRLF lines, a line that
-//! begins with a dot gets a second one, and `.CRLF` ends it all. It also counts what will be sent without sending it.
-//! It reads no file and knows no reply; the caller feeds blocks of any size.
+//! begins with a dot gets a second dot, and `.CRLF` ends the reply. `WireSize` counts what will be sent without sending it.
+//! This file reads no file and knows no reply; the caller feeds blocks of any size.
 //!
 //! # Line ends
 //!
-//! Octets pass unchanged, so a stored message must come out as it came in. Our own files end their lines with LF and
-//! begin with trace fields, so a `CR LF` inside one of them is what is left of a `CR CR LF` that was received, and
-//! must be sent as `CR CR LF` again. Other programs leave whole files with CRLF lines, and these must not get a second
-//! CR (Dovecot sends them as they are, too). **The first line end of a file tells which kind it is:**
+//! Octets pass unchanged, so a stored message must come out as it came in. The files that this server writes end their
+//! lines with LF, so a `CR LF` inside one of them is what is left of a `CR CR LF` that was received, and is sent as
+//! `CR CR LF` again. Other programs write LF lines, CRLF lines, or both in one file; there, each line end is sent as one
+//! CR LF, as Dovecot does:
 //!
-//! | first line end | LF | CR LF |
+//! | file | LF | CR LF |
 //! |---|---|---|
-//! | LF   | sent as CR LF | sent as CR CR LF |
-//! | CRLF | sent as CR LF | sent as it is |
+//! | ours (`LineEnds::Lf`) | sent as CR LF | sent as CR CR LF |
+//! | another program's (`LineEnds::Mixed`) | sent as CR LF | sent as it is |
 //!
 //! For our own files the size on the wire is therefore always octets + number of LF, which is what `,W=` says.
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr_iter;
 
-/// What the first line end of a message said of all the others.
+/// What ends a line of a stored message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LineEnds {
-    /// No line end was seen yet.
-    Unknown,
-    /// Lines end with LF; a CR before it is part of the line.
+pub enum LineEnds {
+    /// LF; a CR before it is part of the line.
     Lf,
-    /// Lines end with CR LF.
-    CrLf,
+    /// LF, or CR LF.
+    Mixed,
 }
 
 /// Where in its line the next octet stands.
@@ -81,49 +79,46 @@ pub struct Encoder {
 
 impl Encoder {
     /// For all of a message (RETR).
-    pub fn whole() -> Encoder {
-        Encoder::of(Part::Whole)
+    pub fn whole(line_ends: LineEnds) -> Encoder {
+        Encoder { line_ends, place: Place::Start, part: Part::Whole }
     }
 
     /// For the header, the blank line, and `lines` lines of the body (TOP, RFC 1939 section 7). A message without a
     /// blank line is all header.
-    pub fn top(lines: u64) -> Encoder {
-        Encoder::of(Part::Header(lines))
-    }
-
-    fn of(part: Part) -> Encoder {
-        Encoder { line_ends: LineEnds::Unknown, place: Place::Start, part }
+    pub fn top(line_ends: LineEnds, lines: u64) -> Encoder {
+        Encoder { line_ends, place: Place::Start, part: Part::Header(lines) }
     }
 
     /// Appends what the next octets of the file become. At most 2 octets are written for 1, as a lone LF may become
-    /// CR LF and a lone dot two. False: no more is wanted, go on with `finish`.
+    /// CR LF and a lone dot two. False: no more is needed, go on with `finish`.
     pub fn encode(&mut self, input: &[u8], out: &mut Vec<u8>) -> bool {
         out.reserve(input.len() + input.len() / 32 + 64);
-        match (self.part, self.line_ends) {
-            (Part::Done, _) => {}
-            (Part::Whole, LineEnds::Lf) => self.encode_lf(input, out),
-            _ => self.encode_any(input, out),
+        match self.part {
+            Part::Done => {}
+            Part::Whole => self.encode_whole(input, out),
+            _ => self.encode_top(input, out),
         }
         self.part != Part::Done
     }
 
-    /// The path of nearly every octet: a whole message whose lines end with LF. One copy for each line.
-    fn encode_lf(&mut self, input: &[u8], out: &mut Vec<u8>) {
+    /// RETR: one copy for each line.
+    fn encode_whole(&mut self, input: &[u8], out: &mut Vec<u8>) {
         let mut from = 0;
         for lf in memchr_iter(b'\n', input) {
             if self.place == Place::Start && input[from] == b'.' {
                 out.push(b'.');
             }
+            let cr_before = if lf == from { self.place.cr_before() } else { input[lf - 1] == b'\r' };
             out.extend_from_slice(&input[from..lf]);
-            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(self.line_end(cr_before));
             self.place = Place::Start;
             from = lf + 1;
         }
         self.rest_of_block(&input[from..], out);
     }
 
-    /// Every other case, a line at a time: the kind of line ends may change it, and TOP may stop it.
-    fn encode_any(&mut self, input: &[u8], out: &mut Vec<u8>) {
+    /// TOP: each line may be the last.
+    fn encode_top(&mut self, input: &[u8], out: &mut Vec<u8>) {
         let mut from = 0;
         for lf in memchr_iter(b'\n', input) {
             self.rest_of_block(&input[from..lf], out);
@@ -139,22 +134,20 @@ impl Encoder {
             if self.part == Part::Done {
                 return;
             }
-            if self.part == Part::Whole && self.line_ends == LineEnds::Lf {
-                return self.encode_lf(&input[from..], out);
-            }
         }
         self.rest_of_block(&input[from..], out);
     }
 
-    /// Writes the LF of a line whose other octets are written. True if the line was blank.
+    /// What is written for an LF.
+    fn line_end(&self, cr_before: bool) -> &'static [u8] {
+        if cr_before && self.line_ends == LineEnds::Mixed { b"\n" } else { b"\r\n" }
+    }
+
+    /// Writes the LF of a line. The other octets of the line are written already. True if the line was blank.
     fn end_line(&mut self, out: &mut Vec<u8>) -> bool {
-        let cr_before = self.place.cr_before();
-        if self.line_ends == LineEnds::Unknown {
-            self.line_ends = if cr_before { LineEnds::CrLf } else { LineEnds::Lf };
-        }
-        let crlf_already = self.line_ends == LineEnds::CrLf && cr_before;
-        out.extend_from_slice(if crlf_already { b"\n" } else { b"\r\n" });
-        let blank = self.place == Place::Start || (crlf_already && self.place == Place::LoneCr);
+        out.extend_from_slice(self.line_end(self.place.cr_before()));
+        let is_lone_cr = self.line_ends == LineEnds::Mixed && self.place == Place::LoneCr;
+        let blank = self.place == Place::Start || is_lone_cr;
         self.place = Place::Start;
         blank
     }
@@ -185,35 +178,20 @@ pub struct WireSize {
     last: Option<u8>,
 }
 
-impl Default for WireSize {
-    fn default() -> Self {
-        WireSize::new()
-    }
-}
-
 impl WireSize {
     /// Of nothing yet.
-    pub fn new() -> WireSize {
-        WireSize { octets: 0, line_ends: LineEnds::Unknown, last: None }
+    pub fn new(line_ends: LineEnds) -> WireSize {
+        WireSize { octets: 0, line_ends, last: None }
     }
 
     /// Counts the next octets of the file.
     pub fn add(&mut self, block: &[u8]) {
-        self.octets += block.len() as u64;
-        if self.line_ends == LineEnds::Unknown {
-            self.line_ends = match memchr(b'\n', block) {
-                None => LineEnds::Unknown,
-                Some(lf) if self.before(block, lf) == Some(b'\r') => LineEnds::CrLf,
-                Some(_) => LineEnds::Lf,
-            };
-        }
-        self.octets += match self.line_ends {
-            LineEnds::Unknown => 0,
-            LineEnds::Lf => memchr_iter(b'\n', block).count() as u64,
-            LineEnds::CrLf => {
-                memchr_iter(b'\n', block).filter(|&lf| self.before(block, lf) != Some(b'\r')).count() as u64
-            }
+        let is_sent_as_it_is = |&lf: &usize| self.before(block, lf) == Some(b'\r');
+        let lines = match self.line_ends {
+            LineEnds::Lf => memchr_iter(b'\n', block).count(),
+            LineEnds::Mixed => memchr_iter(b'\n', block).filter(|lf| !is_sent_as_it_is(lf)).count(),
         };
+        self.octets += (block.len() + lines) as u64;
         self.last = block.last().copied().or(self.last);
     }
 
@@ -233,9 +211,9 @@ impl WireSize {
     }
 }
 
-/// The octets of a whole file as `,W=` counts them; see `WireSize`.
+/// The octets of a whole file of ours as `,W=` counts them; see `WireSize`.
 pub fn wire_size(file: &[u8]) -> u64 {
-    let mut size = WireSize::new();
+    let mut size = WireSize::new(LineEnds::Lf);
     size.add(file);
     size.octets()
 }

@@ -1,15 +1,15 @@
-//! A bell between threads that poll(2) can wait for.
+//! Wakes a thread that waits in poll(2).
 
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Readable from the first [`Wake::ring`] until [`Wake::silence`].
+/// A descriptor that is readable from the first [`Wake::wake`] until [`Wake::clear`].
 #[derive(Debug)]
 pub struct Wake(OwnedFd);
 
 impl Wake {
-    /// A silent one.
+    /// One that is not readable.
     ///
     /// # Errors
     ///
@@ -18,15 +18,15 @@ impl Wake {
         Ok(Wake(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
 
-    /// Rings; it does not matter how often.
-    pub fn ring(&self) {
-        // The only thing that can go wrong is that it has been rung 2^64 times.
+    /// Makes it readable; it may be so already.
+    pub fn wake(&self) {
+        // It fails only when the counter is full, and then it is readable.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Stops ringing.
-    pub fn silence(&self) {
-        // It may be silent already.
+    /// Makes it not readable.
+    pub fn clear(&self) {
+        // It fails only when it was not readable.
         let _ = rustix::io::read(&self.0, &mut [0_u8; 8]);
     }
 }
