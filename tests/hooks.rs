@@ -199,6 +199,6 @@ fn a_message_that_cannot_be_opened_is_tried_again_and_a_link_is_not_followed() {
     let told = |seq: u64| wait_for("the hook", || fs::read_to_string(server.path(&format!("told.{seq}"))).ok());
     assert_eq!(told(closed), "Subject: 1.M2.second\n\nx\n");
     assert_eq!(told(linked), "");
-    assert!(server.log().contains("not opened"), "{}", server.log());
+    assert!(server.log().contains("no regular file any more"), "{}", server.log());
     server.stop();
 }

@@ -98,7 +98,8 @@ fn after_kill_9_every_line_comes_and_a_reader_that_stayed_gets_none_twice() {
         for _ in 0..3 {
             server.send("alice@example.org", &message("x"));
         }
-        seen.extend(take_lines(&mut staying, 2 + round % 3));
+        // One line at least stays in the pipe, and tells where the last run ended.
+        seen.extend(take_lines(&mut staying, if round == 0 { 2 } else { 3 - round % 2 }));
         server = Server::start_in(server.kill(), &[]);
     }
     seen.extend(take_lines(&mut staying, 24 - seen.len()));

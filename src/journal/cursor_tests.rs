@@ -1,7 +1,9 @@
 use super::*;
+use crate::journal::cursor_folder::{STALE, cursors};
 use crate::journal::kept::{Begun, Place};
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::time::SystemTime;
 
 /// A state folder that goes when it is dropped.
 struct Scratch(PathBuf);
@@ -31,15 +33,6 @@ impl Drop for Scratch {
 
 fn at(acknowledged: u64, written: u64, waiting: u64) -> Kept {
     Kept { place: Place { acknowledged, written, waiting }, ..Kept::default() }
-}
-
-#[test]
-fn names_survive_and_stay_in_their_folder() {
-    for name in ["pipe:/run/mail/notify", "..", ".hidden", "ä b", "100%", "a%2Fb", ""] {
-        let encoded = encode(name);
-        assert!(!encoded.contains('/') && !encoded.starts_with('.'), "{encoded}");
-        assert_eq!(decode(&encoded), name);
-    }
 }
 
 #[test]
@@ -221,4 +214,27 @@ fn what_a_killed_process_left_half_written_goes_in_time() {
     assert_eq!(scratch.place("x"), Place::at(7));
     assert!(!old.exists() && new.exists());
     assert_eq!(scratch.places().len(), 1);
+}
+
+#[test]
+fn a_cursor_that_is_removed_is_written_again() {
+    let scratch = Scratch::new("removed");
+    let mut cursor = Cursor::open(&scratch.0, "x", || 7).unwrap();
+    fs::remove_file(scratch.0.join("cursors/x")).unwrap();
+    cursor.set(Kept::at(8)).unwrap();
+    assert_eq!(scratch.places(), [("x".to_owned(), Place::at(8))]);
+    cursor.settle().unwrap();
+    fs::remove_dir_all(scratch.0.join("cursors")).unwrap();
+    cursor.set(Kept::at(9)).unwrap();
+    assert_eq!(scratch.places(), [("x".to_owned(), Place::at(9))]);
+    // It is still held.
+    assert!(matches!(Cursor::open(&scratch.0, "x", || 0), Err(CursorError::InUse(_))));
+    // A disk that takes nothing: told, and tried again by the next call.
+    cursor.settle().unwrap();
+    fs::remove_dir_all(scratch.0.join("cursors")).unwrap();
+    fs::write(scratch.0.join("cursors"), "in the way").unwrap();
+    assert!(cursor.set(Kept::at(10)).is_err());
+    fs::remove_file(scratch.0.join("cursors")).unwrap();
+    cursor.set(Kept::at(10)).unwrap();
+    assert_eq!(scratch.places(), [("x".to_owned(), Place::at(10))]);
 }

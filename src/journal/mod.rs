@@ -14,6 +14,7 @@
 //! other. It is told which are lost.
 
 mod cursor;
+mod cursor_folder;
 mod follow;
 mod kept;
 mod lock;
@@ -24,7 +25,8 @@ pub mod segment;
 #[cfg(test)]
 mod tests;
 
-pub use cursor::{Cursor, CursorError, cursors, encode};
+pub use cursor::{Cursor, CursorError};
+pub use cursor_folder::{cursors, encode};
 pub use follow::{Follower, Item, Reader, first_seq, last_seq, oldest_after};
 pub use kept::{Begun, Kept, Place};
 pub use lock::{Held, Lock};

@@ -125,7 +125,6 @@ mod tests {
     use super::*;
     use crate::journal::record::tests::sample;
     use proptest::prelude::*;
-    use std::time::{Duration, Instant};
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(name, glob)| ((*name).into(), (*glob).into())).collect()
@@ -190,11 +189,10 @@ mod tests {
     }
 
     #[test]
-    fn a_glob_of_many_stars_takes_no_time() {
+    fn a_glob_of_many_stars_ends() {
+        // Trying every length of every star would take years.
         let glob = Glob::new(&"*a".repeat(200));
-        let begin = Instant::now();
         assert!(!glob.matches(&format!("{}b", "a".repeat(20_000))));
-        assert!(begin.elapsed() < Duration::from_secs(5));
     }
 
     /// The same in the simplest way; it takes exponential time.

@@ -188,6 +188,8 @@ impl<W: Sink> Subscriber<W> {
                 return Next::Room;
             }
             self.moved = true;
+            // At once, while that may be: a crash repeats what the cursor does not tell.
+            self.save();
         }
         Next::Now
     }

@@ -45,7 +45,7 @@ pub(crate) fn add(journal: &Journal, user: &str, change: impl FnOnce(&mut Record
 
 /// Asks until the answer is yes.
 pub(crate) fn wait_for(what: &str, mut ask: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     while !ask() {
         assert!(Instant::now() < end, "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(1));
