@@ -155,6 +155,74 @@ fn mail_that_stays_there_rings_here() {
 }
 
 #[test]
+fn mail_that_stays_there_is_fetched_for_hooks_and_cat() {
+    let Some(mut dovecot) = Dovecot::start("ring-hook") else { return };
+    let hook = "[[pipe]]\npath = \"paths\"\nformat = \"path\"\n[[pipe]]\npath = \"ids\"\nformat = \"{id}\"\n\
+                [[hook]]\nname = \"h\"\ncommand = [\"./hook\"]\nstdin = \"message\"\n";
+    let scratch = prepared("remote-ring-hook", &format!("{hook}{}", remote(dovecot.imap, "imap", "store = false\n")));
+    let script = "#!/bin/sh\ncd \"$(dirname \"$0\")\"\n{ echo \"uri $MAILBELL_URI path $MAILBELL_PATH.\"; cat; echo end; } >> out\n";
+    fs::write(scratch.path("hook"), script).unwrap();
+    fs::set_permissions(scratch.path("hook"), fs::Permissions::from_mode(0o755)).unwrap();
+    let server = Server::start_in(scratch, &[]);
+    settled(&server);
+    let mut ids = fs::File::options().read(true).write(true).open(server.path("ids")).unwrap();
+    let mut paths = fs::File::options().read(true).write(true).open(server.path("paths")).unwrap();
+    dovecot.deliver("stays", "1@x");
+    let out = wait_for("the hook", || fs::read_to_string(server.path("out")).ok().filter(|out| out.ends_with("end\n")));
+    assert!(out.starts_with("uri imap://me%40example.com@127.0.0.1:") && out.contains("/;UID=1 path .\n"), "{out}");
+    assert!(out.contains("Subject: stays\nMessage-ID: <1@x>\n\nbody of stays\n"), "{out}");
+    let id = server.records()[0]["id"].as_str().unwrap().to_owned();
+    let mut line = vec![0; 100];
+    let count = std::io::Read::read(&mut ids, &mut line).unwrap();
+    assert_eq!(String::from_utf8_lossy(&line[..count]), format!("{id}\n"));
+    let printed = server.run(&["cat", &id], "");
+    assert!(String::from_utf8_lossy(&printed.stdout).ends_with("\n\nbody of stays\n"), "{printed:?}");
+    // A line that names a file is written for stored mail alone, so the next stored message has the first one.
+    server.send("alice@example.org", "Subject: stored\n\nx\n");
+    let count = std::io::Read::read(&mut paths, &mut line).unwrap();
+    assert!(String::from_utf8_lossy(&line[..count]).starts_with('/'), "{}", String::from_utf8_lossy(&line[..count]));
+    dovecot.down();
+    assert_eq!(server.run(&["cat", &id], "").status.code(), Some(75));
+    assert_eq!(server.run(&["cat", "work.1.77"], "").status.code(), Some(66));
+}
+
+#[test]
+fn check_looks_at_secrets_users_and_servers() {
+    let Some(dovecot) = Dovecot::start("check") else { return };
+    dovecot.deliver("one", "1@x");
+    let scratch = prepared("remote-check", &remote(dovecot.imap, "imap", "folders = [\"INBOX\", \"Missing\"]\n"));
+    let check = |arguments: &[&str]| {
+        let output = run(&scratch.path("mailbell.toml"), &[&["check"], arguments].concat(), "");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = check(&[]);
+    assert!(code == 0 && said.contains("warning: `remote.tls`: password and mail are not encrypted"), "{said}");
+    let (code, said) = check(&["--online"]);
+    assert!(
+        said.contains(&format!("remote work/INBOX: connected to 127.0.0.1:{} without TLS", dovecot.imap)),
+        "{said}"
+    );
+    assert!(said.contains("the server has IDLE, UIDPLUS, MOVE, ID"), "{said}");
+    assert!(said.contains("INBOX: 1 messages; a first run fetches none of them"), "{said}");
+    assert!(code == 78 && said.contains("work/Missing: the folder cannot be opened"), "{said}");
+    assert!(!scratch.path("state/remote").exists(), "nothing is kept");
+    fs::set_permissions(scratch.path("work.pw"), fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, said) = check(&[]);
+    assert!(code == 78 && said.contains(":26: `remote.password_file`: ") && said.contains("chmod o="), "{said}");
+    fs::remove_file(scratch.path("work.pw")).unwrap();
+    let text = fs::read_to_string(scratch.path("mailbell.toml")).unwrap();
+    let text = text.replace("user = \"alice\"", "user = \"alcie\"\nstore = false");
+    fs::write(scratch.path("mailbell.toml"), text).unwrap();
+    let (code, said) = check(&[]);
+    for part in
+        ["work.pw: No such file", "there is no account \"alcie\"; did you mean \"alice\"?", "`remote.store`: no pipe"]
+    {
+        assert!(code == 78 && said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
 fn what_is_stored_is_deleted_moved_or_marked_there() {
     let Some(dovecot) = Dovecot::start("after") else { return };
     dovecot.deliver("not ours", "0@x");

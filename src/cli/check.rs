@@ -4,6 +4,8 @@ mod dns;
 mod files;
 mod online;
 mod ports;
+#[cfg(feature = "remote")]
+mod remotes;
 
 use super::{Outcome, exit, print};
 use crate::config::{Config, Problem};

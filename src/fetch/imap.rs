@@ -56,7 +56,76 @@ enum One {
 
 /// Runs a session to its end.
 pub fn run(job: &Job, connected: Connected) -> Result<End, End> {
-    let began = Instant::now();
+    let mut talk = login(job, connected)?;
+    let end = talk.watch();
+    if matches!(&end, Err(end) if end.kind == Kind::Stopped) {
+        talk.goodbye();
+    }
+    end
+}
+
+/// Looks at a folder without changing anything, and says what is there.
+pub fn probe(job: &Job, connected: Connected) -> Result<Vec<String>, End> {
+    let mut talk = login(job, connected)?;
+    let known = ["IDLE", "UIDPLUS", "MOVE", "ID"].map(|name| {
+        let has = talk.session.capabilities().iter().any(|known| known == name);
+        format!("{}{name}", if has { "" } else { "no " })
+    });
+    let name = job.folder.as_deref().unwrap_or("INBOX");
+    let step = talk.session.select(name, true, &mut talk.out);
+    let Step::Selected(folder) = talk.run(step, SELECT)? else { return Err(unexpected()) };
+    talk.goodbye();
+    let mut notes = vec![talk.conn.description(), format!("logged in; the server has {}", known.join(", "))];
+    let uids = match (folder.uid_validity, folder.uid_next) {
+        (0, _) => "; it has no UIDVALIDITY, so messages are told apart by key and date",
+        (_, None) => "; it has no UIDNEXT",
+        _ => "",
+    };
+    notes.push(super::intake::first_run(&job.remote, &name.escape_debug().to_string(), folder.exists) + uids);
+    Ok(notes)
+}
+
+/// Hands over one message, if it is still there under this UIDVALIDITY.
+pub fn fetch_one(
+    job: &Job,
+    connected: Connected,
+    validity: u32,
+    uid: u32,
+    take: &mut dyn FnMut(&[u8]),
+) -> Result<(), End> {
+    let mut talk = login(job, connected)?;
+    let name = job.folder.as_deref().unwrap_or("INBOX");
+    let step = talk.session.select(name, true, &mut talk.out);
+    let Step::Selected(folder) = talk.run(step, SELECT)? else { return Err(unexpected()) };
+    if folder.uid_validity != validity {
+        return Err(End::new(Kind::Folder, "the server's ids changed, so the message cannot be told any more"));
+    }
+    let mut step = talk.session.fetch(uid, false, &mut talk.out);
+    let mut has_come = false;
+    loop {
+        step = match talk.run(step, REPLY)? {
+            Step::Literal { octets, .. } => {
+                has_come = true;
+                talk.literal(octets, take)?;
+                Step::Line
+            }
+            Step::Item(Fetched { body: Body::Quoted(octets), .. }) => {
+                has_come = true;
+                take(&octets);
+                Step::Line
+            }
+            Step::Item(_) => Step::Line,
+            Step::Done(Outcome::Ok) if has_come => break,
+            Step::Done(_) => return Err(End::new(Kind::Folder, "the server has no such message any more")),
+            _ => return Err(unexpected()),
+        };
+    }
+    talk.goodbye();
+    Ok(())
+}
+
+/// Comes to a session that takes commands.
+fn login(job: &Job, connected: Connected) -> Result<Talk<'_>, End> {
     let Connected { conn, secret, tls } = connected;
     let session = Session::new(Settings {
         login: job.remote.login.clone(),
@@ -65,7 +134,8 @@ pub fn run(job: &Job, connected: Connected) -> Result<End, End> {
         secret: if job.remote.secret.is_token() { Secret::Token } else { Secret::Password },
         starttls: job.remote.encryption == Encryption::StartTls,
     });
-    let mut talk = Talk { job, conn, session, out: Vec::new(), end: began + SESSION, validity: 0, fetched: 0 };
+    let end = Instant::now() + SESSION;
+    let mut talk = Talk { job, conn, session, out: Vec::new(), end, validity: 0, fetched: 0 };
     let mut step = Step::Line;
     loop {
         step = match talk.run(step, REPLY)? {
@@ -75,16 +145,10 @@ pub fn run(job: &Job, connected: Connected) -> Result<End, End> {
                 talk.session.secured(&mut talk.out)
             }
             Step::Credentials => talk.session.credentials(secret.octets(), &mut talk.out),
-            Step::Ready => break,
+            Step::Ready => return Ok(talk),
             _ => return Err(unexpected()),
         };
     }
-    drop(secret);
-    let end = talk.watch();
-    if matches!(&end, Err(end) if end.kind == Kind::Stopped) {
-        talk.goodbye();
-    }
-    end
 }
 
 fn unexpected() -> End {

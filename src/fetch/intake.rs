@@ -164,6 +164,15 @@ pub fn label(remote: &Remote, folder: Option<&str>) -> String {
     }
 }
 
+/// What a first run would do with so many messages.
+pub fn first_run(remote: &Remote, place: &str, messages: u32) -> String {
+    let (what, how) = (
+        if remote.only_new { "none of them" } else { "all of them" },
+        if remote.store { "fetches" } else { "makes events of" },
+    );
+    format!("{place}: {messages} messages; a first run {how} {what}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

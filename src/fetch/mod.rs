@@ -25,6 +25,6 @@ mod supervisor;
 mod testing;
 
 pub use end::{End, Kind};
-pub use session::once;
+pub use session::{message, once, probe};
 pub use status::{Doing, Entry};
 pub use supervisor::{Answer, Enter, Remotes, socket};

@@ -54,6 +54,56 @@ enum One {
 
 /// Runs a session to its end; gives also the least wait that the server asks for.
 pub fn run(job: &Job, connected: Connected) -> Result<Ended, End> {
+    let mut talk = login(job, connected)?;
+    talk.warn_of_expiry();
+    let wait = talk.session.login_delay().map(|seconds| Duration::from_secs(u64::from(seconds)));
+    talk.pass()?;
+    Ok((End::new(Kind::Passed, "done"), wait))
+}
+
+/// Looks at the maildrop without changing anything, and says what is there.
+pub fn probe(job: &Job, connected: Connected) -> Result<Vec<String>, End> {
+    let mut talk = login(job, connected)?;
+    let step = talk.session.stat(&mut talk.out);
+    let Step::Count(count) = talk.run(step, REPLY)? else { return Err(unexpected()) };
+    let (has_uidl, _) = talk.unique_ids()?;
+    let has_top = talk.session.has_top() && (count == 0 || talk.header(1)?.is_ok());
+    let mut notes = vec![talk.conn.description()];
+    let word = |has: bool, name: &str| format!("{}{name}", if has { "" } else { "no " });
+    notes.push(format!("logged in; the server has {}, {}", word(has_uidl, "UIDL"), word(has_top, "TOP")));
+    if !has_uidl && !has_top && job.remote.after != After::Delete {
+        notes.push("without UIDL and TOP messages cannot be told apart: only after = \"delete\" works".into());
+    }
+    if let Some(seconds) = talk.session.login_delay() {
+        notes.push(format!("the server wants {seconds} s between two logins (LOGIN-DELAY)"));
+    }
+    if let Some(days) = talk.session.expire() {
+        notes.push(format!("the server itself deletes messages after {days} days (EXPIRE)"));
+    }
+    notes.push(super::intake::first_run(&job.remote, "the maildrop", count));
+    let step = talk.session.quit(&mut talk.out);
+    talk.run(step, QUIT)?;
+    Ok(notes)
+}
+
+/// Hands over one message, if it is still there.
+pub fn fetch_one(job: &Job, connected: Connected, unique_id: &[u8], take: &mut dyn FnMut(&[u8])) -> Result<(), End> {
+    let mut talk = login(job, connected)?;
+    let (_, all) = talk.unique_ids()?;
+    let gone = || End::new(Kind::Folder, "the server has no such message any more");
+    let (number, _) = all.into_iter().find(|(_, each)| each == unique_id).ok_or_else(gone)?;
+    let step = talk.session.retr(number, &mut talk.out);
+    match talk.data(step, take)? {
+        Outcome::Ok => {}
+        Outcome::Refused(text) => return Err(End::new(Kind::Weather, text)),
+    }
+    let step = talk.session.quit(&mut talk.out);
+    talk.run(step, QUIT)?;
+    Ok(())
+}
+
+/// Comes to a session that takes commands.
+fn login(job: &Job, connected: Connected) -> Result<Talk<'_>, End> {
     let Connected { conn, secret, tls } = connected;
     let session = Session::new(Settings {
         login: job.remote.login.clone(),
@@ -73,15 +123,10 @@ pub fn run(job: &Job, connected: Connected) -> Result<Ended, End> {
                 talk.session.secured(&mut talk.out)
             }
             Step::Credentials => talk.session.credentials(secret.octets(), &mut talk.out),
-            Step::Ready => break,
+            Step::Ready => return Ok(talk),
             _ => return Err(unexpected()),
         };
     }
-    drop(secret);
-    talk.warn_of_expiry();
-    let wait = talk.session.login_delay().map(|seconds| Duration::from_secs(u64::from(seconds)));
-    talk.pass()?;
-    Ok((End::new(Kind::Passed, "done"), wait))
 }
 
 fn unexpected() -> End {
@@ -193,24 +238,8 @@ impl Talk<'_> {
     /// Every message with its unique-id, or with its key where the server has no unique-ids; `None` where it has no TOP
     /// either.
     fn listing(&mut self, count: u32) -> Result<Option<Vec<Listed>>, End> {
-        let (mut numbers, mut unique_ids) = (Vec::new(), Vec::new());
-        let mut step = self.session.uidl(&mut self.out);
-        let mut has_uidl = true;
-        loop {
-            step = match self.run(step, REPLY)? {
-                Step::Entry { number, unique_id } => {
-                    numbers.push(number);
-                    unique_ids.push(unique_id);
-                    Step::Line
-                }
-                Step::Done(Outcome::Ok) => break,
-                Step::Done(Outcome::Refused(_)) => {
-                    has_uidl = false;
-                    break;
-                }
-                _ => return Err(unexpected()),
-            };
-        }
+        let (has_uidl, entries) = self.unique_ids()?;
+        let (mut numbers, mut unique_ids): (Vec<u32>, Vec<Vec<u8>>) = entries.into_iter().unzip();
         for number in (1..=count).filter(|_| !has_uidl) {
             let Ok(header) = self.header(number)? else {
                 return match self.job.remote.after == After::Delete && self.job.remote.store {
@@ -227,6 +256,22 @@ impl Talk<'_> {
         let ids = maildrop::ids(unique_ids.iter().map(Vec::as_slice));
         let listed = numbers.into_iter().zip(ids).zip(unique_ids);
         Ok(Some(listed.map(|((number, id), unique_id)| Listed { number, id, unique_id }).collect()))
+    }
+
+    /// What UIDL says: whether the server has it, and each message-number with its unique-id.
+    fn unique_ids(&mut self) -> Result<(bool, Vec<(u32, Vec<u8>)>), End> {
+        let mut all = Vec::new();
+        let mut step = self.session.uidl(&mut self.out);
+        loop {
+            step = match self.run(step, REPLY)? {
+                Step::Entry { number, unique_id } => {
+                    all.push((number, unique_id));
+                    Step::Line
+                }
+                Step::Done(outcome) => return Ok((outcome == Outcome::Ok, all)),
+                _ => return Err(unexpected()),
+            };
+        }
     }
 
     /// Compares the listing with what is known.
@@ -290,7 +335,7 @@ impl Talk<'_> {
     fn header(&mut self, number: u32) -> Result<Result<Vec<u8>, String>, End> {
         let mut into = Intake::Header(Vec::new());
         let step = self.session.top(number, &mut self.out);
-        match (self.data(step, &mut into)?, into) {
+        match (self.data(step, &mut |block| into.write(block))?, into) {
             (Outcome::Ok, Intake::Header(header)) => Ok(Ok(header)),
             (outcome, _) => Ok(Err(format!("{outcome:?}"))),
         }
@@ -352,7 +397,7 @@ impl Talk<'_> {
             }
             false => (Intake::Header(Vec::new()), self.session.top(message.number, &mut self.out)),
         };
-        match self.data(step, &mut into)? {
+        match self.data(step, &mut |block| into.write(block))? {
             Outcome::Ok => {
                 job.begin_message();
                 match into.commit(&job.delivery, &job.remote, source, size.unwrap_or(0)) {
@@ -366,7 +411,7 @@ impl Talk<'_> {
     }
 
     /// The answer to RETR or TOP.
-    fn data(&mut self, step: Step, into: &mut Intake<'_>) -> Result<Outcome, End> {
+    fn data(&mut self, step: Step, take: &mut dyn FnMut(&[u8])) -> Result<Outcome, End> {
         match self.run(step, REPLY)? {
             Step::Data => {}
             Step::Done(outcome) => return Ok(outcome),
@@ -380,7 +425,7 @@ impl Talk<'_> {
             let (count, has_ended) = decoder.decode(octets, &mut block);
             self.conn.consume(count);
             taken += count as u64;
-            into.write(&block);
+            take(&block);
             if has_ended {
                 break;
             }

@@ -7,10 +7,12 @@ use super::status::{Doing, Status};
 use super::{imap, pop3};
 use crate::config::{Encryption, Protocol, Remote};
 use crate::delivery::Delivery;
+use crate::message::dot::decode::LineEnds;
 use crate::net::remote::conn::{Conn, Signal};
 use crate::net::remote::dial;
 use crate::net::remote::secret::Secret;
 use crate::net::remote::tls::{Client, Trust};
+use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -59,6 +61,28 @@ impl Trusts {
 }
 
 impl Job {
+    /// For a session that keeps nothing.
+    fn alone(
+        remote: &Remote,
+        folder: Option<String>,
+        delivery: Arc<Delivery>,
+        enter: super::Enter,
+    ) -> Result<Job, End> {
+        Ok(Job {
+            remote: Arc::new(remote.clone()),
+            status: Status::new(&remote.name, folder.as_deref()),
+            folder,
+            delivery,
+            checkpoint: Arc::default(),
+            trusts: Arc::default(),
+            stop: Signal::new()?,
+            look: Signal::new()?,
+            once: true,
+            on_pass: Arc::new(|| {}),
+            enter,
+        })
+    }
+
     /// What is known of the remote.
     pub fn checkpoint(&self) -> MutexGuard<'_, Checkpoint> {
         self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
@@ -173,6 +197,69 @@ pub fn once(
         ends.push((label, end.unwrap_or_else(|_| End::new(Kind::Weather, "the session panicked"))));
     }
     ends
+}
+
+/// Looks at each folder of a remote without changing anything: what is there, or why that cannot be told.
+pub fn probe(remote: &Remote, delivery: &Arc<Delivery>) -> Vec<(String, Result<Vec<String>, End>)> {
+    let folders: Vec<Option<String>> = match remote.protocol {
+        Protocol::Imap => remote.folders.iter().cloned().map(Some).collect(),
+        Protocol::Pop3 => vec![None],
+    };
+    let probe = |folder: Option<String>| {
+        let job = Job::alone(remote, folder, delivery.clone(), Arc::new(|| {}))?;
+        connect(&job).and_then(|connected| match job.remote.protocol {
+            Protocol::Imap => imap::probe(&job, connected),
+            Protocol::Pop3 => pop3::probe(&job, connected),
+        })
+    };
+    folders.into_iter().map(|folder| (super::intake::label(remote, folder.as_deref()), probe(folder))).collect()
+}
+
+/// Writes a message that stays on its server into a file: `folder` and `uid` are those of its record. The server's octets
+/// are read in a thread of its own, which enters the sandbox.
+///
+/// # Errors
+///
+/// Why it cannot be had.
+pub fn message(
+    remote: &Remote,
+    delivery: &Arc<Delivery>,
+    enter: super::Enter,
+    folder: Option<&str>,
+    uid: &str,
+    into: &std::fs::File,
+) -> Result<(), End> {
+    let job = Job::alone(remote, folder.map(str::to_owned), delivery.clone(), enter)?;
+    let mut ends = LineEnds::new();
+    let (mut block, mut failed) = (Vec::new(), None);
+    let mut write = |octets: &[u8]| {
+        let mut file = into;
+        if let Err(error) = file.write_all(octets) {
+            failed = Some(error);
+        }
+    };
+    let fetch = || {
+        let connected = connect(&job)?;
+        match job.remote.protocol {
+            Protocol::Imap => {
+                let numbers =
+                    uid.split_once('.').and_then(|(validity, uid)| Some((validity.parse().ok()?, uid.parse().ok()?)));
+                let (validity, uid) = numbers.ok_or_else(|| End::new(Kind::Folder, "no UIDVALIDITY.UID"))?;
+                imap::fetch_one(&job, connected, validity, uid, &mut |octets| {
+                    block.clear();
+                    ends.decode(octets, &mut block);
+                    write(&block);
+                })
+            }
+            Protocol::Pop3 => pop3::fetch_one(&job, connected, uid.as_bytes(), &mut write),
+        }
+    };
+    let fetched = std::thread::scope(|scope| scope.spawn(fetch).join());
+    fetched.unwrap_or_else(|_| Err(End::new(Kind::Weather, "the session panicked")))?;
+    match failed {
+        Some(error) => Err(End::new(Kind::Weather, error)),
+        None => Ok(()),
+    }
 }
 
 /// A refused token is asked for once more.

@@ -122,6 +122,7 @@ impl Orders {
 pub struct Remotes {
     orders: Arc<Orders>,
     all: Arc<Mutex<Vec<Status>>>,
+    remotes: Arc<Mutex<Vec<Remote>>>,
     enter: Arc<Mutex<Enter>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -133,6 +134,7 @@ impl Remotes {
     ///
     /// When the system has no descriptor or thread left.
     pub fn start(state: &Path, remotes: Vec<Remote>, delivery: Arc<Delivery>, enter: Enter) -> io::Result<Remotes> {
+        let known = Arc::new(Mutex::new(remotes.clone()));
         let orders = Arc::new(Orders { waiting: Mutex::new(vec![Order::Replace(remotes)]), signal: Signal::new()? });
         orders.signal.give();
         let (all, enter) = (Arc::<Mutex<Vec<Status>>>::default(), Arc::new(Mutex::new(enter)));
@@ -158,12 +160,13 @@ impl Remotes {
             .name("remotes".into())
             .stack_size(limits::WORKER_STACK)
             .spawn(move || supervisor.run())?;
-        Ok(Remotes { orders, all, enter, thread: Some(thread) })
+        Ok(Remotes { orders, all, remotes: known, enter, thread: Some(thread) })
     }
 
     /// These from now on. Those that did not change go on undisturbed.
     pub fn replace(&self, remotes: Vec<Remote>, enter: Enter) {
         *lock(&self.enter) = enter;
+        lock(&self.remotes).clone_from(&remotes);
         self.orders.give(Order::Replace(remotes));
     }
 
@@ -180,6 +183,11 @@ impl Remotes {
         {
             log::error!("the thread that watches the remotes has panicked");
         }
+    }
+
+    /// The remote of this name.
+    pub fn named(&self, name: &str) -> Option<Remote> {
+        lock(&self.remotes).iter().find(|remote| remote.name == name).cloned()
     }
 
     /// Every remote's folders, in the configuration's order.

@@ -149,6 +149,17 @@ impl Conn {
         self.tls.as_ref().map(|session| session.description())
     }
 
+    /// Address, TLS and fingerprint, for people.
+    pub fn description(&self) -> String {
+        let peer = self.peer().map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
+        match (self.tls_description(), self.fingerprint()) {
+            (Some(tls), Some(fingerprint)) => {
+                format!("connected to {peer} with {tls}; fingerprint {}", super::tls::hexadecimal(&fingerprint))
+            }
+            _ => format!("connected to {peer} without TLS"),
+        }
+    }
+
     /// The fingerprint of the server's certificate.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.tls.as_ref().and_then(|session| session.fingerprint())
