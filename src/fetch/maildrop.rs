@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn ids_are_worthless_when_most_vanished_and_others_came() {
         let all: Vec<Id> = (1..=10).collect();
-        let mut maildrop = Maildrop::default();
-        maildrop.known = all.iter().map(|id| (*id, Known::default())).collect();
+        let known = all.iter().map(|id| (*id, Known::default())).collect();
+        let mut maildrop = Maildrop { known, ..Maildrop::default() };
         assert!(!maildrop.has_new_ids(&all));
         assert!(!maildrop.has_new_ids(&[1, 2]), "nothing new came");
         assert!(!maildrop.has_new_ids(&[1, 2, 3, 4, 5, 11]), "half is not more than half");

@@ -10,6 +10,7 @@
 //! hears the first octet from the server; then it enters the sandbox of the other workers. It ends with its connection.
 //! Nothing that a remote does ends anything but its session, and each has a next try.
 
+mod answer;
 mod checkpoint;
 mod end;
 mod folder;
@@ -19,12 +20,14 @@ mod maildrop;
 mod pop3;
 mod resync;
 mod session;
+mod slot;
 mod status;
 mod supervisor;
 #[cfg(test)]
 mod testing;
 
+pub use answer::Answer;
 pub use end::{End, Kind};
 pub use session::{message, once, probe};
 pub use status::{Doing, Entry};
-pub use supervisor::{Answer, Enter, Remotes, socket};
+pub use supervisor::{Enter, Remotes};

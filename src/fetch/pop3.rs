@@ -44,6 +44,9 @@ struct Listed {
     unique_id: Vec<u8>,
 }
 
+/// A message-number and its unique-id.
+type Numbered = (u32, Vec<u8>);
+
 /// What became of one message.
 enum One {
     /// True: stored here.
@@ -259,7 +262,7 @@ impl Talk<'_> {
     }
 
     /// What UIDL says: whether the server has it, and each message-number with its unique-id.
-    fn unique_ids(&mut self) -> Result<(bool, Vec<(u32, Vec<u8>)>), End> {
+    fn unique_ids(&mut self) -> Result<(bool, Vec<Numbered>), End> {
         let mut all = Vec::new();
         let mut step = self.session.uidl(&mut self.out);
         loop {

@@ -1,8 +1,10 @@
 //! One thread that begins sessions when they are due, and answers `mailbell fetch`. It reads nothing from remotes.
 
+use super::answer::{Answer, Waiter, socket};
 use super::checkpoint::{Checkpoint, now};
 use super::end::{BackOff, End, Kind};
 use super::session::{Job, Outcome, Trusts, run};
+use super::slot::Slot;
 use super::status::{Entry, Status};
 use crate::config::{Protocol, Remote};
 use crate::delivery::Delivery;
@@ -23,73 +25,11 @@ const STOP: Duration = Duration::from_secs(5);
 /// What could not be opened is tried again so soon.
 const REOPEN: Duration = Duration::from_secs(60);
 
-/// A failure that lasts is logged again after this, then each day.
-const AGAIN: Duration = Duration::from_secs(3_600);
-const DAILY: Duration = Duration::from_secs(86_400);
-
 /// How long `mailbell fetch` may take to say what it wants.
 const ASKING: Duration = Duration::from_secs(2);
 
 /// Enters the sandbox of threads that speak to peers.
 pub type Enter = Arc<dyn Fn() + Send + Sync>;
-
-/// Where `mailbell fetch` asks.
-pub fn socket(state: &Path) -> PathBuf {
-    state.join("fetch.sock")
-}
-
-/// What `mailbell fetch` is told, one word and the reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Everything was looked at.
-    Done,
-    /// It failed, and will be tried again.
-    Failed(String),
-    /// The login was refused.
-    Refused(String),
-    /// There is no remote of this name.
-    Unknown,
-}
-
-impl Answer {
-    fn of(end: &End) -> Answer {
-        match end.kind {
-            Kind::Passed => Answer::Done,
-            Kind::Credentials => Answer::Refused(end.why.clone()),
-            _ => Answer::Failed(end.why.clone()),
-        }
-    }
-
-    /// As a line.
-    fn line(&self) -> String {
-        match self {
-            Answer::Done => "done\n".into(),
-            Answer::Failed(why) => format!("failed {}\n", why.escape_debug()),
-            Answer::Refused(why) => format!("refused {}\n", why.escape_debug()),
-            Answer::Unknown => "unknown\n".into(),
-        }
-    }
-
-    /// Asks a running server for a look at a remote, and waits until it is over.
-    ///
-    /// # Errors
-    ///
-    /// When no server answers.
-    pub fn ask(state: &Path, name: &str) -> io::Result<Answer> {
-        let mut stream = UnixStream::connect(socket(state))?;
-        stream.write_all(format!("look {name}\n").as_bytes())?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        let (word, why) = text.trim_end().split_once(' ').unwrap_or((text.trim_end(), ""));
-        match word {
-            "done" => Ok(Answer::Done),
-            "failed" => Ok(Answer::Failed(why.to_owned())),
-            "refused" => Ok(Answer::Refused(why.to_owned())),
-            "unknown" => Ok(Answer::Unknown),
-            _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server stopped")),
-        }
-    }
-}
 
 #[derive(Debug)]
 enum Order {
@@ -200,38 +140,6 @@ impl fmt::Debug for Remotes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remotes").field("all", &self.all).finish_non_exhaustive()
     }
-}
-
-/// Somebody who waits for a look at several folders.
-#[derive(Debug)]
-struct Waiter {
-    stream: UnixStream,
-    left: usize,
-    worst: Answer,
-}
-
-type SharedWaiter = Arc<Mutex<Waiter>>;
-
-/// One connection's worth: a folder, or a maildrop.
-struct Slot {
-    id: u64,
-    job: Job,
-    back_off: BackOff,
-    /// When the next session begins; `None` while one runs.
-    due: Option<Instant>,
-    /// A refused token was asked for once more.
-    has_retried: bool,
-    /// It is not wanted any more.
-    is_gone: bool,
-    waiters: Vec<SharedWaiter>,
-    complained: Option<Complained>,
-}
-
-/// What was logged last.
-struct Complained {
-    kind: Kind,
-    at: Instant,
-    wait: Duration,
 }
 
 struct Supervisor {
@@ -461,41 +369,6 @@ impl Supervisor {
         if waiter.left == 0 {
             let _ = waiter.stream.write_all(Answer::Unknown.line().as_bytes());
         }
-    }
-}
-
-impl Slot {
-    fn answer(&mut self, answer: &Answer) {
-        for waiter in self.waiters.drain(..) {
-            let mut waiter = lock(&waiter);
-            waiter.left -= 1;
-            if !matches!(waiter.worst, Answer::Refused(_)) && *answer != Answer::Done {
-                waiter.worst = answer.clone();
-            }
-            if waiter.left == 0 {
-                let line = waiter.worst.line();
-                let _ = waiter.stream.write_all(line.as_bytes());
-            }
-        }
-    }
-
-    /// Logs the end of a session: once, again after an hour, then daily.
-    fn complain(&mut self, end: &End) {
-        let label = self.job.label();
-        match end.kind {
-            Kind::Passed | Kind::Stopped => return,
-            Kind::Normal => return log::info!("remote {label}: {}; connecting again", end.why),
-            _ => {}
-        }
-        let wait = match &self.complained {
-            Some(before) if before.kind == end.kind && before.at.elapsed() < before.wait => {
-                return log::debug!("remote {label}: {}", end.why);
-            }
-            Some(before) if before.kind == end.kind => DAILY,
-            _ => AGAIN,
-        };
-        log::warn!("remote {label}: {}; tried again", end.why);
-        self.complained = Some(Complained { kind: end.kind, at: Instant::now(), wait });
     }
 }
 

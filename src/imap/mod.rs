@@ -29,9 +29,12 @@ mod command;
 mod dialogue_tests;
 mod response;
 mod session;
+mod state;
+mod step;
 pub mod utf7;
 
 pub use crate::sasl::client::Failure;
 pub use assemble::LINE;
 pub use response::{Body, Fetched};
-pub use session::{Folder, Outcome, Secret, Session, Settings, Step};
+pub use session::Session;
+pub use step::{Folder, Outcome, Secret, Settings, Step};

@@ -3,142 +3,14 @@
 use super::assemble::{Assembler, Fed};
 use super::command::{Pieces, quoted};
 use super::response::{Body, Fetched, Response, Status, Untagged, Word, capabilities};
+use super::state::{Deletion, Login, State};
+use super::step::{Folder, Outcome, Secret, Settings, Step};
 use super::utf7;
 use crate::sasl::client::{ClientMechanism, Failure, Text, is_temporary, refusal_status, refused_login};
 use std::fmt;
 
 /// Most untagged responses to one command: a folder of a million messages.
 const RESPONSES: u32 = 1_000_000;
-
-/// What kind of secret the driver has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secret {
-    /// A password.
-    Password,
-    /// An OAuth2 access token.
-    Token,
-}
-
-/// What the session needs to know from the beginning.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The account's name on the server.
-    pub login: String,
-    /// The server's name, for OAUTHBEARER.
-    pub host: String,
-    /// The server's port, for OAUTHBEARER.
-    pub port: u16,
-    /// What `credentials` will bring.
-    pub secret: Secret,
-    /// STARTTLS comes before everything else.
-    pub starttls: bool,
-}
-
-/// What the driver does next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Send what was appended, read a line, give it to [`Session::line`].
-    Line,
-    /// Read so many octets, then go on with a line. `is_body`: they are of a message's section that was asked for; others
-    /// go to [`Session::octets`].
-    Literal {
-        /// Exactly so many.
-        octets: u64,
-        /// The message's.
-        is_body: bool,
-    },
-    /// Drop what was received, do the handshake, then [`Session::secured`].
-    StartTls,
-    /// [`Session::credentials`] is next.
-    Credentials,
-    /// Logged in: any command is next.
-    Ready,
-    /// The folder is open: any command is next.
-    Selected(Folder),
-    /// Attributes of a message; then go on as with [`Step::Line`].
-    Item(Fetched),
-    /// The command is over: any command is next.
-    Done(Outcome),
-    /// The server waits. Read lines until the time is up, then [`Session::done`].
-    Idling,
-    /// After [`Session::logout`]: close the connection.
-    Over,
-    /// Close the connection.
-    Failed(Failure),
-}
-
-/// How a command ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The server did it.
-    Ok,
-    /// The server refused.
-    Refused(Text),
-    /// The message is marked as deleted and not expunged: the server lacks UIDPLUS, and others' messages are marked too.
-    LeftMarked,
-}
-
-/// An open folder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Folder {
-    /// 0 where the server gives none.
-    pub uid_validity: u32,
-    /// `None` where the server gives none.
-    pub uid_next: Option<u32>,
-    /// Messages in it.
-    pub exists: u32,
-}
-
-#[derive(Debug)]
-enum State {
-    Greeting,
-    StartTls,
-    Handshake,
-    /// Before the login, or after it.
-    Capability {
-        logged_in: bool,
-    },
-    Credentials,
-    Login(Login),
-    Id,
-    /// Between commands.
-    Ready,
-    Select(Folder),
-    /// LIST or FETCH: gives items.
-    Fetch,
-    Deletion(Deletion),
-    /// COPY, of which deletion follows.
-    Copy(u32),
-    /// STORE, MOVE, NOOP.
-    Simple,
-    /// IDLE was sent.
-    IdleSent,
-    Idle,
-    /// DONE was sent.
-    IdleDone,
-    Logout,
-    Over,
-}
-
-/// What is under way in a login.
-#[derive(Debug)]
-enum Login {
-    /// LOGIN in pieces.
-    Command(Pieces),
-    /// AUTHENTICATE; `response` is sent at the first challenge.
-    Sasl { mechanism: ClientMechanism, response: Option<String>, status: Option<String> },
-}
-
-/// What is under way in a deletion of this UID.
-#[derive(Clone, Copy, Debug)]
-enum Deletion {
-    /// STORE.
-    Mark(u32),
-    /// UID EXPUNGE, or EXPUNGE after a SEARCH that found no other.
-    Expunge,
-    /// SEARCH DELETED; `alone` is true while no other was found.
-    Search { uid: u32, alone: bool, found: bool },
-}
 
 /// One session.
 pub struct Session {
@@ -528,31 +400,6 @@ impl Session {
         };
         self.enter(State::Deletion(next));
         self.send(&command, out)
-    }
-}
-
-impl State {
-    fn name(&self) -> &'static str {
-        match self {
-            State::Greeting => "Greeting",
-            State::StartTls => "StartTls",
-            State::Handshake => "Handshake",
-            State::Capability { .. } => "Capability",
-            State::Credentials => "Credentials",
-            State::Login(_) => "Login",
-            State::Id => "Id",
-            State::Ready => "Ready",
-            State::Select(_) => "Select",
-            State::Fetch => "Fetch",
-            State::Deletion(_) => "Deletion",
-            State::Copy(_) => "Copy",
-            State::Simple => "Simple",
-            State::IdleSent => "IdleSent",
-            State::Idle => "Idle",
-            State::IdleDone => "IdleDone",
-            State::Logout => "Logout",
-            State::Over => "Over",
-        }
     }
 }
 

@@ -11,8 +11,10 @@
 #[cfg(test)]
 mod dialogue_tests;
 mod session;
+mod step;
 
-pub use session::{Outcome, Secret, Session, Settings, Step};
+pub use session::Session;
+pub use step::{Outcome, Secret, Settings, Step};
 
 /// Longest line, octets with its end. RFC 2449 section 4 has 512; servers are not exact.
 pub const LINE: usize = 4_096;
