@@ -1,6 +1,6 @@
-//! Every bound on what a peer or a file may make us do, each with its reason.
+//! Every fixed limit on what a peer or a file can cause, each with its reason.
 //!
-//! What an administrator may change is in the configuration; these are the ones that nobody should have to.
+//! Limits that an administrator may want to change are in the configuration; these need no change.
 
 use std::time::Duration;
 
@@ -44,6 +44,9 @@ pub const UNKNOWN_RECIPIENT_PAUSE: Duration = Duration::from_secs(5);
 
 /// How much of a message's header is read for its event, octets.
 pub const HEADER_OCTETS: usize = 64 * 1024;
+
+/// Longest value of a header field in a record, octets, with the `...` that marks a cut.
+pub const FIELD: usize = 2_048;
 
 /// Longest line on a pipe, octets with its newline: PIPE_BUF, so that one write(2) is never torn (pipe(7)).
 pub const PIPE_LINE: usize = 4_096;

@@ -1,11 +1,11 @@
-//! "Did you mean": the nearest of the words that there are.
+//! "Did you mean": the nearest of some words.
 
 /// The word of `words` that `typed` was probably meant to be; none when nothing is near. Case, and `-` for `_`, do not
 /// count.
 pub fn nearest<'w>(typed: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let plain = |word: &str| word.to_lowercase().replace('-', "_");
     let typed = plain(typed);
-    // One slip in a short word, one in three letters of a longer one: more makes hints that puzzle.
+    // One difference in a short word, one in three letters of a longer one: more gives wrong hints.
     let most = (typed.chars().count() / 3).max(1);
     let near = words.into_iter().map(|word| (distance(&typed, &plain(word)), word));
     near.filter(|(slips, _)| *slips <= most).min_by_key(|(slips, _)| *slips).map(|(_, word)| word)

@@ -192,6 +192,32 @@ fn a_file_that_everybody_can_read_is_a_warning() {
     assert_eq!(check(&scratch, &[]), (0, said.into()));
 }
 
+/// The lines of `check` that are about pipes' lines.
+fn warnings_of_lines(name: &str, root: &str, pipe: &str) -> String {
+    let (scratch, file) = good(name);
+    let text = fs::read_to_string(&file).unwrap();
+    let text = text.replace("root = \"mail\"", &format!("root = \"{root}\"")).replace("path = \"notify\"", pipe);
+    fs::write(&file, text).unwrap();
+    let (code, said) = check(&scratch, &[]);
+    assert_eq!(code, 0, "{said}");
+    said
+}
+
+#[test]
+fn white_space_in_the_path_of_the_mail_is_a_warning() {
+    let said = warnings_of_lines("check-blank", "my mail", "path = \"notify\"");
+    assert!(said.contains(": warning: `mail.root`: ") && said.contains("has white space in it"), "{said}");
+    assert_eq!(warnings_of_lines("check-blank-json", "my mail", "path = \"notify\"\nformat = \"json\""), "");
+}
+
+#[test]
+fn free_text_before_the_path_in_a_template_is_a_warning() {
+    let said = warnings_of_lines("check-order", "mail", "path = \"notify\"\nformat = \"{user} {subject} {path}\"");
+    assert!(said.contains(": warning: `pipe.format`: {subject} stands before {path}: "), "{said}");
+    let said = warnings_of_lines("check-order-path", "mail", "path = \"notify\"\nformat = \"{user} {path} {subject}\"");
+    assert_eq!(said, "");
+}
+
 #[test]
 fn a_misspelt_user_of_a_pipe_or_a_hook_is_a_warning() {
     let (scratch, file) = good("check-strangers");
@@ -368,7 +394,9 @@ fn a_folder_that_cannot_be_made_safe_is_told() {
     let (code, said) = check(&scratch, &[]);
     assert_eq!(code, 78, "{said}");
     assert!(
-        said.contains("mailbell.toml:6: `mail.root`: fsync(2) of the folder /proc/fs fails: Invalid argument"),
+        said.contains(
+            "mailbell.toml:6: `mail.root`: /proc/fs: the file system cannot sync a folder (fsync: Invalid argument"
+        ),
         "{said}"
     );
 }

@@ -122,3 +122,29 @@ fn a_delivery_that_dies_is_recorded_by_the_next_server() {
         assert_eq!(records(&scratch.path("state/journal")).len(), found.len() + 1);
     }
 }
+
+#[test]
+fn nobody_is_told_of_a_record_that_is_not_on_disk() {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    let scratch = Scratch::prepared("crash-untold", BASIC);
+    let server = Server::start_in(scratch, &[("MAILBELL_FAIL_AT", "before-journal-sync")]);
+    let options = fs::OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).clone();
+    let mut pipe = options.open(server.path("notify")).unwrap();
+    send(&server, "untold", 1);
+    let scratch = server.wait_for_end();
+    assert_eq!(records(&scratch.path("state/journal")).len(), 2, "they were written");
+    let mut told = String::new();
+    pipe.read_to_string(&mut told).unwrap();
+    assert_eq!(told, "", "and not told");
+    // The next start makes them safe, and tells.
+    drop(pipe);
+    let server = Server::start_in(scratch, &[]);
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(fs::File::open(server.path("notify")).unwrap()));
+    for user in ["alice", "bob"] {
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.contains(&format!("/mail/{user}/new/ MOVED_TO ")), "{line}");
+    }
+    drop(lines);
+    server.stop();
+}

@@ -148,7 +148,7 @@ fn beside_a_server_the_server_records() {
     let mut told: Vec<_> = records.iter().map(|record| format!("{} {}", record["user"], record["rcpt_to"])).collect();
     told.sort();
     assert_eq!(told, [r#""alice" "alice""#, r#""bob" "team""#]);
-    // A message to one recipient has one record.
+    // A message to a recipient alone says so.
     code(&server.run(&["deliver", "carol@example.org"], "Subject: carol\n\nx\n"), 0);
     let records = wait_for("the third", || Some(server.records()).filter(|records| records.len() == 3));
     assert_eq!((&records[2]["rcpt_to"], &records[2]["mail_from"]), (&"carol@example.org".into(), &"".into()));
@@ -187,6 +187,7 @@ fn sendmail(scratch: &Scratch, arguments: &[&str], message: &str) -> Output {
         .env("MAILBELL_CONFIG", scratch.path("mailbell.toml"))
         .env("LOGNAME", "cron")
         .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -223,10 +224,100 @@ fn cron_and_scripts_send_by_the_name_of_sendmail() {
     code(&run(&scratch.path("mailbell.toml"), &["sendmail", "bob"], "hello\n"), 0);
     let text = fs::read_to_string(new(&scratch, "bob").last().unwrap()).unwrap();
     assert!(text.contains("\nFrom: ") && text.ends_with("@mail.example.org\n\nhello\n"), "{text}");
-    for (arguments, expected) in [(&["-bs"][..], 64), (&["-t"], 64), (&["nobody"], 67), (&["-Z", "alice"], 64)] {
+    for (arguments, expected) in
+        [(&["-bd"][..], 64), (&["-t"], 64), (&[""], 64), (&["nobody"], 67), (&["-Z", "alice"], 64)]
+    {
         code(&sendmail(&scratch, arguments, "Subject: x\n\nx\n"), expected);
     }
     assert_eq!(journal(&scratch).len(), 5);
+    assert_eq!(sendmail(&scratch, &["-bp"], "").stdout, b"Mail queue is empty\n");
+    code(&sendmail(&scratch, &["-bi"], ""), 0);
+}
+
+/// A list in one argument, a name before an address, root without an alias: what cron, mutt and daemons do.
+#[test]
+fn sendmail_takes_what_programs_give_it() {
+    let scratch = Scratch::prepared("arguments", BASIC);
+    for (arguments, users) in [
+        (&["-i", "-FCronDaemon", "-B8BITMIME", "-oem", "alice,bob"][..], &["alice", "bob"][..]),
+        (&["-i", "Alice <alice@example.org>"], &["alice"]),
+        (&["-i", "\"B, Bob\" <bob@example.org>, carol@example.org (Carol)"], &["bob", "carol"]),
+        (&["-i", "root"], &["alice"]),
+        (&["-i", "-f", "Cron <cron@example.org>", "root@example.org"], &["alice"]),
+    ] {
+        let before = journal(&scratch).len();
+        code(&sendmail(&scratch, arguments, "Subject: x\n\nx\n"), 0);
+        let records = journal(&scratch).split_off(before);
+        let told: Vec<_> = records.iter().map(|record| record["user"].as_str().unwrap()).collect();
+        assert_eq!(told, users, "{arguments:?}");
+    }
+    assert_eq!(journal(&scratch).pop().unwrap()["mail_from"], "cron@example.org");
+}
+
+#[test]
+fn no_argument_and_no_variable_writes_a_header_field() {
+    let scratch = Scratch::prepared("injection", BASIC);
+    for arguments in [
+        &["-f", "a@b\nX-Evil: 2", "alice"][..],
+        &["-ra@b\r\nX-Evil: 2", "alice"],
+        &["-F", "Name\nX-Evil: 2", "alice"],
+        &["alice\nX-Evil: 2"],
+        &["alice", "a\u{2028}b@example.org"],
+    ] {
+        let told = code(&sendmail(&scratch, arguments, "Subject: x\n\nx\n"), 64);
+        assert!(told.contains("control character"), "{told}");
+    }
+    let told = code(&deliver(&scratch, &["-f", "a@b\nX-Evil: 2", "alice"], "Subject: x\n\n"), 64);
+    assert!(told.contains("control character"), "{told}");
+    assert!(journal(&scratch).is_empty());
+    // What is not an argument of the caller is left out.
+    code(&deliver(&scratch, &["alice"], "From a\u{1}b@c  Mon Nov 23 08:44:59 2026\nSubject: x\n\n"), 0);
+    assert_eq!(journal(&scratch)[0]["mail_from"], "");
+    for name in ["joe\nX-Evil: 2", "joe, root@example.org", "a b"] {
+        let mut command = Command::new(binary());
+        command.args(["sendmail", "alice"]).env("MAILBELL_CONFIG", scratch.path("mailbell.toml"));
+        command.env("LOGNAME", name).env("USER", name).stdin(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"Subject: x\n\nx\n").unwrap();
+        assert!(child.wait().unwrap().success());
+        let record = journal(&scratch).pop().unwrap();
+        let sender = record["mail_from"].as_str().unwrap();
+        assert!(sender == "root@mail.example.org" || sender.starts_with("uid"), "{sender}");
+        let text = fs::read_to_string(record["path"].as_str().unwrap()).unwrap();
+        assert!(!text.contains("X-Evil") && text.contains(&format!("\nFrom: {sender}\n")), "{text}");
+    }
+}
+
+#[test]
+fn sendmail_speaks_smtp_on_standard_input() {
+    let scratch = Scratch::prepared("bs", BASIC);
+    let dialogue = "EHLO client\r\nMAIL FROM:<a@example.com> BODY=8BITMIME\r\nRCPT TO:<team@example.org>\r\n\
+                    RCPT TO:<nobody>\r\nDATA\r\nSubject: one\r\n\r\n..dot\r\n.\r\nAUTH PLAIN AGEAYg==\r\n\
+                    MAIL FROM:<>\r\nRCPT TO:<Carol>\r\nBDAT 9\r\nSubject: BDAT 8 LAST\r\ntwo\r\n\r\nxQUIT\r\n";
+    let output = sendmail(&scratch, &["-bs"], dialogue);
+    code(&output, 0);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let codes: Vec<&str> =
+        said.lines().filter(|line| line.as_bytes()[3] == b' ').map(|line| line.split(' ').next().unwrap()).collect();
+    let expected = ["220", "250", "250", "250", "550", "354", "250", "502", "250", "250", "250", "250", "221"];
+    assert_eq!(codes, expected, "{said}");
+    let told: Vec<_> = journal(&scratch)
+        .iter()
+        .map(|record| format!("{} {} {}", record["user"], record["via"], record["subject"]))
+        .collect();
+    let expected = [r#""alice" "deliver" "one""#, r#""bob" "deliver" "one""#, r#""carol" "deliver" "two""#];
+    assert_eq!(told, expected, "{said}");
+    let text = fs::read_to_string(&new(&scratch, "bob")[0]).unwrap();
+    assert!(text.ends_with("\n\n.dot\n"), "{text}");
+    // A script writes bare line feeds; the end of the input is an end.
+    let script = "HELO x\nMAIL FROM:<a@example.com>\nRCPT TO:<bob>\nDATA\nSubject: three\n\n..dot\n.\n";
+    code(&sendmail(&scratch, &["-bs"], script), 0);
+    assert_eq!(journal(&scratch).len(), 4);
+    let text = fs::read_to_string(journal(&scratch)[3]["path"].as_str().unwrap()).unwrap();
+    assert!(text.ends_with("Subject: three\n\n.dot\n"), "{text}");
+    // Half a message is none.
+    code(&sendmail(&scratch, &["-bs"], "HELO x\nMAIL FROM:<>\nRCPT TO:<bob>\nDATA\nSubject: half\n"), 74);
+    assert_eq!(journal(&scratch).len(), 4);
 }
 
 #[test]
@@ -283,7 +374,7 @@ fn cat_prints_a_message_wherever_it_lies() {
 #[test]
 fn started_as_root_it_stores_as_the_user_of_the_server() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("not root: not tested");
+        println!("skipped: needs root");
         return;
     }
     let scratch = Scratch::prepared("as-user", &format!("user = \"nobody\"\n{BASIC}"));
@@ -435,10 +526,54 @@ fn a_watched_user_cannot_read_files_of_others() {
     server.stop();
 }
 
+/// `sendmail` of a user without any rights; the binary is copied where that user can run it.
+fn as_nobody(scratch: &Scratch, arguments: &[&str], message: &str) -> Output {
+    let binary = scratch.path("sendmail");
+    if !binary.exists() {
+        fs::copy(common::binary(), &binary).unwrap();
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(binary);
+    command.args(arguments).env("MAILBELL_CONFIG", scratch.path("mailbell.toml")).env("LOGNAME", "joe");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(message.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
 #[test]
-fn who_may_not_write_the_mail_hands_it_to_the_server() {
+fn a_user_without_rights_sends_whatever_smtp_auth_says() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("not root: not tested");
+        println!("skipped: needs root");
+        return;
+    }
+    let configuration = BASIC.replace("[smtp]", "[smtp]\nauth = \"required\"");
+    let scratch = Scratch::prepared("auth-required", &configuration);
+    fs::set_permissions(scratch.path("users"), fs::Permissions::from_mode(0o640)).unwrap();
+    let told = code(&as_nobody(&scratch, &["alice"], "x\n"), 75);
+    assert!(told.contains("is `mailbell serve` running?"), "{told}");
+    let server = Server::start_in(scratch, &[]);
+    let mut talk = server.smtp();
+    talk.expect("220");
+    talk.say("EHLO x", "250");
+    talk.say("MAIL FROM:<a@example.com>", "530");
+    code(&as_nobody(&server.scratch, &["-i", "-oem", "alice, Bob <bob@example.org>"], "Subject: cron\n\nx\n"), 0);
+    let told: Vec<_> =
+        server.records().iter().map(|record| format!("{} {}", record["user"], record["subject"])).collect();
+    assert_eq!(told, [r#""alice" "cron""#, r#""bob" "cron""#]);
+    code(&as_nobody(&server.scratch, &["nobody"], "x\n"), 67);
+    code(&as_nobody(&server.scratch, &["a@elsewhere.example"], "x\n"), 67);
+    let dialogue = "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<carol>\r\nDATA\r\nSubject: bs\r\n\r\n.\r\nQUIT\r\n";
+    let output = as_nobody(&server.scratch, &["-bs"], dialogue);
+    code(&output, 0);
+    assert!(String::from_utf8_lossy(&output.stdout).ends_with("221 2.0.0 Bye\r\n"), "{output:?}");
+    assert_eq!(server.records()[2]["subject"], "bs");
+    server.stop();
+}
+
+#[test]
+fn a_user_without_rights_gives_the_message_to_the_server() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root");
         return;
     }
     // A listener whose address is known before the server has it.
@@ -446,15 +581,6 @@ fn who_may_not_write_the_mail_hands_it_to_the_server() {
     let configuration = BASIC.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1);
     let scratch = Scratch::prepared("hand-over", &configuration);
     fs::set_permissions(scratch.path("users"), fs::Permissions::from_mode(0o640)).unwrap();
-    fs::copy(binary(), scratch.path("sendmail")).unwrap();
-    let as_nobody = |scratch: &Scratch, arguments: &[&str], message: &str| {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(scratch.path("sendmail"));
-        command.args(arguments).env("MAILBELL_CONFIG", scratch.path("mailbell.toml")).env("LOGNAME", "joe");
-        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let _ = child.stdin.take().unwrap().write_all(message.as_bytes());
-        child.wait_with_output().unwrap()
-    };
     let told = code(&as_nobody(&scratch, &["alice"], "x\n"), 75);
     assert!(told.contains("the server cannot be asked"), "{told}");
     let server = Server::start_in(scratch, &[]);
@@ -472,12 +598,12 @@ fn who_may_not_write_the_mail_hands_it_to_the_server() {
     assert!(told.contains("550"), "{told}");
     code(&as_nobody(&server.scratch, &[], "x\n"), 64);
     code(&as_nobody(&server.scratch, &["a>\r\nRCPT TO:<bob"], "x\n"), 64);
+    code(&as_nobody(&server.scratch, &["-f", "a>\r\nRCPT TO:<bob", "alice"], "x\n"), 64);
     server.stop();
 
     // Where a proxy stands on this machine, and with an address that needs SMTPUTF8.
     let configuration = configuration + "[proxy]\ntrusted = [\"127.0.0.0/8\"]\n";
     let scratch = Scratch::prepared("hand-over-proxy", &configuration);
-    fs::copy(binary(), scratch.path("sendmail")).unwrap();
     let server = Server::start_in(scratch, &[]);
     code(&as_nobody(&server.scratch, &["-f", "\u{fc}@example.com", "alice"], "x\n"), 0);
     assert_eq!(server.records()[0]["mail_from"], "\u{fc}@example.com");

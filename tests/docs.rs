@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::{Server, wait_for};
 use mailbell::journal::record::FIELDS;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -127,6 +128,35 @@ fn the_manual_and_completions_have_every_command_and_option() {
             }
         }
     }
+}
+
+/// The loop at the top of the README, as it stands there, over a restart of the server.
+#[test]
+fn the_loop_of_the_readme_goes_on_after_a_restart() {
+    let readme = read("README.md");
+    let shown = readme.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let server = Server::start("readme-loop");
+    let handled = server.path("handled");
+    let pipe = server.path("notify");
+    let script = format!("handle() {{ echo \"$1\" >> {}; }}\n{shown}", handled.display());
+    let script = script.replace("/run/mail/notify", pipe.to_str().unwrap());
+    assert!(script.contains(pipe.to_str().unwrap()), "{script}");
+    let mut reader = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+    let lines = |count: usize| {
+        wait_for("the loop", || {
+            let text = std::fs::read_to_string(&handled).unwrap_or_default();
+            (text.lines().count() == count).then(|| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        })
+    };
+    server.send("alice@example.org", "Subject: one\n\nx\n");
+    lines(1);
+    let server = Server::start_in(server.stop(), &[]);
+    server.send("alice@example.org", "Subject: two\n\nx\n");
+    let paths = lines(2);
+    assert!(paths.iter().all(|path| Path::new(path).is_file()) && paths[0] != paths[1], "{paths:?}");
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    server.stop();
 }
 
 #[test]

@@ -9,7 +9,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
 const MESSAGE: &str = "From: a@example.com\nSubject: one\n\n.leading dot\n..two\nlast line\n";
 
@@ -168,8 +167,9 @@ fn two_thousand_lines_wait_for_a_late_reader_and_survive_a_restart() {
     lines.extend(read_lines(&server.path("notify"), 1300));
     let expected: Vec<_> = records.iter().map(|r| format!("{} {}", r["seq"], r["id"].as_str().unwrap())).collect();
     assert!(lines == expected, "the lines are not the records in order");
-    std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(rest_of(&server.path("notify")), "");
+    // Nothing comes twice: the next line is the next message's.
+    server.send("alice@example.org", "Subject: next\n\nx\n");
+    assert!(read_lines(&server.path("notify"), 1)[0].starts_with("2001 "));
     server.stop();
 }
 
@@ -177,10 +177,8 @@ fn two_thousand_lines_wait_for_a_late_reader_and_survive_a_restart() {
 fn three_hundred_silent_connections_do_not_stop_the_next() {
     let server = Server::with("silent", &format!("{BASIC}[limits]\nconnections = 400\nconnections_per_ip = 400\n"));
     let silent: Vec<_> = (0..300).map(|_| server.smtp()).collect();
-    let begin = Instant::now();
     let mut talk = server.smtp();
     talk.expect("220");
-    assert!(begin.elapsed() < Duration::from_secs(10));
     drop(silent);
     server.stop();
 }

@@ -60,7 +60,7 @@ fn cpython() -> Vec<(String, Vec<u8>)> {
         .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap()))
         .collect();
     if messages.is_empty() {
-        eprintln!("skipped: this machine has no CPython with its tests");
+        common::skipped("needs CPython with its tests (libpython3-testsuite)");
     }
     messages
 }

@@ -6,7 +6,6 @@ use common::{BASIC, Scratch, Server, Talk, wait_for};
 use md5::{Digest, Md5};
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 /// Puts a file into alice's Maildir as another program does.
 fn put(server: &Server, name: &str, octets: &[u8]) {
@@ -235,9 +234,9 @@ fn neither_is_offered_where_one_secret_is_hashed() {
     talk.say("AUTH PLAIN AGJvYgBzZWNyZXQtYg==", "+OK");
 }
 
-/// Each user polls, keeps the connection, and is silent: what a session costs that does nothing.
+/// Each user polls, keeps the connection, and is silent. What such a session costs is what scripts/footprint prints.
 #[test]
-fn a_thousand_idle_sessions_are_small() {
+fn a_thousand_idle_sessions_are_served_and_their_threads_leave() {
     const SESSIONS: usize = 1000;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let wanted = limit.maximum.map_or(4096, |maximum| maximum.min(4096));
@@ -253,7 +252,6 @@ fn a_thousand_idle_sessions_are_small() {
     fs::write(scratch.path("users"), users).unwrap();
     fs::write(scratch.path("aliases"), "").unwrap();
     let server = Server::start_in(scratch, &[]);
-    let before = pss(server.pid());
     let mut talks: Vec<Talk> = (0..SESSIONS)
         .map(|number| {
             let mut talk = server.pop3_as(&format!("u{number}"));
@@ -261,31 +259,15 @@ fn a_thousand_idle_sessions_are_small() {
             talk
         })
         .collect();
-    let full = pss(server.pid());
-    println!("{SESSIONS} idle sessions: PSS {full} KiB, before them {before} KiB");
-    // The goal is 16 MiB, which scripts/footprint holds the static binary to. The C library of a dynamic one takes about
-    // that much, and unoptimised code has larger frames.
-    let most = if cfg!(debug_assertions) { 32 } else { 18 } * 1024;
-    assert!(full <= most, "PSS {full} KiB");
+    assert!(threads(server.pid()) >= SESSIONS);
     for talk in &mut talks {
         talk.say("QUIT", "+OK");
     }
-    // The threads leave, and so does what they took.
-    let began = Instant::now();
     wait_for("the threads' end", || (threads(server.pid()) < 50).then_some(()));
-    println!("threads gone after {:?}: PSS {} KiB", began.elapsed(), pss(server.pid()));
-    assert!(began.elapsed() < Duration::from_secs(30));
 }
 
 fn proc(pid: u32, name: &str) -> PathBuf {
     format!("/proc/{pid}/{name}").into()
-}
-
-/// Proportional set size, KiB.
-fn pss(pid: u32) -> u64 {
-    let text = fs::read_to_string(proc(pid, "smaps_rollup")).unwrap();
-    let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 fn threads(pid: u32) -> usize {

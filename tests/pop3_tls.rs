@@ -1,4 +1,4 @@
-//! POP3 inside TLS on the real binary: STLS (RFC 2595 section 4), pop3s, and what may not be said in clear.
+//! POP3 inside TLS on the real binary: STLS (RFC 2595 section 4), pop3s, and what is refused without TLS.
 #![cfg(feature = "tls")]
 
 mod common;
@@ -75,7 +75,7 @@ fn a_large_message_inside_tls_from_the_beginning() {
     assert!(message == format!("Subject: x\r\n\r\n{}", body.replace('\n', "\r\n")), "{} octets", message.len());
     say(&mut stream, "DELE 1", "+OK");
     say(&mut stream, "QUIT", "+OK");
-    // The end is said, so that the client knows that nothing was cut off.
+    // The server sends close_notify, so that the client knows that nothing was cut off.
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     assert!(server.new_files("alice").is_empty());
     server.stop();

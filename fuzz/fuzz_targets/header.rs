@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use mailbell::limits;
 use mailbell::message::header::Summary;
 
 fuzz_target!(|head: &[u8]| {
@@ -20,9 +21,10 @@ fuzz_target!(|head: &[u8]| {
     for value in fields.into_iter().flatten() {
         assert!(!value.chars().any(char::is_control), "{value:?}");
         assert_eq!(value.trim(), value);
+        assert!(value.len() <= limits::FIELD);
     }
     assert!(summary.key.starts_with("mid:") || summary.key.starts_with("hdr:"));
-    assert!(!summary.key.chars().any(char::is_control));
+    assert!(!summary.key.chars().any(char::is_control) && summary.key.len() <= limits::FIELD);
 
     // Line ends are not part of what a header says.
     if !head.contains(&b'\r') && head.len() < 32 * 1024 {

@@ -1,6 +1,6 @@
 //! aliases(5) as it is read: `name: target, target`, comments, continuation lines, quoted names, `:include:`.
 //!
-//! It does not know who has mail here: `expand` follows the targets.
+//! Knows no user: `expand` follows the targets.
 
 use crate::config::Problem;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ pub(super) struct Alias {
     pub(super) targets: Vec<Target>,
 }
 
-/// Where something stands.
+/// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) file: PathBuf,
@@ -34,16 +34,16 @@ impl Place {
 pub(super) struct Target {
     /// As it is written, quotes resolved: a local part, or an address.
     pub(super) text: String,
-    /// `\name`: the user of that name, whatever the aliases say.
+    /// `\name`: the user of that name, not an alias.
     pub(super) exact: bool,
     pub(super) place: Place,
 }
 
-/// Reads the text of the file. Every alias that is not wrong is there, whatever else is.
+/// Reads the text of the file. Gives every alias without errors, and all problems.
 pub(super) fn parse(file: &Path, text: &str) -> (Vec<Alias>, Vec<Problem>) {
     let mut reading =
         Reading { file, aliases: Vec::new(), problems: Vec::new(), first_lines: HashMap::new(), told: false };
-    // Inside an alias that could not be read, its continuation lines are passed over with it.
+    // The continuation lines of an alias with an error are skipped.
     let mut open = false;
     for (index, line) in text.lines().enumerate() {
         let place = Place { file: file.to_owned(), line: index + 1 };
@@ -68,7 +68,7 @@ struct Reading<'a> {
     aliases: Vec<Alias>,
     problems: Vec<Problem>,
     first_lines: HashMap<String, usize>,
-    /// Something was said about the latest alias already.
+    /// A problem of the latest alias was reported.
     told: bool,
 }
 
@@ -134,7 +134,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The targets of a list file. It lies beside the aliases, because a running server can read nothing else.
+    /// The targets of a list file. It must be beside the aliases, because a running server can read no other file.
     fn include(&self, list: &str, place: &Place) -> Result<Vec<Target>, Problem> {
         let folder = self.file.parent().unwrap_or(Path::new(""));
         let list = folder.join(list);

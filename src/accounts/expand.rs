@@ -1,5 +1,6 @@
-//! Follows every alias to the users that it means in the end: loops and targets that nobody has are problems.
+//! Follows every alias to the users that it means in the end: loops and unknown targets are problems.
 
+use super::ALWAYS;
 use super::aliases::{Alias, Target};
 use crate::config::{Domains, Problem};
 use crate::nearest::nearest;
@@ -15,8 +16,8 @@ pub(super) struct Known<'a> {
     pub(super) users: &'a HashMap<String, usize>,
     pub(super) domains: &'a Domains,
     pub(super) subaddress: Option<char>,
-    /// Who is postmaster when neither a user nor an alias is.
-    pub(super) postmaster: Option<usize>,
+    /// The user that gets the mail of postmaster and root where no user and no alias has that name.
+    pub(super) always: Option<usize>,
 }
 
 /// Users by alias, each once and in the order of the targets.
@@ -42,7 +43,7 @@ struct Expansion<'a> {
 }
 
 impl<'a> Expansion<'a> {
-    /// Expands one alias and all that it leads to; `trail` is the way here.
+    /// Expands an alias and all that it leads to; `trail` is the way here.
     fn follow(&mut self, alias: &'a Alias, trail: &mut Vec<&'a str>) -> Vec<usize> {
         if let Some(users) = self.done.get(&alias.name) {
             return users.clone();
@@ -98,8 +99,8 @@ impl<'a> Expansion<'a> {
             }
             return Ok(meaning);
         }
-        match self.known.postmaster {
-            Some(user) if base == "postmaster" => Ok(Meaning::User(user)),
+        match self.known.always {
+            Some(user) if ALWAYS.contains(&base) => Ok(Meaning::User(user)),
             _ => {
                 let names = self.known.users.keys().map(String::as_str).chain(self.aliases.keys().copied());
                 let hint = nearest(&local, names).map_or(String::new(), |near| format!("; did you mean {near:?}?"));

@@ -1,6 +1,6 @@
 //! Users, their addresses, and the check of their credentials.
 //!
-//! It reads the users and aliases files and, for `mailbell user`, changes the first. It knows no protocol and no Maildir.
+//! Reads the files of users and aliases and, for `mailbell user`, changes the first. Knows no protocol and no Maildir.
 
 mod aliases;
 mod cache;
@@ -30,9 +30,11 @@ use secret::Secret;
 use std::collections::HashMap;
 use std::io;
 
-const POSTMASTER: &str = "postmaster";
+/// Names whose mail always has a reader: RFC 5321 section 4.5.1 wants the first, and the system's programs write to the
+/// second.
+const ALWAYS: [&str; 2] = ["postmaster", "root"];
 
-/// The users and aliases files as they were read: one moment, never changed. A reload makes a new one.
+/// The files of users and aliases as they were read. It never changes; a reload makes a new one.
 #[derive(Debug)]
 pub struct Accounts {
     accounts: Vec<Account>,
@@ -47,12 +49,12 @@ pub struct Accounts {
     samples: Vec<usize>,
 }
 
-/// Why there is nobody.
+/// Why no user has an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
     /// The domain is not ours: 550 5.7.1.
     NotOurDomain,
-    /// The domain is ours, the local part is nobody's: 550 5.1.1.
+    /// The domain is ours, and no user has the local part: 550 5.1.1.
     NoSuchUser,
 }
 
@@ -92,9 +94,9 @@ impl Accounts {
             users: &users,
             domains: &config.domains,
             subaddress: config.users.subaddress,
-            postmaster: catch_all.or((!accounts.is_empty()).then_some(0)),
+            always: catch_all.or((!accounts.is_empty()).then_some(0)),
         };
-        // Without the users no alias's target would be known, and nothing of that would be the aliases' fault.
+        // Without the users every target of an alias would be unknown, which says nothing about the aliases.
         let is_blind = accounts.is_empty() && !problems.is_empty();
         let (aliases, wrong) = if is_blind { Default::default() } else { read_aliases(config, &known) };
         problems.extend(wrong);
@@ -116,29 +118,29 @@ impl Accounts {
         self.account(name).map(|account| account.name.as_str())
     }
 
-    /// Whose Maildirs mail for this address goes to: each user once, at least one.
+    /// The users that get mail for this address: each once, at least one.
     ///
     /// A path without a domain is taken for one of ours, as Postfix does: RFC 5321 section 4.1.1.3 knows it of postmaster
-    /// alone, but cameras and scripts are told nothing else. The order: an alias, a user, the same without subaddress,
-    /// postmaster in any case, the catch-all.
+    /// alone, but cameras and scripts are told nothing else. The order: an alias, a user, the same without subaddress, the
+    /// catch-all, and for postmaster and root the first account.
     ///
     /// # Errors
     ///
-    /// When it is nobody's.
+    /// When no user has the address.
     pub fn resolve(&self, path: &ForwardPath) -> Result<Vec<String>, Unknown> {
         let local = path.local_part.to_lowercase();
         if path.domain.as_ref().is_some_and(|domain| !self.domains.contains(domain)) {
             return Err(Unknown::NotOurDomain);
         }
-        let is_postmaster = local == POSTMASTER || cut(&local, self.subaddress) == Some(POSTMASTER);
-        let first = if is_postmaster && !self.accounts.is_empty() { Some(0) } else { None };
+        let base = cut(&local, self.subaddress).unwrap_or(&local);
+        let first = if ALWAYS.contains(&base) && !self.accounts.is_empty() { Some(0) } else { None };
         let users = self.own(&local).or_else(|| self.catch_all.or(first).map(|user| vec![user]));
         let users = users.filter(|users| !users.is_empty()).ok_or(Unknown::NoSuchUser)?;
         Ok(users.into_iter().map(|user| self.accounts[user].name.clone()).collect())
     }
 
-    /// Whether this user may send as this address: the null path, his own, with subaddress, or an alias of his. An
-    /// address without a domain is taken for one of ours.
+    /// Whether this user may send from this address: the null path, the user's own address, with subaddress, or an alias
+    /// that includes the user. An address without a domain is taken for one of ours.
     pub fn may_send_as(&self, user: &str, path: &ReversePath) -> bool {
         let ReversePath::Mailbox(mailbox) = path else { return true };
         let ours = mailbox.domain.as_ref().is_none_or(|domain| self.domains.contains(domain));
@@ -151,7 +153,7 @@ impl Accounts {
         !self.accounts.is_empty() && self.accounts.iter().all(|account| account.secret.plain().is_some())
     }
 
-    /// The account that a client means when it logs in as `name`: a user, or his address at one of our domains.
+    /// The account that a client means when it logs in as `name`: a user, or the user's address at one of our domains.
     fn login(&self, name: &str) -> Option<(&str, &Secret)> {
         let local = match name.rsplit_once('@') {
             Some((local, domain)) if self.domains.contains(domain) => local,
@@ -175,7 +177,7 @@ impl Accounts {
         self.users.get(&name.to_ascii_lowercase()).map(|index| &self.accounts[*index])
     }
 
-    /// Whose address this local part (in lower case) is, without those who stand in for nobody.
+    /// The users with this local part (in lower case), without the catch-all and the first account.
     fn own(&self, local: &str) -> Option<Vec<usize>> {
         let exact = |name: &str| {
             let user = || self.users.get(name).map(|user| vec![*user]);
@@ -194,9 +196,10 @@ fn read_users(config: &Config) -> (Vec<Account>, Vec<Problem>) {
     let is_missing = error.kind() == io::ErrorKind::NotFound;
     let hint = if is_missing { "; `mailbell user add NAME` makes it" } else { "" };
     let problem = config.problem("users.file", format!("`users.file`: {}: {error}{hint}", file.display()));
-    // Where nobody named the file, nobody was added yet, or nobody is needed: other programs' Maildirs can be watched.
+    // Without the key `users.file` the file may be missing: no user was added yet, or only Maildirs of other programs are
+    // watched.
     if is_missing && problem.line == 0 {
-        log::warn!("{}: there is no such file, so nobody has mail here yet{hint}", file.display());
+        log::warn!("{}: there is no such file, so no user gets mail yet{hint}", file.display());
         return (Vec::new(), Vec::new());
     }
     (Vec::new(), vec![problem])

@@ -11,7 +11,7 @@ pub(super) fn fill(octets: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A password that nobody guesses (80 bits), easy to read and to type: four groups of four.
+/// A random password of 80 bits, easy to read and to type: four groups of four.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What proves a password: the `{SCHEME}hash` of a passwd-file, read, written and compared. Nothing here is ever printed.
+//! Secrets: the `{SCHEME}hash` of a passwd-file, read, written and compared. None of it is ever printed.
 
 use super::random;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, Salt, SaltString};
@@ -11,7 +11,7 @@ use std::io;
 /// that grows with its square.
 pub(super) const LONGEST_PASSWORD: usize = 512;
 
-/// Memory of a hash that we make, KiB. OWASP's second choice for argon2id (19 MiB, two passes, one lane): as strong as
+/// Memory of a new hash, KiB. OWASP's second choice for argon2id (19 MiB, two passes, one lane): as strong as
 /// its first with 46 MiB, and two at once leave room on a machine of 256 MB.
 pub(super) const OWN_MEMORY: u32 = 19 * 1024;
 const OWN_PASSES: u32 = 2;
@@ -64,7 +64,7 @@ impl Secret {
             "ARGON2ID" => argon2id(text()?),
             "SHA256-CRYPT" => Crypt::parse(text()?, "$5$", 43).map(Secret::Sha256Crypt).ok_or_else(|| damaged(scheme)),
             "SHA512-CRYPT" => Crypt::parse(text()?, "$6$", 86).map(Secret::Sha512Crypt).ok_or_else(|| damaged(scheme)),
-            // Dovecot's name for whatever crypt(3) knows.
+            // Dovecot's name for all schemes of crypt(3).
             "CRYPT" if value.starts_with(b"$5$") => {
                 Crypt::parse(text()?, "$5$", 43).map(Secret::Sha256Crypt).ok_or_else(|| damaged(scheme))
             }
@@ -127,7 +127,7 @@ impl Secret {
         }
     }
 
-    /// What changes whenever the secret does.
+    /// A text that changes whenever the secret does.
     pub(super) fn text(&self) -> &[u8] {
         match self {
             Secret::Argon2id { text, .. } => text.as_bytes(),
@@ -170,7 +170,7 @@ fn damaged(scheme: &str) -> String {
 
 fn plain(value: &[u8]) -> Result<Secret, String> {
     match value.len() {
-        0 => Err("is empty, and with an empty password nobody logs in".into()),
+        0 => Err("is empty, and an empty password is not accepted".into()),
         1..=LONGEST_PASSWORD => Ok(Secret::Plain(value.to_owned())),
         _ => Err(format!("is longer than {LONGEST_PASSWORD} octets")),
     }
@@ -191,7 +191,7 @@ fn argon2id(text: &str) -> Result<Secret, String> {
 }
 
 impl Crypt {
-    /// Reads `$6$[rounds=N$]salt$hash` with a hash of so many letters.
+    /// Reads `$6$[rounds=N$]salt$hash` with a hash of the given length.
     fn parse(text: &str, prefix: &str, letters: usize) -> Option<Crypt> {
         let (mut rest, mut rounds) = (text.strip_prefix(prefix)?, sha_crypt::ROUNDS_DEFAULT);
         if let Some(counted) = rest.strip_prefix("rounds=") {

@@ -67,6 +67,7 @@ alice+news: carol
 bob: bob, archive
 archive: carol
 abuse: postmaster
+cron: root
 info: alice+web@example.org
 ";
     let accounts = Scratch::new("resolve", USERS, aliases).load();
@@ -90,9 +91,12 @@ info: alice+web@example.org
         ("info@example.org", "alice"),
         ("postmaster@example.org", "alice"),
         ("abuse@example.org", "alice"),
+        ("cron@example.org", "alice"),
         ("postmaster", "alice"),
         ("PostMaster", "alice"),
         ("postmaster+x@example.org", "alice"),
+        ("root", "alice"),
+        ("Root@example.org", "alice"),
         ("postmaster@example.net", "NotOurDomain"),
         ("alice", "alice"),
         ("Team", "alice bob carol"),
@@ -117,6 +121,7 @@ fn the_catch_all_comes_last_and_before_the_first_account_for_postmaster() {
         ("nobody+tag@example.org", "bob"),
         ("team@example.org", "alice"),
         ("postmaster", "bob"),
+        ("root", "bob"),
         ("nobody@example.net", "NotOurDomain"),
         ("nobody", "bob"),
     ] {
@@ -134,6 +139,26 @@ fn postmaster_may_be_a_user_or_an_alias() {
     assert_eq!(resolve(&alias, "postmaster@example.org"), "carol");
     let nobody = Scratch::new("postmaster-nobody", "", "").load();
     assert_eq!(resolve(&nobody, "postmaster"), "NoSuchUser");
+    let root = Scratch::new("root-alias", USERS, "root: carol\n").load();
+    assert_eq!((resolve(&root, "root"), resolve(&root, "postmaster")), ("carol".into(), "alice".into()));
+    assert!(!root.may_send_as("alice", &ReversePath::Mailbox(mailbox("root@example.org"))));
+}
+
+#[test]
+fn a_domain_is_ours_in_a_labels_and_in_u_labels() {
+    let scratch = Scratch::new("idn", USERS, "info: bob@xn--bcher-kva.example\n");
+    for ours in ["b\u{fc}cher.example", "xn--bcher-kva.example"] {
+        let mut config = scratch.config();
+        config.domains = Domains::These(vec!["example.org".into(), ours.into()]);
+        let accounts = Accounts::load(&config).unwrap();
+        for domain in ["b\u{fc}cher.example", "B\u{dc}CHER.example.", "xn--bcher-kva.example", "XN--BCHER-KVA.Example"]
+        {
+            assert_eq!(resolve(&accounts, &format!("alice@{domain}")), "alice", "{ours} {domain}");
+            assert!(accounts.login(&format!("alice@{domain}")).is_some());
+        }
+        assert_eq!(resolve(&accounts, "info@b\u{fc}cher.example"), "bob");
+        assert_eq!(resolve(&accounts, "alice@bucher.example"), "NotOurDomain");
+    }
 }
 
 #[test]

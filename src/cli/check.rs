@@ -2,6 +2,7 @@
 
 mod dns;
 mod files;
+mod lines;
 mod online;
 mod ports;
 #[cfg(feature = "remote")]
@@ -52,6 +53,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     let config = super::configuration(file)?;
     let mut findings = Findings { config: &config, problems: Vec::new(), warnings: Vec::new(), notes: Vec::new() };
     files::check(&mut findings);
+    lines::check(&mut findings);
     if go_online {
         online::check(&mut findings);
     }

@@ -115,8 +115,11 @@ pub fn main() -> ExitCode {
 
 fn run() -> Outcome {
     let name = std::env::args_os().next().unwrap_or_default();
-    if Path::new(&name).file_name().is_some_and(|name| name == "sendmail") {
-        return deliver::sendmail(lexopt::Parser::from_env());
+    match Path::new(&name).file_name().and_then(|name| name.to_str()) {
+        Some("sendmail") => return deliver::sendmail(lexopt::Parser::from_env()),
+        Some("mailq") => return deliver::sendmail(lexopt::Parser::from_args(["-bp"])),
+        Some("newaliases") => return deliver::sendmail(lexopt::Parser::from_args(["-bi"])),
+        _ => {}
     }
     let mut arguments = lexopt::Parser::from_env();
     let command = match arguments.next()? {

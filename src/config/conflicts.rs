@@ -1,4 +1,4 @@
-//! Settings that are right one by one and wrong together.
+//! Settings that contradict each other.
 
 use super::Config;
 use super::report::Report;
@@ -20,12 +20,12 @@ pub(super) fn find(config: &Config, report: &Report<'_>) {
     }
 }
 
-/// Two listeners at one place: the second could not be bound.
+/// Two listeners with the same address: the second cannot be bound.
 fn listeners(config: &Config, report: &Report<'_>) {
     let all = config.listeners();
     for (second, (_, path, place)) in all.iter().enumerate() {
         if let Some((_, other, earlier)) = all[..second].iter().find(|(.., earlier)| earlier.collides(place)) {
-            // A default has no line; then the one that was written is to blame.
+            // A default has no line; then the problem is at the other one.
             let blamed = if report.line_of_key(path).is_some() { path } else { other };
             let key = |path: &str| path.split('[').next().unwrap_or_default().to_owned();
             report.add_at_key(blamed, format!("`{}`: {place} collides with {earlier} of `{}`", key(path), key(other)));

@@ -21,6 +21,8 @@ pub enum ListenerKind {
     Metrics,
     /// The socket in the state folder that `mailbell status` asks.
     Control,
+    /// The socket for `sendmail` of local users: SMTP.
+    Local,
 }
 
 impl ListenerKind {
@@ -51,7 +53,13 @@ impl ListenerKind {
             ListenerKind::Pop3s => "pop3s",
             ListenerKind::Metrics => "metrics",
             ListenerKind::Control => "control",
+            ListenerKind::Local => "local",
         }
+    }
+
+    /// A configuration, or systemd, can have it.
+    pub fn is_public(self) -> bool {
+        ListenerKind::PUBLIC.contains(&self)
     }
 
     /// Clients log in here: POP3 and submission.

@@ -1,5 +1,5 @@
-//! From a file to a [`Config`]: every section, key by key, with its default. What the strings mean is in `value`, what
-//! does not go together is in `conflicts`.
+//! From a file to a [`Config`]: every section, key by key, with its default. `value` parses the strings, `conflicts` finds
+//! settings that contradict each other.
 
 use super::report::Report;
 use super::section::Section;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 use toml::de::DeTable;
 
-/// More than any configuration has; so that a wrong path (a disk image, a device) is told and not swallowed.
+/// Longest configuration file, octets: a wrong path (a disk image, a device) is an error, not read whole.
 const LONGEST: u64 = 1 << 20;
 
 /// Reads and checks a file.
@@ -40,7 +40,7 @@ pub(super) fn defaults(folder: &Path) -> Config {
     Config { file: None, ..config }
 }
 
-/// The line of a key in a file that was read before; 0 where it has none, or where the file can no longer be read.
+/// The line of a key in a file that was read before; 0 without such a key, or if the file can no longer be read.
 pub(super) fn line_of_key(file: &Path, key: &str) -> usize {
     let Ok(text) = read(file) else { return 0 };
     let report = Report::new(file, &text);
@@ -72,7 +72,7 @@ fn read(file: &Path) -> Result<String, Vec<Problem>> {
     })
 }
 
-/// Reads the whole text, and leaves everything that is wrong in the report.
+/// Reads the whole text; the report gets all problems.
 fn document(report: &Report<'_>, file: &Path, text: &str) -> Config {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -234,7 +234,7 @@ fn tls(top: &mut Section<'_, '_>, base: &Path) -> Tls {
     let (smtps, pop3s) = (places("smtps"), places("pop3s"));
     let required_for_auth = section.flag("required_for_auth").unwrap_or(true);
 
-    // Whether a file is named there; when its name was refused, that was told already.
+    // Whether the key names a file; a refused name is reported already.
     let named = |key: &str| section.has(key) && section.raw(key) != Some("");
     let files = (named("certificate"), named("key"));
     let uses = [("certificate", files.0), ("key", files.1), ("smtps", !smtps.is_empty()), ("pop3s", !pop3s.is_empty())];
@@ -311,7 +311,7 @@ fn any_sender(text: &str) -> Result<String, String> {
     if text == "*" { Ok(text.to_owned()) } else { user_name(text) }
 }
 
-/// What begins a subaddress: a character that cannot be taken for part of an address's syntax.
+/// The character that begins a subaddress; none that has a meaning in addresses.
 fn subaddress(text: &str) -> Result<char, String> {
     let mut letters = text.chars();
     match (letters.next(), letters.next()) {

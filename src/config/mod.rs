@@ -1,4 +1,4 @@
-//! The configuration: TOML in, types out, everything that is wrong said at once with its place.
+//! The configuration: TOML in, types out; everything that is wrong is reported at once, each with its place.
 
 mod conflicts;
 mod listener_kind;
@@ -21,6 +21,7 @@ pub use place::Place;
 pub use remote::{After, Encryption, Protocol, Remote};
 pub use value::user_name;
 
+use crate::message::idn::same_domain;
 use crate::notify::{HookSettings, PipeSettings};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -30,11 +31,11 @@ use std::time::Duration;
 /// Every setting, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where it was read; `None` for the embedded default.
+    /// The file that it was read from; `None` for the embedded default.
     pub file: Option<PathBuf>,
-    /// Our own name, in the greeting and in `Received:`.
+    /// The server's name, in the greeting and in `Received:`.
     pub hostname: String,
-    /// Domains that are ours.
+    /// Domains that mail is accepted for.
     pub domains: Domains,
     /// Journal, cursors, locks.
     pub state: PathBuf,
@@ -56,7 +57,7 @@ pub struct Config {
     pub lmtp: Vec<Place>,
     /// Networks that must send a PROXY header.
     pub proxy_trusted: Vec<Network>,
-    /// Where the metrics are served.
+    /// The listener that serves metrics.
     pub metrics: Option<Place>,
     /// POP3.
     pub pop3: Pop3,
@@ -89,14 +90,12 @@ pub enum Domains {
 }
 
 impl Domains {
-    /// Whether mail for this domain (or address literal) is ours; case and a dot at the end do not count.
+    /// Whether this server takes mail for this domain (or address literal). Case, a dot at the end, and the choice of
+    /// A-labels or U-labels do not count.
     pub fn contains(&self, domain: &str) -> bool {
         match self {
             Domains::Any => true,
-            Domains::These(ours) => {
-                let domain = domain.strip_suffix('.').unwrap_or(domain).to_lowercase();
-                ours.contains(&domain)
-            }
+            Domains::These(ours) => ours.iter().any(|own| same_domain(own, domain)),
         }
     }
 }
@@ -123,9 +122,9 @@ pub struct Users {
     pub file: PathBuf,
     /// aliases(5). A default path that does not exist is no error.
     pub aliases: PathBuf,
-    /// True when `aliases` was written in the file: then it must exist.
+    /// True when the file sets `aliases`: then the file of aliases must exist.
     pub aliases_given: bool,
-    /// Who gets mail for unknown local parts.
+    /// The user that gets mail for unknown local parts.
     pub catch_all: Option<String>,
     /// What begins a subaddress; `None` turns it off.
     pub subaddress: Option<char>,
@@ -200,7 +199,7 @@ pub struct Limits {
     pub penalty_exempt: Vec<Network>,
 }
 
-/// So many in a period: a bucket that holds `count` and takes `period` to fill.
+/// A rate: a bucket that holds `count` and takes `period` to fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// At least 1.
@@ -212,20 +211,20 @@ pub struct Rate {
 /// `[[watch]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
-    /// Whose mail the events are.
+    /// The user in the events.
     pub user: String,
     /// The Maildir.
     pub maildir: PathBuf,
 }
 
-/// One thing that is wrong, with its place: prints as `FILE:LINE: message`.
+/// A problem with its place: prints as `FILE:LINE: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file.
     pub file: PathBuf,
-    /// Counted from 1; 0 where no line is to blame.
+    /// Counted from 1; 0 where it is not about a line.
     pub line: usize,
-    /// What, and what to do about it.
+    /// What is wrong, and what to do about it.
     pub message: String,
 }
 
@@ -270,7 +269,7 @@ impl Config {
         }
     }
 
-    /// Something that is wrong with a setting, at the line of its key where the file has it: `mail.root`,
+    /// A problem with a setting, at the line of its key where the file has it: `mail.root`,
     /// `smtp.listen[0]`, `pipe[1].path`.
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
         let line = self.file.as_ref().map_or(0, |file| load::line_of_key(file, key));
@@ -300,12 +299,12 @@ impl Config {
         all
     }
 
-    /// Whether connections from there must begin with a PROXY header.
+    /// Whether a connection from this address must begin with a PROXY header.
     pub fn is_proxy(&self, address: IpAddr) -> bool {
         self.proxy_trusted.iter().any(|network| network.contains(address))
     }
 
-    /// Where a user's mail is.
+    /// The Maildir of a user.
     pub fn maildir(&self, user: &str) -> PathBuf {
         self.mail.root.join(user)
     }

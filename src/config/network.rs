@@ -39,7 +39,7 @@ impl Network {
         Ok(first)
     }
 
-    /// Whether the address is in it. An IPv4 address is itself in whatever dress it comes (`::ffff:10.0.0.1`).
+    /// Whether the address is in it. An IPv4 address may be written as IPv6 (`::ffff:10.0.0.1`).
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.address.is_ipv4() && first(address, self.bits) == self.address

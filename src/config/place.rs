@@ -49,8 +49,8 @@ impl Place {
         Err(format!("{text:?} is no place to listen at; {hint}"))
     }
 
-    /// Whether one of them keeps the other from being bound: the same port of the same address, or of every address
-    /// of its family (`[::]` is for IPv6 only). Port 0 is another one each time.
+    /// Whether the two cannot both be bound: the same port of the same address, or of every address
+    /// of its family (`[::]` is for IPv6 only). Port 0 never collides.
     pub(super) fn collides(&self, other: &Place) -> bool {
         match (self, other) {
             (Place::Tcp(one), Place::Tcp(other)) => {

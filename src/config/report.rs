@@ -1,4 +1,4 @@
-//! What reading a configuration finds: problems with their lines, and which keys there are. It knows no key itself.
+//! What is found while a configuration is read: problems with their lines, and the keys. It knows no key itself.
 
 use super::Problem;
 use crate::nearest::nearest;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-/// Collects while a file is read. Shared by all its sections, so it changes behind `&`.
+/// Collects problems while a file is read. All sections share it, so it changes behind `&`.
 #[derive(Debug)]
 pub(super) struct Report<'t> {
     file: &'t Path,
@@ -15,9 +15,9 @@ pub(super) struct Report<'t> {
     problems: RefCell<Vec<Problem>>,
     /// Where the text is no TOML: at most one a line.
     syntax: RefCell<BTreeMap<usize, Problem>>,
-    /// Full names of the keys that somebody asked for, whether they are in the file or not.
+    /// Full names of the known keys, in the file or not.
     known: RefCell<Vec<String>>,
-    /// Keys of the file that nobody asked for: section, key, offset.
+    /// Unknown keys of the file: section, key, offset.
     unknown: RefCell<Vec<(String, String, usize)>>,
     /// Where each key of the file is: `mail.root`, `smtp.listen[0]`, `pipe[1].path`.
     places: RefCell<BTreeMap<String, usize>>,
@@ -100,13 +100,13 @@ impl<'t> Report<'t> {
         self.known.borrow().iter().filter(|name| !used.contains(name)).cloned().collect()
     }
 
-    /// All that was found, in the order of its lines; unknown keys are judged only now, when every known one was named.
+    /// All that was found, in the order of its lines; unknown keys come last, when all known ones are read.
     pub(super) fn finish(self) -> Vec<Problem> {
         for (section, key, offset) in self.unknown.take() {
             let hint = self.hint(&section, &key);
             self.add(offset, format!("unknown key `{}`{hint}", join(&section, &key)));
         }
-        // What was made of a line that is no TOML is guesswork, so nothing else is said about it.
+        // A line that is no TOML has no other problems that mean anything.
         let syntax = self.syntax.take();
         let mut problems = self.problems.take();
         problems.retain(|problem| !syntax.contains_key(&problem.line));
@@ -132,7 +132,7 @@ impl<'t> Report<'t> {
         if let Some(near) = nearest(key, here.iter().map(String::as_str)) {
             return format!("; did you mean `{}`?", join(section, near));
         }
-        // A line that stands below the wrong [header] is the commonest mistake in TOML.
+        // A line below the wrong [header] is the most frequent mistake in TOML.
         let elsewhere = known.iter().map(|name| split(name)).find(|(s, k)| s != section && k == key);
         match elsewhere {
             Some((other, _)) if other.is_empty() => {

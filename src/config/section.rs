@@ -1,5 +1,5 @@
-//! One table of the TOML document while it is read. Asking for a key makes it known, so that what is left over when the
-//! table is finished is unknown: there is no second list of keys that could disagree.
+//! A table of the TOML document while it is read. A key that is read becomes known; keys that are left at the end are
+//! unknown. So there is no second list of keys that could differ.
 
 use super::report::{Report, join};
 use std::ops::RangeInclusive;
@@ -21,7 +21,7 @@ pub(super) struct Section<'r, 't> {
     asked: Vec<&'static str>,
 }
 
-/// An entry of a table whose keys are free.
+/// An entry of a table with free keys.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
@@ -82,7 +82,7 @@ impl<'r, 't> Section<'r, 't> {
         Some(found)
     }
 
-    /// A string with a meaning; `None` when it is not there or means nothing, which is then reported.
+    /// A string, parsed; `None` when it is missing, or has an error, which is reported.
     pub(super) fn text<T>(
         &mut self,
         key: &'static str,
@@ -93,7 +93,7 @@ impl<'r, 't> Section<'r, 't> {
         self.string(key, value, example).and_then(|text| self.parsed(key, value, parse(text)))
     }
 
-    /// As [`Section::text`], of a key that must be there.
+    /// As [`Section::text`], for a key that is required.
     pub(super) fn needed<T>(
         &mut self,
         key: &'static str,
@@ -106,7 +106,7 @@ impl<'r, 't> Section<'r, 't> {
         self.text(key, example, parse)
     }
 
-    /// An array of strings, each with a meaning.
+    /// An array of strings, each parsed.
     pub(super) fn list<T>(
         &mut self,
         key: &'static str,
@@ -150,7 +150,7 @@ impl<'r, 't> Section<'r, 't> {
         self.parsed(key, value, number.filter(|number| range.contains(number)).ok_or_else(wanted))
     }
 
-    /// A table whose keys are free and whose values are strings.
+    /// A table with free keys and strings as values.
     pub(super) fn entries(&mut self, key: &'static str, example: &str) -> Vec<Entry> {
         let Some(value) = self.get(key) else { return Vec::new() };
         let DeValue::Table(table) = value.get_ref() else {
@@ -167,12 +167,12 @@ impl<'r, 't> Section<'r, 't> {
         entries
     }
 
-    /// Whether the key is there, with whatever value.
+    /// Whether the key exists, with any value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
-    /// The key's value where it is a string, whatever it means.
+    /// The key's value where it is a string, not parsed.
     pub(super) fn raw(&self, key: &str) -> Option<&'r str> {
         self.table?.get(key)?.get_ref().as_str()
     }
@@ -204,7 +204,7 @@ impl<'r, 't> Section<'r, 't> {
         self.report
     }
 
-    /// Every key that nobody asked for is unknown.
+    /// Every key that was not read is unknown.
     pub(super) fn finish(self) {
         for key in &self.asked {
             self.report.note_known(join(&self.name, key));

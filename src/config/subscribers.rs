@@ -1,4 +1,4 @@
-//! `[[pipe]]`, `[[hook]]` and `[[watch]]`: who is told of mail, and where else mail comes in.
+//! `[[pipe]]`, `[[hook]]` and `[[watch]]`: the subscribers, and the Maildirs of other programs.
 
 use super::Watch;
 use super::section::Section;
@@ -8,7 +8,7 @@ use crate::notify::{Backlog, Filter, Format, HookInput, HookSettings, PipeSettin
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the one pipe is when none is given.
+/// The path of the only pipe when the file has none.
 const DEFAULT_PIPE: &str = "/run/mail/notify";
 
 pub(super) fn pipes(top: &mut Section<'_, '_>, base: &Path) -> Vec<PipeSettings> {
@@ -86,7 +86,7 @@ fn program(section: &Section<'_, '_>, mut words: Vec<String>, base: &Path) -> Op
     if words[0].contains('/') {
         match value::path(base, &words[0]).map(PathBuf::into_os_string).map(std::ffi::OsString::into_string) {
             Ok(Ok(path)) => words[0] = path,
-            Ok(Err(_)) => section.wrong("command", "lies in a folder whose name is not UTF-8"),
+            Ok(Err(_)) => section.wrong("command", "is in a folder with a name that is not UTF-8"),
             Err(why) => section.wrong("command", why),
         }
     }
@@ -108,7 +108,7 @@ pub(super) fn watches(top: &mut Section<'_, '_>, base: &Path) -> Vec<Watch> {
         .collect()
 }
 
-/// Where a path leads, as far as it does now: the same place may have several names.
+/// A path without links, as far as it exists: the same file may have several paths.
 pub(super) fn real(path: &Path) -> PathBuf {
     let resolved =
         path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));

@@ -212,7 +212,7 @@ fn a_line_that_is_no_toml_is_told_once_and_the_others_are_read_on() {
         wrong(text),
         [
             "1: syntax: a string needs quotes around it",
-            "2: `hostname`: \"a b\" is not a domain; letters, digits and dashes between dots, such as \
+            "2: `hostname`: \"a b\" is not a domain; write letters, digits, dashes and underscores between dots, such as \
              \"mail.example.org\"",
             "4: syntax: a number has no leading zero; a mode is a string: \"0640\"",
             "5: unknown key `mail.rot`; did you mean `mail.root`?",

@@ -48,7 +48,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "" if number.is_some() => return Err(format!("{text:?} lacks its unit: s, m, h or d, such as \"{text}s\"")),
         _ => return Err(format!("{text:?} is not a duration; write a number and s, m, h or d, such as \"90s\"")),
     };
-    // A hundred years is for ever, and no addition to a clock can overflow with it.
+    // At most a hundred years, so that adding it to a clock cannot overflow.
     let seconds = number.and_then(|number| number.checked_mul(factor)).filter(|seconds| *seconds <= 3_155_760_000);
     let seconds = seconds.ok_or_else(|| format!("{text:?} is not a duration; write a number and a unit: \"90s\""))?;
     Ok(Duration::from_secs(seconds))
@@ -72,7 +72,7 @@ pub(super) fn durations(text: &str) -> Result<(Duration, Duration), String> {
     Ok((from, to))
 }
 
-/// `"60/1m"`: so many in such a time.
+/// `"60/1m"`: a number in a time.
 pub(super) fn rate(text: &str) -> Result<Rate, String> {
     let parts = text.split_once('/').and_then(|(count, period)| Some((count.trim().parse().ok()?, period.trim())));
     let Some((count @ 1..=1_000_000, period)) = parts else {
@@ -87,7 +87,7 @@ pub(super) fn or_off<T>(
 ) -> impl FnOnce(&str) -> Result<Option<T>, String> {
     |text| match text {
         "off" => Ok(None),
-        // A hint that is a question is near enough.
+        // A hint that is a question names the right value already.
         _ => parse(text).map(Some).map_err(|why| if why.ends_with('?') { why } else { format!("{why}, or \"off\"") }),
     }
 }
@@ -98,15 +98,15 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
     let mode = if octal { u32::from_str_radix(text, 8).ok() } else { None };
     let mode = mode.ok_or_else(|| format!("{text:?} is not a mode; write octal digits such as \"0640\""))?;
     if mode & !0o666 != 0 {
-        return Err(format!("\"{mode:04o}\" has bits that make no sense here; only read and write, such as \"0640\""));
+        return Err(format!("\"{mode:04o}\" has other bits than read and write, such as \"0640\""));
     }
     if mode & 0o600 != 0o600 {
-        return Err(format!("\"{mode:04o}\" would keep mailbell itself out; did you mean \"{:04o}\"?", mode | 0o600));
+        return Err(format!("\"{mode:04o}\" would deny mailbell itself; did you mean \"{:04o}\"?", mode | 0o600));
     }
     Ok(mode)
 }
 
-/// The mode of message files: nobody else's to read.
+/// The mode of message files: without rights for other users.
 pub(super) fn private_mode(text: &str) -> Result<u32, String> {
     let mode = mode(text)?;
     if mode & 0o006 != 0 {
@@ -153,14 +153,15 @@ pub fn user_name(text: &str) -> Result<String, String> {
     Err(format!("{text:?} is not a user's name: 1 to 64 of a-z 0-9 . _ -, not beginning with a dot or dash{hint}"))
 }
 
-/// A host's or domain's name, in lower case and without the dot of the root (RFC 5321 section 4.1.2, RFC 6531).
+/// A host's or domain's name, in lower case and without the dot of the root (RFC 5321 section 4.1.2, RFC 6531). An
+/// underscore is no letter of a host name, but many machines in homes and offices have one.
 pub(super) fn domain(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_lowercase();
     let label = |label: &str| {
         matches!(label.len(), 1..=63)
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.chars().all(|letter| letter == '-' || letter.is_alphanumeric())
+            && label.chars().all(|letter| matches!(letter, '-' | '_') || letter.is_alphanumeric())
     };
     if name.len() <= 253 && name.split('.').all(label) {
         return Ok(name);
@@ -168,7 +169,7 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     let hint = match text.rsplit_once('@') {
         Some((_, domain)) => format!("; did you mean {domain:?}?"),
         None if text.contains('*') => "; only \"*\" alone takes every domain".into(),
-        None => "; letters, digits and dashes between dots, such as \"mail.example.org\"".into(),
+        None => "; write letters, digits, dashes and underscores between dots, such as \"mail.example.org\"".into(),
     };
     Err(format!("{text:?} is not a domain{hint}"))
 }
@@ -298,10 +299,12 @@ mod tests {
             ("localhost", "localhost"),
             ("xn--bcher-kva.example", "xn--bcher-kva.example"),
             ("Bücher.example", "bücher.example"),
+            ("my_nas", "my_nas"),
+            ("_dmarc.My_Nas.lan", "_dmarc.my_nas.lan"),
         ] {
             assert_eq!(domain(text).as_deref(), Ok(name));
         }
-        for text in ["", ".", "a..b", "-a.b", "a-.b", "a_b", "a b", "*.example.org", "x@example.org", "[192.0.2.1]"] {
+        for text in ["", ".", "a..b", "-a.b", "a-.b", "a b", "*.example.org", "x@example.org", "[192.0.2.1]"] {
             assert!(domain(text).is_err(), "{text}");
         }
         assert_eq!(mail_domain("[IPv6:2001:DB8::1]").as_deref(), Ok("[ipv6:2001:db8::1]"));

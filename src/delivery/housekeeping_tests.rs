@@ -95,3 +95,21 @@ fn nothing_is_forgotten_while_a_maildir_of_the_user_cannot_be_read() {
     ledger.save_known();
     assert_eq!(known(&house.ledger()), [true, true, false]);
 }
+
+#[test]
+fn the_work_of_the_hour_never_overlaps_itself() {
+    let house = House::new("overlap");
+    let delivery = house.open();
+    delivery.watch(vec![("alice".to_owned(), house.config.maildir("alice"))]);
+    let litter = house.config.maildir("alice").join("tmp/1.h");
+    make_maildir(&house.config.maildir("alice"), &Modes::of_files(0o600)).unwrap();
+    let file = fs::File::create(&litter).unwrap();
+    let old = std::time::SystemTime::now() - 2 * crate::maildir::litter::AGE;
+    file.set_times(fs::FileTimes::new().set_modified(old).set_accessed(old)).unwrap();
+    let running = delivery.housekeeping.lock().unwrap();
+    delivery.housekeep();
+    assert!(litter.exists(), "another one is about it");
+    drop(running);
+    delivery.housekeep();
+    assert!(!litter.exists());
+}

@@ -3,7 +3,6 @@
 //! A small message stays in memory until it is whole, and is then written with one write(2). A larger one goes to
 //! `tmp/` in blocks, so that a client that stops in the middle costs little memory. What goes wrong is sticky: the rest is dropped, and the answer comes with `commit`.
 
-use super::head::Head;
 use super::{Delivery, Envelope, Failure, Recipient, Stored, unwritable};
 use crate::journal::Record;
 use crate::ledger::Copy;
@@ -14,7 +13,7 @@ use crate::maildir::store::Draft;
 use crate::maildir::typed;
 use crate::maildir::unique::Id;
 use crate::message::date;
-use crate::message::header::Summary;
+use crate::message::header::{Scan, Summary};
 use crate::message::trace::{self, Trace};
 use memchr::memchr_iter;
 use std::collections::HashSet;
@@ -24,14 +23,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A message of up to this many octets is kept in memory; a larger one is written in blocks of this size. The header of a
 /// message is kept until it has ended, up to [`limits::HEADER_OCTETS`].
-const BLOCK: usize = 24 * 1024;
+const BLOCK: usize = 16 * 1024;
 
 /// A message that is coming in. Dropping it leaves nothing.
 #[derive(Debug)]
 pub struct Incoming<'a> {
     delivery: &'a Delivery,
     envelope: Envelope,
-    head: Head,
+    head: Scan,
     /// What is not written yet.
     buffer: Vec<u8>,
     /// As they came, with LF line ends.
@@ -66,7 +65,7 @@ impl<'a> Incoming<'a> {
         Incoming {
             delivery,
             envelope,
-            head: Head::default(),
+            head: Scan::default(),
             buffer: Vec::new(),
             octets: 0,
             lines: 0,

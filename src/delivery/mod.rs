@@ -3,7 +3,6 @@
 //! Nothing is locked while the disk works, so that many messages are synced at once. `incoming.rs` tells the way of a
 //! message from top to bottom.
 
-mod head;
 mod housekeeping;
 #[cfg(test)]
 mod housekeeping_tests;
@@ -35,7 +34,7 @@ const FREE_SPACE_AGE: Duration = Duration::from_secs(1);
 /// One recipient: a user that exists, and the address as the sender typed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
-    /// Whose Maildir.
+    /// The user with the Maildir.
     pub user: String,
     /// As typed, without brackets; empty where no address came with the message.
     pub typed: String,
@@ -44,7 +43,7 @@ pub struct Recipient {
 /// Everything about a message but its octets.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    /// Who handed it over.
+    /// The client and the session that it came from.
     pub origin: Origin,
     /// For the `with` clause of `Received:`.
     pub facts: Facts,
@@ -101,7 +100,7 @@ pub struct Stored {
     pub id: String,
     /// Octets with CRLF line ends.
     pub size: u64,
-    /// LMTP: users whose quota was reached; the message was not delivered to them (552 5.2.2 for each).
+    /// LMTP: users with a reached quota; the message was not delivered to them (552 5.2.2 for each).
     pub over_quota: Vec<String>,
 }
 
@@ -163,7 +162,7 @@ impl Delivery {
         !self.quota.has_room(&self.maildir(user), announced)
     }
 
-    /// Begins a message. What goes wrong is kept and told by [`Incoming::commit`].
+    /// Begins a message. An error is kept and returned by [`Incoming::commit`].
     pub fn begin(&self, envelope: Envelope) -> Incoming<'_> {
         Incoming::new(self, envelope)
     }
@@ -191,21 +190,21 @@ impl fmt::Debug for Delivery {
 }
 
 impl Envelope {
-    /// Whether each recipient gets an answer of his own (RFC 2033), so that a message can be stored for some of them.
+    /// Whether each recipient gets an answer of its own (RFC 2033), so that a message can be stored for some of them.
     fn answers_each(&self) -> bool {
         self.origin.via == Via::Lmtp
     }
 }
 
 /// Octets that the disk of a folder has for us. A folder that is not there yet will be on the disk of the next one
-/// above. What cannot be told is no reason to refuse mail.
+/// above. An unknown amount is no reason to refuse mail.
 fn free_space(folder: &Path) -> u64 {
     for there in folder.ancestors() {
         match rustix::fs::statvfs(there) {
             Ok(stat) => return stat.f_bavail.saturating_mul(stat.f_frsize),
             Err(rustix::io::Errno::NOENT) => {}
             Err(error) => {
-                log::warn!("{}: free space is not to be known: {error}", there.display());
+                log::warn!("{}: free space is unknown: {error}", there.display());
                 break;
             }
         }

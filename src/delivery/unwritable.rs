@@ -54,3 +54,15 @@ pub(super) fn is_ours(error: &io::Error) -> bool {
     let of = |errno: Errno| store::errno(error) == Some(errno.raw_os_error());
     [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS].into_iter().any(of)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_process_has_run_out_of_says_nothing_of_a_maildir() {
+        for (errno, ours) in [(libc::EMFILE, true), (libc::ENFILE, true), (libc::ENOMEM, true), (libc::EACCES, false)] {
+            assert_eq!(is_ours(&io::Error::from_raw_os_error(errno)), ours, "{errno}");
+        }
+    }
+}

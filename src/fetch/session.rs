@@ -102,8 +102,8 @@ impl Job {
 
     /// A good pass is over.
     pub fn passed(&self, parked: u64, given_up: u64) {
-        if let Some(error) = self.status.passed(parked, given_up) {
-            log::info!("remote {}: well again; before: {error}", self.label());
+        if self.status.passed(parked, given_up) {
+            log::info!("remote {}: logged in; everything was looked at", self.label());
         }
         (self.on_pass)();
     }

@@ -57,6 +57,8 @@ pub struct Entry {
     pub last_error: Option<String>,
     /// How often what failed, since the start.
     pub errors: BTreeMap<&'static str, u64>,
+    /// The last session was good.
+    is_up: bool,
 }
 
 /// Shared by the session that it is about and everybody who looks.
@@ -79,6 +81,7 @@ impl Status {
             next_try: None,
             last_error: None,
             errors: BTreeMap::new(),
+            is_up: false,
         })))
     }
 
@@ -112,11 +115,12 @@ impl Status {
         entry.new_today += 1;
     }
 
-    /// A pass was good. Gives what had failed before.
-    pub fn passed(&self, parked: u64, given_up: u64) -> Option<String> {
+    /// A pass was good. Whether the one before was not.
+    pub fn passed(&self, parked: u64, given_up: u64) -> bool {
         let mut entry = self.lock();
         (entry.last_success, entry.parked, entry.given_up) = (Some(now()), parked, given_up);
-        entry.last_error.take()
+        entry.last_error = None;
+        !std::mem::replace(&mut entry.is_up, true)
     }
 
     /// A session ended, and the next begins at `next`.
@@ -127,6 +131,7 @@ impl Status {
         if Kind::ERRORS.contains(&end.kind) {
             *entry.errors.entry(end.kind.name()).or_insert(0) += 1;
             entry.last_error = Some(end.why.clone());
+            entry.is_up = false;
         }
     }
 

@@ -4,7 +4,7 @@
 //! The number is there twice in one line of fixed width: a reader that comes while it is written sees two different ones
 //! and looks again. Without the file (a journal of version 0.1.0, a copy) the whole journal counts as safe.
 
-use super::segment::LARGEST_SEQ;
+use super::segment::{self, LARGEST_SEQ};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -22,7 +22,7 @@ const LOOKS: usize = 1_000;
 
 /// What a mark says. `None`: there is none, or a damaged one.
 pub fn read(dir: &Path) -> Option<u64> {
-    read_file(&File::open(dir.join(NAME)).ok()?)
+    read_file(&segment::open(&dir.join(NAME)).ok()?)
 }
 
 /// The same of an open file.
@@ -51,11 +51,10 @@ fn parse(octets: &[u8; WIDTH]) -> Option<u64> {
 pub struct Mark {
     path: PathBuf,
     file: Arc<File>,
-    written: u64,
 }
 
 impl Mark {
-    /// Puts a new mark into the journal in `dir`, in place of the one that may be there.
+    /// Makes the mark of the journal in `dir` say `seq`. One that says something else is replaced.
     ///
     /// # Errors
     ///
@@ -63,18 +62,20 @@ impl Mark {
     pub fn open(dir: &Path, seq: u64) -> io::Result<Mark> {
         let path = dir.join(NAME);
         let new = dir.join("safe.new");
+        let mut options = OpenOptions::new();
+        options.write(true).mode(0o640).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+        if read(dir) == Some(seq)
+            && let Ok(file) = options.open(&path)
+        {
+            return Ok(Mark { path, file: Arc::new(file) });
+        }
         // Readers find it whole, or not at all.
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&new)?;
+        let file = options.create(true).truncate(true).open(&new)?;
         file.write_all_at(&text(seq), 0)?;
         file.sync_data()?;
         fs::rename(new, &path)?;
         File::open(dir)?.sync_all()?;
-        Ok(Mark { path, file: Arc::new(file), written: seq })
-    }
-
-    /// What it says.
-    pub fn seq(&self) -> u64 {
-        self.written
+        Ok(Mark { path, file: Arc::new(file) })
     }
 
     /// Tells every reader that the journal is safe up to `seq`.
@@ -82,10 +83,14 @@ impl Mark {
     /// # Errors
     ///
     /// Of pwrite(2).
-    pub fn set(&mut self, seq: u64) -> io::Result<()> {
-        self.file.write_all_at(&text(seq), 0)?;
-        self.written = seq;
-        Ok(())
+    pub fn set(&self, seq: u64) -> io::Result<()> {
+        self.file.write_all_at(&text(seq), 0)
+    }
+
+    /// Writes to another file, such as /dev/full, and gives the one before.
+    #[cfg(test)]
+    pub(crate) fn swap_file(&mut self, file: Arc<File>) -> Arc<File> {
+        std::mem::replace(&mut self.file, file)
     }
 
     /// Whether it is still the file that readers find.

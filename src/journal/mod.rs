@@ -20,6 +20,7 @@ mod kept;
 mod lock;
 pub mod mark;
 mod parse;
+mod reader;
 pub mod record;
 pub mod segment;
 #[cfg(test)]
@@ -27,7 +28,8 @@ mod tests;
 
 pub use cursor::{Cursor, CursorError};
 pub use cursor_folder::{cursors, encode};
-pub use follow::{Follower, Item, Reader, first_seq, last_seq, oldest_after};
+pub use follow::Follower;
 pub use kept::{Begun, Kept, Place};
 pub use lock::{Held, Lock};
+pub use reader::{Item, Reader, first_seq, last_seq, oldest_after};
 pub use record::Record;

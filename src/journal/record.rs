@@ -15,7 +15,7 @@ pub struct Record {
     pub seq: u64,
     /// When the message was stored, microseconds since 1970 UTC; RFC 3339 in JSON.
     pub timestamp: u64,
-    /// Whose Maildir.
+    /// The user with the Maildir.
     pub user: String,
     /// The Maildir base name up to the first `,` or `:`.
     pub id: String,
@@ -23,7 +23,7 @@ pub struct Record {
     pub path: String,
     /// Octets with CRLF line ends.
     pub size: u64,
-    /// Who handed it over.
+    /// The client and the session that it came from.
     pub origin: Origin,
     /// The recipient as the sender typed it; `None` where there is no envelope.
     pub rcpt_to: Option<String>,

@@ -8,8 +8,11 @@
 
 use super::record::Record;
 use flate2::read::MultiGzDecoder;
-use std::fs::{self, File};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Longest line that can be a record, octets. A field has at most 2,048 octets and each is escaped in at most six.
@@ -47,19 +50,20 @@ impl Segment {
         (1..LARGEST_SEQ).contains(&first).then_some(Segment { first, compressed, path })
     }
 
-    /// Reads its lines from the beginning.
+    /// Reads its lines from the beginning. What is no file (a folder, a link, a FIFO) has none.
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened.
+    /// When the file is not there or cannot be opened now.
     pub fn lines(&self) -> io::Result<Lines> {
-        let file = File::open(&self.path)?;
-        let source = if self.compressed {
-            Source::Gzip(Box::new(MultiGzDecoder::new(BufReader::new(file))))
-        } else {
-            Source::Plain(file)
+        let source = match open(&self.path) {
+            Ok(file) if self.compressed => Source::Gzip(Box::new(MultiGzDecoder::new(BufReader::new(file)))),
+            Ok(file) => Source::Plain(file),
+            Err(error) if is_damage(&error) => Source::Nothing,
+            Err(error) => return Err(error),
         };
-        Ok(Lines { reader: BufReader::with_capacity(64 * 1024, source), at: 0, damaged: 0 })
+        let damaged = u64::from(matches!(source, Source::Nothing));
+        Ok(Lines { reader: BufReader::with_capacity(64 * 1024, source), at: 0, damaged })
     }
 
     /// Hands every record of the segment to `each`, with the octets before its line and after it. Gives the octets that
@@ -108,6 +112,7 @@ pub struct Lines {
 enum Source {
     Plain(File),
     Gzip(Box<MultiGzDecoder<BufReader<File>>>),
+    Nothing,
 }
 
 impl Read for Source {
@@ -115,6 +120,7 @@ impl Read for Source {
         match self {
             Source::Plain(file) => file.read(block),
             Source::Gzip(decoder) => decoder.read(block),
+            Source::Nothing => Ok(0),
         }
     }
 }
@@ -200,14 +206,25 @@ impl Seek for Source {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match self {
             Source::Plain(file) => file.seek(to),
-            Source::Gzip(_) => Err(io::ErrorKind::Unsupported.into()),
+            Source::Gzip(_) | Source::Nothing => Err(io::ErrorKind::Unsupported.into()),
         }
     }
+}
+
+/// Opens a regular file and nothing else: no link is followed, and a FIFO keeps nobody waiting.
+///
+/// # Errors
+///
+/// Of open(2); `InvalidData` where it is no file.
+pub fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 /// Whether an error says that the file is damaged, and not that the system has no room for us just now.
 pub fn is_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, UnexpectedEof};
     matches!(error.kind(), InvalidData | InvalidInput | IsADirectory | NotADirectory | UnexpectedEof)
-        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+        || [Errno::IO, Errno::LOOP].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

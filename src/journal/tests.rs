@@ -298,9 +298,12 @@ fn a_compressed_segment_may_be_cut_empty_garbled_or_a_folder_and_what_follows_is
     let whole = fs::read(&path).unwrap();
     let garbled: Vec<u8> =
         whole.iter().enumerate().map(|(at, octet)| if at > whole.len() / 2 { !octet } else { *octet }).collect();
-    for damaged in [Some(&whole[..whole.len() / 2]), Some(&[][..]), Some(&garbled[..]), Some(&b"no gzip"[..]), None] {
+    let half = whole.len() / 2;
+    for damaged in [Some(&whole[..half]), Some(&[][..]), Some(&garbled[..]), Some(&b"no gzip"[..]), Some(b"link"), None]
+    {
         fs::remove_file(&path).unwrap();
         match damaged {
+            Some(b"link") => std::os::unix::fs::symlink("/nonexistent", &path).unwrap(),
             Some(octets) => fs::write(&path, octets).unwrap(),
             None => fs::create_dir(&path).unwrap(),
         }
@@ -335,7 +338,7 @@ fn a_line_without_end_and_a_number_that_is_damaged_cost_their_own_records() {
 fn nothing_beyond_the_mark_is_told_and_what_was_read_of_it_is_forgotten() {
     let scratch = Scratch::new("mark");
     let journal = Journal::open(&scratch.journal()).unwrap();
-    let mut mark = mark::Mark::open(&scratch.journal(), 0).unwrap();
+    let mark = mark::Mark::open(&scratch.journal(), 0).unwrap();
     (0..3).for_each(|n| _ = add(&journal, &n.to_string()));
     let mut follower = Follower::open(&scratch.journal(), 0).unwrap();
     assert!(rest(&mut follower).is_empty());
@@ -373,11 +376,25 @@ fn a_mark_that_comes_later_is_obeyed() {
     let mut follower = Follower::open(&scratch.journal(), 0).unwrap();
     add(&journal, "a");
     assert_eq!(rest(&mut follower), [1]);
-    let mut mark = mark::Mark::open(&scratch.journal(), 1).unwrap();
+    let mark = mark::Mark::open(&scratch.journal(), 1).unwrap();
     add(&journal, "b");
     follower.drain_events();
     assert!(rest(&mut follower).is_empty());
     mark.set(2).unwrap();
     follower.drain_events();
     assert_eq!(rest(&mut follower), [2]);
+}
+
+#[test]
+fn a_number_beyond_the_next_segment_is_damage() {
+    let scratch = Scratch::new("beyond");
+    let journal = Journal::open(&scratch.journal()).unwrap();
+    add(&journal, "1");
+    journal.rotate();
+    add(&journal, "2");
+    drop(journal);
+    let path = Segment::plain(&scratch.journal(), 1).path;
+    let text = fs::read_to_string(&path).unwrap().replace("\"seq\":1", "\"seq\":7");
+    fs::write(&path, text).unwrap();
+    assert_eq!(items(&scratch.journal(), 0), [-1..=-1, 2..=2]);
 }

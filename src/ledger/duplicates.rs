@@ -5,11 +5,11 @@
 //! MD5 of its entries at its end shows what a power cut made of it, and the segment is there to make it again. That two
 //! keys share 64 bits of MD5 by accident happens once in four billion pairs of a billion.
 
-use crate::journal::segment::Segment;
+use crate::journal::segment::{self, Segment};
 use md5::{Digest, Md5};
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Octets of one entry in a `.keys` file: digest and `seq`, both little-endian.
@@ -25,7 +25,7 @@ impl Duplicates {
         for segment in segments {
             let entries = if segment.compressed { indexed(dir, segment) } else { scan(segment) };
             match entries {
-                Ok(entries) => all.0.extend(entries),
+                Ok(entries) => all.extend(entries),
                 Err(error) => {
                     log::error!("{}: {error}; its records are not found as duplicates", segment.path.display())
                 }
@@ -49,9 +49,16 @@ impl Duplicates {
         self.0.insert(digest(user, key), seq)
     }
 
-    /// Takes in later ones.
-    pub fn extend(&mut self, later: Duplicates) {
-        self.0.extend(later.0);
+    /// Takes in what another one holds.
+    pub fn merge(&mut self, other: Duplicates) {
+        self.extend(other.0);
+    }
+
+    fn extend(&mut self, entries: impl IntoIterator<Item = (u64, u64)>) {
+        for (digest, seq) in entries {
+            let latest = self.0.entry(digest).or_default();
+            *latest = seq.max(*latest);
+        }
     }
 
     /// These records are not in the journal any more.
@@ -101,7 +108,8 @@ fn write(path: &Path, entries: &[(u64, u64)]) -> io::Result<()> {
 
 /// `None` for a file that is not there or not whole. Early versions wrote no MD5, so theirs are made again too.
 fn read(path: &Path) -> Option<Vec<(u64, u64)>> {
-    let octets = fs::read(path).ok()?;
+    let mut octets = Vec::new();
+    segment::open(path).ok()?.read_to_end(&mut octets).ok()?;
     let (octets, md5) = octets.split_last_chunk::<16>()?;
     let (entries, []) = octets.as_chunks::<ENTRY>() else { return None };
     if Md5::digest(octets)[..] != md5[..] {

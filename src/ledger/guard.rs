@@ -55,7 +55,7 @@ impl Expected {
                 state.open.push(Unsafe { ticket, first, last, place, segment });
                 state.ticket += 1;
             }
-            ledger.wake(state);
+            ledger.wake(guard);
             ticket
         };
         Recorded { ledger, ticket, users, identity: self.identity, is_safe: false }
@@ -86,8 +86,12 @@ impl Recorded {
     pub fn is_safe(mut self) {
         self.is_safe = true;
         if let Some(ticket) = self.ticket {
-            self.ledger.lock().open.retain(|entry| entry.ticket != ticket);
-            self.ledger.tell_soon();
+            let safe = {
+                let mut state = self.ledger.lock();
+                state.open.retain(|entry| entry.ticket != ticket);
+                state.safe()
+            };
+            self.ledger.tell_soon(safe);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Days after which a Maildir that is not watched any more does not count. Otherwise one that is gone for good would keep
-/// all messages of its user known for ever.
+/// all messages of its user known without an end.
 const KEPT: u64 = 90;
 
 /// Each user's Maildirs, with the day since 1970 on which they were watched the last time.

@@ -3,7 +3,7 @@ use super::*;
 use crate::journal::segment::{self, Segment};
 use crate::journal::{Follower, Item};
 use std::fs;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const KEEP: Keep = Keep { age: Duration::from_secs(30 * 24 * 3600), size: 1 << 30 };

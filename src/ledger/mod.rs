@@ -1,7 +1,7 @@
 //! The ledger: it alone says whether a message has been recorded, and under which `seq`. It is the journal's one writer.
 //!
 //! ```text
-//! expect(users, file name) -> Expected --- dropped: withdrawn, as if nobody had asked
+//! expect(users, file name) -> Expected --- dropped: withdrawn, the message is unknown again
 //!                                |
 //!                              record -> Recorded --- dropped: the record is taken out again
 //!                                           |
@@ -15,23 +15,25 @@
 //! delays no mail: what the journal does not take waits here in order, and is tried again.
 //!
 //! The way of a message, in system calls, from the last octet of its data to the line in the pipe (a small message for one
-//! user; the disk's free space is asked for once a second):
+//! user; two of close(2), a futex(2) and, once a second, statfs(2) come to that):
 //!
 //! ```text
-//!  1  recvfrom   the data with its final dot                                worker
-//!  2  openat     tmp/ID                                                     worker
-//!  3  write      the whole message                                         worker
-//!  4  fsync      the file                                                   worker
-//!  5  openat     new/                                                       worker
-//!  6  rename     tmp/ID to new/NAME                                         worker
-//!  7  write      the record; wakes the ledger's thread                      worker
-//!  8  fsync      new/, then the 250                 worker    | fdatasync of the journal      ledger
-//!  9  pwrite     the mark                                     | by the one that ends last
-//! 10  poll       wakes, and reads the event and the mark                    subscriber
-//! 11  read       the record                                                 subscriber
-//! 12  write      the line                                                   subscriber
+//!  1  recvfrom   the data with its final dot                      worker
+//!  2  openat     tmp/ID                                           worker
+//!  3  write      the whole message                                worker
+//!  4  fsync      the file                                         worker
+//!  5  openat     new/                                             worker
+//!  6  rename     tmp/ID to new/NAME                               worker
+//!  7  write      the record                                       worker
+//!  8  fsync      new/, and then the 250   worker  |  fdatasync  the journal, for all that wait   ledger
+//!  9  pwrite     the mark                                         the one that is ready last
+//! 10  read       the event, behind ppoll                          subscriber
+//! 11  pread      the mark                                         subscriber
+//! 12  read       the record                                       subscriber
+//! 13  write      the line                                         subscriber
 //! ```
 
+mod append;
 mod duplicates;
 mod guard;
 mod homes;
@@ -40,6 +42,7 @@ mod keep_tests;
 mod known;
 mod plain;
 mod recover;
+mod safe;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -52,7 +55,6 @@ pub use upkeep::Keep;
 
 use crate::journal::mark::Mark;
 use crate::journal::{self, Record};
-use crate::maildir::failpoint;
 use known::KnownIds;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -61,24 +63,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use upkeep::Clock;
 use writer::Writer;
-
-/// Memory for records that wait, octets. What is more is found again by a scan of the Maildirs.
-const WAITING: usize = 4 * 1024 * 1024;
-
-/// After so many records what is known is put in order, which makes it small.
-const UNSETTLED: usize = 50_000;
-
-/// Records are written in blocks of about this size, octets.
-const BLOCK: usize = 256 * 1024;
-
-/// How long to wait before what failed is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
-
-/// A segment that many deliveries keep busy is not made larger than so many times what it should be.
-const LARGEST: u64 = 4;
 
 /// Stack of the thread, octets.
 const STACK: usize = 256 * 1024;
@@ -139,10 +126,18 @@ struct State {
     stop: bool,
 }
 
+impl State {
+    /// Up to which `seq` records may be told.
+    fn safe(&self) -> u64 {
+        self.synced.min(self.open.first().map_or(u64::MAX, |entry| entry.first - 1))
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Failing {
     write: bool,
     sync: bool,
+    mark: bool,
 }
 
 /// Records of one message, in the journal, whose folders are not synced yet.
@@ -300,7 +295,7 @@ impl Ledger {
             self.push(&mut state, &mut record, identity);
         }
         self.write(&mut state);
-        self.wake(&mut state);
+        self.wake(state);
     }
 
     /// A file left the Maildir: another message may come by its name.
@@ -324,10 +319,11 @@ impl Ledger {
     /// Records what waits, syncs the journal, tells what is safe, and makes the mark safe against a power cut, too.
     pub fn tick(&self) {
         self.is_due.store(false, SeqCst);
+        self.lock().writer.check_place();
         self.retry();
         self.sync();
         if let Err(error) = self.sync_mark() {
-            self.complain_of_sync(&error);
+            self.complain_of_mark(&error);
         }
     }
 
@@ -404,231 +400,6 @@ impl Ledger {
         state.writer.last()
     }
 
-    /// Puts a record behind those that are to be written, or that wait.
-    fn push(&self, state: &mut State, record: &mut Record, identity: Identity) {
-        state.unsettled += 1;
-        if !state.waiting.is_empty() {
-            return self.wait(state, record.clone());
-        }
-        let writer = &mut state.writer;
-        let is_full = writer.end >= writer::SEGMENT_OCTETS && writer.buffered() == 0;
-        if is_full && (state.open.is_empty() || writer.end >= LARGEST * writer::SEGMENT_OCTETS) {
-            writer.rotate();
-        }
-        writer.push(record);
-        self.known.recorded(&record.user, identity, true);
-        if writer.buffered() >= BLOCK {
-            self.write(state);
-        }
-    }
-
-    /// Appends what was pushed.
-    fn write(&self, state: &mut State) {
-        match state.writer.write() {
-            Ok(()) if state.waiting.is_empty() && std::mem::take(&mut state.failing.write) => {
-                log::info!("journal: the records that waited are written");
-            }
-            Ok(()) => {}
-            Err((error, records)) => {
-                if !std::mem::replace(&mut state.failing.write, true) {
-                    log::error!("journal: {error}; mail is stored all the same, and its records follow");
-                }
-                records.into_iter().for_each(|record| self.wait(state, record));
-            }
-        }
-    }
-
-    /// Keeps a record that the journal does not take.
-    fn wait(&self, state: &mut State, record: Record) {
-        let identity = Identity::of_record(&record);
-        let octets = memory(&record);
-        if state.octets + octets > WAITING {
-            self.known.remove(&record.user, identity);
-            state.overflowed = true;
-            return;
-        }
-        self.known.recorded(&record.user, identity, false);
-        state.octets += octets;
-        state.waiting.push(record);
-    }
-
-    /// Tries again to record what waits.
-    fn retry(&self) {
-        let mut state = self.lock();
-        if !state.waiting.is_empty() {
-            state.octets = 0;
-            for mut record in std::mem::take(&mut state.waiting) {
-                let identity = Identity::of_record(&record);
-                self.push(&mut state, &mut record, identity);
-            }
-        }
-        self.write(&mut state);
-        if state.waiting.is_empty() && std::mem::take(&mut state.overflowed) {
-            drop(state);
-            self.on_missed.get().inspect(|callback| callback());
-        }
-    }
-
-    /// Takes the records of a message out of the journal again, which is not there.
-    fn take_out(&self, ticket: Option<u64>, users: &[String], identity: Identity) {
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        let is_of = |record: &Record| users.contains(&record.user) && Identity::of_record(record) == identity;
-        state.waiting.retain(|record| !is_of(record));
-        state.octets = state.waiting.iter().map(memory).sum();
-        let at = state.open.iter().position(|entry| Some(entry.ticket) == ticket);
-        let entry = at.map(|at| state.open.remove(at));
-        if let Some(entry) = entry.filter(|entry| entry.segment == state.writer.first) {
-            let is_out = |record: &Record| (entry.first..=entry.last).contains(&record.seq);
-            match state.writer.take_out(entry.place, is_out) {
-                Ok(taken) => {
-                    state.synced = state.synced.min(entry.first - 1);
-                    state.rewritten = state.rewritten.min(entry.first);
-                    for other in &mut state.open {
-                        for moved in &taken.moved {
-                            if moved.old == other.first {
-                                (other.first, other.place) = (moved.new, moved.place);
-                            }
-                            if moved.old == other.last {
-                                other.last = moved.new;
-                                break;
-                            }
-                        }
-                    }
-                    // These wait before all others.
-                    let later = std::mem::take(&mut state.waiting);
-                    taken.unwritten.into_iter().chain(later).for_each(|record| self.wait(state, record));
-                }
-                Err(error) => log::error!("journal: {error}; records of a message that is not there stay"),
-            }
-        }
-        users.iter().for_each(|user| self.known.remove(user, identity));
-        self.wake(&mut guard);
-    }
-
-    /// Syncs the journal, without the lock that deliveries need, and tells what is safe then.
-    fn sync(&self) -> bool {
-        let outcome = {
-            let _alone = lock(&self.syncing);
-            let unsynced = {
-                let mut state = self.lock();
-                state.rewritten = u64::MAX;
-                state.writer.take_unsynced()
-            };
-            failpoint::reach("before-journal-sync");
-            let outcome = unsynced.sync(&self.dir);
-            let mut state = self.lock();
-            match &outcome {
-                // What was written anew meanwhile is not synced.
-                Ok(()) => state.synced = state.synced.max(unsynced.to.min(state.rewritten - 1)),
-                Err(_) => state.writer.give_back(unsynced),
-            }
-            outcome
-        };
-        if let Err(error) = &outcome {
-            self.complain_of_sync(error);
-            return false;
-        }
-        self.lock().failing.sync = false;
-        self.tell();
-        true
-    }
-
-    fn complain_of_sync(&self, error: &io::Error) {
-        if !std::mem::replace(&mut self.lock().failing.sync, true) {
-            log::error!("journal: {error}; nothing is told until it can be synced");
-        }
-    }
-
-    /// Tells what is safe.
-    fn tell(&self) {
-        self.tell_with(&mut lock(&self.mark));
-    }
-
-    /// The same for a delivery, which waits for nobody: the thread does it where another one is about it.
-    fn tell_soon(&self) {
-        match self.mark.try_lock() {
-            Ok(mut mark) => self.tell_with(&mut mark),
-            Err(_) => {
-                let mut state = self.lock();
-                state.untold = true;
-                self.wake(&mut state);
-            }
-        }
-    }
-
-    fn tell_with(&self, mark: &mut Option<Mark>) {
-        let told = {
-            let state = self.lock();
-            let before_open = state.open.first().map_or(u64::MAX, |entry| entry.first - 1);
-            state.synced.min(before_open)
-        };
-        if told <= self.told.load(SeqCst) {
-            return;
-        }
-        if let Err(error) = mark.as_mut().map_or(Ok(()), |mark| mark.set(told)) {
-            return self.complain_of_sync(&error);
-        }
-        self.told.store(told, SeqCst);
-        if !self.is_due.swap(true, SeqCst) {
-            self.on_told.get().inspect(|callback| callback());
-        }
-    }
-
-    /// Wakes the thread where it sleeps and there is something to do.
-    fn wake(&self, state: &mut State) {
-        if std::mem::take(&mut state.is_idle) {
-            self.work.notify_one();
-        }
-    }
-
-    fn run(&self) {
-        let mut state = self.lock();
-        while !state.stop {
-            let is_failing = state.failing.write || state.failing.sync;
-            if is_failing {
-                // Deliveries need not wake it: it comes soon enough.
-                state = self.work.wait_timeout(state, AGAIN).unwrap_or_else(PoisonError::into_inner).0;
-            } else if state.writer.is_synced() && !state.untold {
-                state.is_idle = true;
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.is_idle = false;
-                continue;
-            }
-            state.untold = false;
-            drop(state);
-            if is_failing {
-                self.retry();
-            }
-            self.sync();
-            self.drop_too_much();
-            state = self.lock();
-            if state.unsettled >= UNSETTLED
-                && let Ok(_alone) = self.keeping.try_lock()
-            {
-                self.settle(&mut state);
-            }
-        }
-    }
-
-    /// Drops the oldest segments when the journal has grown beyond `journal.max_size`.
-    fn drop_too_much(&self) {
-        let active = {
-            let mut state = self.lock();
-            let active = state.writer.first;
-            if std::mem::replace(&mut state.looked_at, active) == active {
-                return;
-            }
-            active
-        };
-        let keep = Keep { age: Duration::MAX, ..self.keep };
-        if let Ok(_alone) = self.keeping.try_lock()
-            && let Err(error) = upkeep::drop_old(&self.dir, active, SystemTime::now(), keep)
-        {
-            log::error!("journal: {error}");
-        }
-    }
-
     /// Puts another file in the place of the active segment, such as /dev/full, and gives the one before.
     #[cfg(test)]
     pub(crate) fn swap_file(&self, file: File) -> File {
@@ -666,10 +437,4 @@ fn open_folder(folder: &Path) -> io::Result<File> {
 /// Days since 1970.
 fn today() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
-}
-
-/// What a record takes in memory, about.
-fn memory(record: &Record) -> usize {
-    let texts = crate::journal::record::FIELDS.iter().filter_map(|name| record.field(name));
-    size_of::<Record>() + texts.map(|text| text.len()).sum::<usize>()
 }

@@ -10,10 +10,11 @@ use super::writer::Writer;
 use crate::journal::segment::{self, LARGEST_SEQ, Segment};
 use crate::journal::{Record, mark};
 use crate::maildir::moved;
+use rustix::fs::OFlags;
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -38,11 +39,12 @@ pub(super) fn open(dir: &Path, told: u64) -> io::Result<Writer> {
     let found = look(last);
     let given = told.max(duplicates.last()).max(found.last).max(last.first - 1);
     if last.compressed {
-        // Of a stream that ends early nobody knows how many records it had, but each took an octet at least.
+        // How many records a stream that ends early had is unknown, but each took an octet at least.
         let unknown = if found.is_damaged && marked.is_none() { fs::metadata(&last.path)?.len() } else { 0 };
         return Ok(Writer::new(dir, given + unknown + 1, duplicates));
     }
-    let file = match OpenOptions::new().append(true).open(&last.path) {
+    let no_link = OFlags::NOFOLLOW.bits() as i32;
+    let file = match OpenOptions::new().append(true).custom_flags(no_link).open(&last.path) {
         Ok(file) => file,
         Err(error) => {
             log::error!("{}: {error}; records go to another segment when there is room", last.path.display());
@@ -96,7 +98,7 @@ fn look(segment: &Segment) -> Last {
     let mut missing = 0;
     let outcome = segment.records(|record, start, end| {
         // When it was appended is not written anywhere. It was not before this, while the file's mtime would put off the
-        // sealing with every restart; that a segment ends too early, once a start, harms nobody.
+        // sealing with every restart; that a segment ends too early, once a start, does no harm.
         found.began = found.began.or(Some(UNIX_EPOCH + Duration::from_micros(record.timestamp)));
         missing += record.seq.saturating_sub(found.last.max(segment.first - 1) + 1);
         (found.last, found.end) = (found.last.max(record.seq), end);

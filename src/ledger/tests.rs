@@ -2,8 +2,10 @@ use super::*;
 use crate::journal::record::tests::sample;
 use crate::journal::segment::Segment;
 use crate::journal::{Cursor, Item, Kept, Reader, mark};
+use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 pub(super) struct Scratch(pub(super) PathBuf);
 
@@ -99,6 +101,29 @@ fn the_thread_tells_by_itself() {
     add(&ledger, "a", |_| {});
     told_now.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_eq!(told(&scratch), [1]);
+    ledger.stop();
+}
+
+#[test]
+fn what_cannot_be_told_now_is_told_later() {
+    let scratch = Scratch::new("mark-full");
+    let ledger = open(&scratch);
+    ledger.start().unwrap();
+    let full = Arc::new(File::options().write(true).open("/dev/full").unwrap());
+    let file = lock(&ledger.mark).as_mut().unwrap().swap_file(full);
+    add(&ledger, "a", |_| {});
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    let wait = |ask: &dyn Fn() -> bool| {
+        while !ask() {
+            assert!(std::time::Instant::now() < end);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    wait(&|| ledger.lock().failing.mark);
+    assert!(told(&scratch).is_empty());
+    lock(&ledger.mark).as_mut().unwrap().swap_file(file);
+    wait(&|| told(&scratch) == [1]);
+    assert!(!ledger.lock().failing.mark);
     ledger.stop();
 }
 
@@ -233,6 +258,27 @@ fn a_mark_that_was_taken_away_or_replaced_is_put_back() {
 }
 
 #[test]
+fn an_active_segment_that_is_taken_away_is_not_written_any_more() {
+    let scratch = Scratch::new("taken-away");
+    let ledger = open(&scratch);
+    for (n, length) in [(1, None), (2, Some(10)), (3, None)] {
+        assert_eq!(add(&ledger, &n.to_string(), |_| {}).seq, n);
+        ledger.tick();
+        let path = Segment::plain(&scratch.journal(), n).path;
+        match length {
+            None => fs::remove_file(path).unwrap(),
+            Some(length) => File::options().write(true).open(path).unwrap().set_len(length).unwrap(),
+        }
+        ledger.tick();
+    }
+    assert_eq!(add(&ledger, "4", |_| {}).seq, 4);
+    ledger.tick();
+    assert!(Segment::plain(&scratch.journal(), 4).path.exists());
+    drop(ledger);
+    assert_eq!(add(&open(&scratch), "5", |_| {}).seq, 5);
+}
+
+#[test]
 fn a_part_of_a_line_that_cannot_be_cut_off_costs_no_later_record() {
     let scratch = Scratch::new("torn");
     let ledger = open(&scratch);
@@ -244,4 +290,81 @@ fn a_part_of_a_line_that_cannot_be_cut_off_costs_no_later_record() {
     assert_eq!(add(&ledger, "b", |_| {}).seq, 2);
     ledger.tick();
     assert_eq!(told(&scratch), [1, 2]);
+}
+
+/// Reads all that may be told: numbers that follow each other, to an end. Gives the last.
+fn last_told(journal: &Path, limit: usize) -> (u64, Vec<Record>) {
+    let mut reader = Reader::new(journal, 0);
+    let (mut last, mut records) = (0, Vec::new());
+    for _ in 0..limit {
+        let (from, to) = match reader.next_item().unwrap() {
+            None => return (last, records),
+            Some(Item::Lost { from, to }) => (from, to),
+            Some(Item::Record(record)) => {
+                records.push(*record);
+                (records[records.len() - 1].seq, records[records.len() - 1].seq)
+            }
+        };
+        assert!(from == last + 1 && to >= from, "{from} to {to} after {last}");
+        last = to;
+    }
+    panic!("it does not end");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    /// Whatever is damaged: readers come to the end, no number is told twice or given again, and new records are told.
+    #[test]
+    fn damage_is_passed_and_no_number_is_given_twice(
+        damage in proptest::collection::vec((0..2_usize, 0..6_u8, any::<u16>(), 1..900_usize), 0..4),
+        compressed in any::<bool>(),
+        marked in any::<bool>(),
+    ) {
+        let scratch = Scratch::new("damage");
+        let journal = Journal::open(&scratch.journal()).unwrap();
+        let record = |n: u64| sample(0, "alice", &format!("{n}.h"));
+        (1..=6).for_each(|n| journal.append(&mut [record(n)]).unwrap());
+        if compressed { journal.seal() } else { journal.rotate() }
+        (7..=12).for_each(|n| journal.append(&mut [record(n)]).unwrap());
+        drop(journal);
+        if marked {
+            mark::Mark::open(&scratch.journal(), 12).unwrap();
+        }
+        let segments = journal::segment::list(&scratch.journal()).unwrap();
+        for (which, kind, place, length) in &damage {
+            let path = &segments[*which].path;
+            let mut octets = fs::read(path).unwrap();
+            let from = usize::from(*place) % (octets.len() + 1);
+            let to = (from + length).min(octets.len());
+            match kind {
+                0 => octets[from..to].fill(0),
+                1 => octets.truncate(from),
+                2 => drop(octets.drain(from..to)),
+                3 => octets[from..to].iter_mut().for_each(|octet| *octet = !*octet),
+                4 => octets.splice(from..from, vec![b'x'; *length]).for_each(drop),
+                _ => {
+                    let copy = octets[from..to].to_vec();
+                    octets.extend_from_slice(&copy);
+                }
+            }
+            fs::write(path, octets).unwrap();
+        }
+        let (told, before) = last_told(&scratch.journal(), 60);
+        // Every record that is told is what it was. (Nothing tells when octets within a value were added or taken out.)
+        let is_cut = damage.iter().any(|(_, kind, ..)| matches!(kind, 2 | 4 | 5));
+        let is_right = is_cut || before.iter().all(|record| record.id == format!("{}.h", record.seq));
+        prop_assert!(is_right);
+        if marked {
+            prop_assert_eq!(told, 12);
+        }
+        let ledger = open(&scratch);
+        prop_assert!(ledger.last_seq() >= told);
+        let new = add(&ledger, "new.h", |_| {}).seq;
+        prop_assert!(new > told);
+        ledger.tick();
+        let (last, after) = last_told(&scratch.journal(), 60);
+        prop_assert_eq!(last, new);
+        prop_assert_eq!(after.last().map(|record| record.id.as_str()), Some("new.h"));
+        prop_assert!(before.iter().all(|record| after.contains(record)), "what could be read can be read");
+    }
 }

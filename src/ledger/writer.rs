@@ -9,9 +9,9 @@ use crate::journal::Record;
 use crate::journal::segment::Segment;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -137,7 +137,7 @@ impl Writer {
         if outcome.is_ok() {
             self.next += self.pending;
             self.began = self.began.or_else(|| Some(SystemTime::now()));
-            self.duplicates.extend(std::mem::take(&mut self.batch));
+            self.duplicates.merge(std::mem::take(&mut self.batch));
         }
         (self.pending, self.batch) = (0, Duplicates::default());
         self.buffer.clear();
@@ -210,13 +210,37 @@ impl Writer {
         }
     }
 
+    /// Begins another segment where the active one was removed, replaced or cut short behind our back.
+    pub(super) fn check_place(&mut self) {
+        // A test may have put a device there.
+        let Some(file) = self.file.as_ref().filter(|file| file.metadata().is_ok_and(|found| found.is_file())) else {
+            return;
+        };
+        let path = Segment::plain(&self.dir, self.first).path;
+        let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino(), metadata.len() >= self.end);
+        let (there, own) = (path.symlink_metadata().map(of).ok(), file.metadata().map(of).ok());
+        if there.is_none_or(|there| Some(there) != own || !there.2) {
+            log::error!("{}: was removed, replaced or cut short; going on with another segment", path.display());
+            self.rotate();
+        }
+    }
+
     /// What is to be synced; nothing of it is kept here.
     pub(super) fn take_unsynced(&mut self) -> Unsynced {
         Unsynced { to: self.last(), ..std::mem::take(&mut self.unsynced) }
     }
 
-    /// It could not be synced.
+    /// It could not be synced. The system takes for written what it could not write (fsync(2)), so the active segment is
+    /// written again before the next try.
     pub(super) fn give_back(&mut self, unsynced: Unsynced) {
+        let path = Segment::plain(&self.dir, self.first).path;
+        let mut octets = vec![0; usize::try_from(self.end).unwrap_or(0)];
+        let again = File::open(&path).and_then(|file| file.read_exact_at(&mut octets, 0));
+        // Not by the file of the journal, which appends wherever it is told to write.
+        let file = again.and_then(|()| OpenOptions::new().write(true).open(path));
+        if let Err(error) = file.and_then(|file| file.write_all_at(&octets, 0)) {
+            log::debug!("journal: {error}");
+        }
         self.unsynced.files.extend(unsynced.files);
         self.unsynced.folder |= unsynced.folder;
     }

@@ -1,7 +1,7 @@
 //! Messages on their way into Maildirs: written in `tmp/`, fsynced, renamed into `new/`, and the folders fsynced. One
-//! file for all recipients. It knows neither what is in a message nor who gets it.
+//! file for all recipients. It knows neither the content of a message nor its recipients.
 //!
-//! | on disk | when | who cleans up |
+//! | on disk | when | what cleans up |
 //! |---|---|---|
 //! | `tmp/ID`, whole or not | killed before the rename | `litter`, after 36 hours |
 //! | `new/NAME` for some recipients, `tmp/ID` for the others | killed between the renames | the sender was told nothing and sends again |
@@ -26,7 +26,7 @@ pub struct Modes {
 }
 
 impl Modes {
-    /// Of the mode of files: who may read them may enter their folder. Never the world.
+    /// Of the mode of files: a group that may read them may enter their folder. Never all users.
     pub fn of_files(mode: u32) -> Modes {
         let file = mode & 0o660 | 0o600;
         Modes { file, folder: 0o700 | file & 0o060 | (file & 0o040) >> 2, masked: Arc::default() }

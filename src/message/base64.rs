@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648 section 4): protocols read it one way only, header fields as lax as mail is.
+//! Base64 (RFC 4648 section 4): strict for protocols, lenient for header fields.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -26,12 +26,12 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     (bits == 0 && held < 6).then_some(octets)
 }
 
-/// Reads base64 as it is found in mail: spaces skipped, padding not asked for, but no foreign letters.
+/// Reads base64 as it is found in mail: spaces skipped, padding optional, but no other characters.
 pub fn decode_lax(text: &[u8]) -> Option<Vec<u8>> {
     values(text.iter().filter(|letter| !matches!(letter, b'=' | b' '))).map(|(octets, ..)| octets)
 }
 
-/// What the digits say, and the bits at their end that belong to no octet, with their number.
+/// The octets of the digits, and the remaining bits with their number.
 fn values<'a>(digits: impl Iterator<Item = &'a u8>) -> Option<(Vec<u8>, u32, u32)> {
     let mut octets = Vec::with_capacity(digits.size_hint().0 * 3 / 4);
     let (mut bits, mut held) = (0_u32, 0);
@@ -102,7 +102,7 @@ mod tests {
             prop_assert_eq!(decode(text.as_bytes()), Some(octets));
         }
 
-        /// Whatever is read is what would be written.
+        /// What is read is what would be written.
         #[test]
         fn has_one_text_for_octets(text in "[A-D+/=]{0,12}") {
             if let Some(octets) = decode(text.as_bytes()) {

@@ -56,7 +56,7 @@ pub fn parse_rfc3339(text: &str) -> Option<u64> {
         return None;
     }
     let days = day_number(year, month, day)?;
-    // 30 February has a number too, but it is not its own.
+    // 30 February has the number of another day.
     if civil(days) != (year, month, day) {
         return None;
     }
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(rfc5322(4_107_542_400), "Mon, 01 Mar 2100 00:00:00 +0000");
     }
 
-    /// Counts the days one by one, as a calendar on the wall does.
+    /// Counts the days one by one.
     #[test]
     fn every_day_of_four_hundred_years_agrees_with_counting() {
         let (mut year, mut month, mut day) = (1970, 1, 1);

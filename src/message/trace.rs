@@ -1,11 +1,12 @@
-//! Who handed a message over, and the trace fields (RFC 5321 section 4.4) that say so at the top of the stored file.
+//! Where a message came from, and the trace fields (RFC 5321 section 4.4) that say so at the top of the stored file.
 //!
 //! What `prefix` writes, `read_back` reads: a message that was stored but not yet recorded when the process died gets
 //! its whole record from the file alone.
 
 use crate::message::date;
+use crate::message::letter::is_unsafe;
 
-/// The way a message entered a Maildir of ours.
+/// How a message entered a Maildir.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
     /// SMTP or submission.
@@ -40,16 +41,16 @@ impl Via {
     }
 }
 
-/// Who handed a message over: the envelope sender and the session it came through.
+/// Where a message came from: the envelope sender and the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// By which door.
+    /// How it came.
     pub via: Via,
     /// Reverse-path without its angle brackets; `""` is the null path; `None` where there is no envelope.
     pub mail_from: Option<String>,
     /// The peer's IP address, without port.
     pub client: Option<String>,
-    /// What the peer called itself in HELO, EHLO or LHLO.
+    /// The name that the peer gave in HELO, EHLO or LHLO.
     pub helo: Option<String>,
     /// The account that authenticated.
     pub auth: Option<String>,
@@ -66,7 +67,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// A message of which nothing is known but that it is there.
+    /// A message without a known origin.
     pub fn unknown(via: Via) -> Origin {
         Origin {
             via,
@@ -95,9 +96,9 @@ pub struct Facts {
 /// Everything that the fields at the top of a file say.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace<'a> {
-    /// Who handed it over.
+    /// Where the message came from.
     pub origin: &'a Origin,
-    /// How it was said.
+    /// What the `with` clause says besides.
     pub facts: Facts,
     /// Our own name.
     pub hostname: &'a str,
@@ -105,7 +106,7 @@ pub struct Trace<'a> {
     pub id: &'a str,
     /// The recipient as typed, where there is exactly one.
     pub recipient: Option<&'a str>,
-    /// When, in seconds since 1970.
+    /// The time, in seconds since 1970.
     pub seconds: u64,
 }
 
@@ -152,11 +153,11 @@ pub fn prefix(trace: &Trace<'_>) -> Vec<u8> {
 /// What [`prefix`] wrote at the top of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written<'a> {
-    /// Who handed it over.
+    /// Where the message came from.
     pub origin: Origin,
     /// Of a message with one recipient.
     pub recipient: Option<String>,
-    /// Of the file that it was written for; in a copy this is another's.
+    /// The id of the file that the fields were written for; a copy has another.
     pub id: &'a str,
 }
 
@@ -270,20 +271,20 @@ fn protocol(origin: &Origin, facts: Facts) -> String {
     format!("{base}{secured}{authenticated}")
 }
 
-/// Text from a peer that must stay on its line.
+/// Text from a peer, in a field of its own.
 fn harmless(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+    text.chars().map(|letter| if is_unsafe(letter) { '?' } else { letter }).collect()
 }
 
 /// Text from a peer that must stay one word outside comments.
 fn atom(text: &str) -> String {
-    let word = |letter: char| !(letter.is_control() || letter.is_whitespace() || "()<>;\\\"".contains(letter));
+    let word = |letter: char| !(is_unsafe(letter) || letter.is_whitespace() || "()<>;\\\"".contains(letter));
     text.chars().map(|letter| if word(letter) { letter } else { '?' }).collect()
 }
 
 /// Text as it stands inside a comment of a trace field: what could end the comment is replaced.
 pub fn comment(text: &str) -> String {
-    let inside = |letter: char| !(letter.is_control() || "()\\".contains(letter));
+    let inside = |letter: char| !(is_unsafe(letter) || "()\\".contains(letter));
     text.chars().map(|letter| if inside(letter) { letter } else { '?' }).collect()
 }
 

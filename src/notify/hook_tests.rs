@@ -5,16 +5,16 @@ use crate::notify::testing::{Scratch, add, wait_for};
 use crate::notify::{Filter, Subscribers};
 use std::fs;
 
-struct Bell {
+struct Fixture {
     scratch: Scratch,
     journal: Journal,
     settings: HookSettings,
     subscribers: Option<Subscribers>,
 }
 
-impl Bell {
+impl Fixture {
     /// With a shell script, in which `$D` is the scratch folder.
-    fn start(name: &str, script: &str, change: impl FnOnce(&mut HookSettings)) -> Bell {
+    fn start(name: &str, script: &str, change: impl FnOnce(&mut HookSettings)) -> Fixture {
         let scratch = Scratch::new(name);
         let program = scratch.path("hook");
         fs::write(&program, format!("D={}\n{script}\n", scratch.0.display())).unwrap();
@@ -30,9 +30,9 @@ impl Bell {
         };
         change(&mut settings);
         let journal = scratch.journal();
-        let mut bell = Bell { scratch, journal, settings, subscribers: None };
-        bell.begin();
-        bell
+        let mut fixture = Fixture { scratch, journal, settings, subscribers: None };
+        fixture.begin();
+        fixture
     }
 
     fn begin(&mut self) {
@@ -75,21 +75,21 @@ impl Bell {
 fn a_program_runs_once_for_each_record_in_order_with_a_clean_environment() {
     let script = "printf '%s|' \"$1\" \"$MAILBELL_SEQ\" \"$MAILBELL_USER\" \"$MAILBELL_SUBJECT\" \"${MAILBELL_AUTH-unset}\" \
                   \"$MAILBELL_EVENT\" \"$(pwd)\" >> $D/out; cat >> $D/out; echo >> $D/out; ls -l /proc/self/fd > $D/fds";
-    let bell = Bell::start("order", script, |_| {});
-    bell.add(|record| record.summary.subject = Some("tab\tand \u{1b}[2J $(touch /tmp/x) `y` 'z'".into()));
+    let fixture = Fixture::start("order", script, |_| {});
+    fixture.add(|record| record.summary.subject = Some("tab\tand \u{1b}[2J $(touch /tmp/x) `y` 'z'".into()));
     for _ in 0..4 {
-        bell.add(|_| {});
+        fixture.add(|_| {});
     }
-    bell.wait_for_seq(5);
-    let out = bell.text("out");
+    fixture.wait_for_seq(5);
+    let out = fixture.text("out");
     let lines: Vec<_> = out.lines().collect();
     assert_eq!(lines[0], "one argument|1|alice|tab and  [2J $(touch /tmp/x) `y` 'z'||MessageNew|/|");
     assert_eq!(lines[4], "one argument|5|alice|s||MessageNew|/|");
     assert_eq!(lines.len(), 5);
-    // Nothing that we have open is inherited: no journal, cursor, bell or inotify. (Whoever runs the test may hand down
+    // Nothing that we have open is inherited: no journal, cursor, fixture or inotify. (Whoever runs the test may hand down
     // descriptors of its own.)
-    let fds = bell.text("fds");
-    let ours = |line: &&str| line.contains("anon_inode") || line.contains(bell.scratch.0.to_str().unwrap());
+    let fds = fixture.text("fds");
+    let ours = |line: &&str| line.contains("anon_inode") || line.contains(fixture.scratch.0.to_str().unwrap());
     assert_eq!(fds.lines().filter(ours).filter(|line| !line.ends_with("/fds")).count(), 0, "{fds}");
 }
 
@@ -97,12 +97,12 @@ fn a_program_runs_once_for_each_record_in_order_with_a_clean_environment() {
 fn standard_input_is_the_message_wherever_it_is_by_now() {
     use std::io::Write;
     let script = "cat > $D/out.$MAILBELL_SEQ; test ! -f /dev/stdin || echo $MAILBELL_SEQ >> $D/files";
-    let bell = Bell::start("stdin", script, |settings| settings.stdin = HookInput::Message);
+    let fixture = Fixture::start("stdin", script, |settings| settings.stdin = HookInput::Message);
     for folder in ["new", "cur"] {
-        fs::create_dir_all(bell.scratch.path("mail").join(folder)).unwrap();
+        fs::create_dir_all(fixture.scratch.path("mail").join(folder)).unwrap();
     }
     let message = "Subject: x\n\n".to_owned() + &"line\n".repeat(100_000);
-    let path = |name: &str| bell.scratch.path("mail").join(name);
+    let path = |name: &str| fixture.scratch.path("mail").join(name);
     let gzip = |name: &str| {
         let mut gzip = flate2::write::GzEncoder::new(fs::File::create(path(name)).unwrap(), Default::default());
         gzip.write_all(message.as_bytes()).unwrap();
@@ -113,83 +113,84 @@ fn standard_input_is_the_message_wherever_it_is_by_now() {
         record.path = path(&format!("new/{id},S=1")).to_str().unwrap().into();
     };
     fs::write(path("new/1.M1,S=1"), &message).unwrap();
-    bell.add(|record| told(record, "1.M1"));
+    fixture.add(|record| told(record, "1.M1"));
     fs::write(path("cur/1.M2,S=1:2,S"), &message).unwrap();
-    bell.add(|record| told(record, "1.M2"));
+    fixture.add(|record| told(record, "1.M2"));
     gzip("cur/1.M3,S=1:2,SZ");
-    bell.add(|record| told(record, "1.M3"));
-    bell.add(|record| told(record, "1.M4"));
-    bell.wait_for_seq(4);
+    fixture.add(|record| told(record, "1.M3"));
+    fixture.add(|record| told(record, "1.M4"));
+    fixture.wait_for_seq(4);
     for seq in 1..=3 {
-        assert!(bell.text(&format!("out.{seq}")) == message, "{seq}");
+        assert!(fixture.text(&format!("out.{seq}")) == message, "{seq}");
     }
-    assert_eq!(fs::read(bell.scratch.path("out.4")).unwrap(), b"");
-    assert_eq!(bell.text("files"), "1\n2\n", "a plain file is given itself");
+    assert_eq!(fs::read(fixture.scratch.path("out.4")).unwrap(), b"");
+    assert_eq!(fixture.text("files"), "1\n2\n", "a plain file is given itself");
 }
 
 #[test]
 fn standard_input_may_be_the_record_or_not_be_read_at_all() {
-    let bell = Bell::start("event", "cat > $D/out", |settings| settings.stdin = HookInput::Event);
-    bell.add(|record| record.summary.subject = Some("ä".repeat(20_000)));
-    bell.wait_for_seq(1);
-    let value: serde_json::Value = serde_json::from_str(&bell.text("out")).unwrap();
+    let fixture = Fixture::start("event", "cat > $D/out", |settings| settings.stdin = HookInput::Event);
+    fixture.add(|record| record.summary.subject = Some("ä".repeat(20_000)));
+    fixture.wait_for_seq(1);
+    let value: serde_json::Value = serde_json::from_str(&fixture.text("out")).unwrap();
     assert_eq!((value["seq"].as_u64(), value["subject"].as_str().unwrap().len()), (Some(1), 2_047));
-    let bell = Bell::start("deaf", "exit 0", |settings| settings.stdin = HookInput::Event);
-    bell.add(|record| record.rcpt_to = Some("x".repeat(200_000)));
-    bell.wait_for_seq(1);
-    assert_eq!(bell.status().retries, 0);
+    let fixture = Fixture::start("deaf", "exit 0", |settings| settings.stdin = HookInput::Event);
+    fixture.add(|record| record.rcpt_to = Some("x".repeat(200_000)));
+    fixture.wait_for_seq(1);
+    assert_eq!(fixture.status().retries, 0);
 }
 
 #[test]
 fn a_failing_record_is_tried_again_and_later_ones_wait_for_it() {
     let script = "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ != 2 || test -e $D/ok";
-    let bell = Bell::start("again", script, |_| {});
-    bell.add_some(3);
-    wait_for("three tries", || bell.text("out").starts_with("1\n2\n2\n2\n"));
-    let status = bell.status();
+    let fixture = Fixture::start("again", script, |_| {});
+    fixture.add_some(3);
+    wait_for("three tries", || fixture.text("out").starts_with("1\n2\n2\n2\n"));
+    let status = fixture.status();
     assert_eq!((status.name.as_str(), status.last_seq, status.backlog), ("hook:again", 1, 2));
     assert!(status.retries >= 2 && status.given_up == 0 && status.oldest_unread.is_some());
-    fs::write(bell.scratch.path("ok"), "").unwrap();
-    bell.wait_for_seq(3);
-    let out = bell.text("out");
+    fs::write(fixture.scratch.path("ok"), "").unwrap();
+    fixture.wait_for_seq(3);
+    let out = fixture.text("out");
     assert!(out.ends_with("2\n3\n") && !out.contains("3\n2"), "{out}");
 }
 
 #[test]
 fn what_fails_for_too_long_is_given_up_and_counted() {
-    let bell = Bell::start("give-up", "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ != 1", |settings| {
+    let fixture = Fixture::start("give-up", "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ != 1", |settings| {
         settings.give_up = Duration::from_millis(500)
     });
-    bell.add(|_| {});
-    bell.add(|_| {});
-    bell.wait_for_seq(2);
-    assert_eq!(bell.status().given_up, 1);
-    let out = bell.text("out");
+    fixture.add(|_| {});
+    fixture.add(|_| {});
+    fixture.wait_for_seq(2);
+    assert_eq!(fixture.status().given_up, 1);
+    let out = fixture.text("out");
     assert!(out.starts_with("1\n1\n") && out.ends_with("1\n2\n"), "{out}");
-    assert_eq!(bell.status().retries as usize, out.lines().count() - 1);
+    assert_eq!(fixture.status().retries as usize, out.lines().count() - 1);
 }
 
 #[test]
 fn a_program_that_is_not_there_is_tried_again_until_it_is() {
-    let mut bell = Bell::start("absent", "exit 0", |settings| settings.command = vec!["/nonexistent/hook".into()]);
-    bell.add(|_| {});
-    wait_for("some tries", || bell.status().retries > 2);
-    bell.end();
-    bell.settings.command = vec!["true".into()];
-    bell.begin();
-    bell.wait_for_seq(1);
+    let mut fixture =
+        Fixture::start("absent", "exit 0", |settings| settings.command = vec!["/nonexistent/hook".into()]);
+    fixture.add(|_| {});
+    wait_for("some tries", || fixture.status().retries > 2);
+    fixture.end();
+    fixture.settings.command = vec!["true".into()];
+    fixture.begin();
+    fixture.wait_for_seq(1);
 }
 
 #[test]
 fn a_timeout_ends_the_whole_process_group() {
     let script = "sleep 1000 & echo $! >> $D/pids; echo $$ >> $D/pids; wait";
-    let bell = Bell::start("timeout", script, |settings| {
+    let fixture = Fixture::start("timeout", script, |settings| {
         settings.timeout = Duration::from_millis(100);
         settings.give_up = Duration::ZERO;
     });
-    bell.add(|_| {});
-    bell.wait_for_seq(1);
-    let pids = bell.text("pids");
+    fixture.add(|_| {});
+    fixture.wait_for_seq(1);
+    let pids = fixture.text("pids");
     assert_eq!(pids.lines().count(), 2);
     for pid in pids.lines() {
         // It may be a zombie for as long as nobody adopts it.
@@ -203,118 +204,117 @@ fn a_timeout_ends_the_whole_process_group() {
 
 #[test]
 fn a_program_that_does_not_listen_is_killed() {
-    let bell = Bell::start("deaf", "trap '' TERM; while :; do sleep 0.1; done", |settings| {
+    let fixture = Fixture::start("deaf", "trap '' TERM; while :; do sleep 0.1; done", |settings| {
         settings.timeout = Duration::from_millis(100);
         settings.give_up = Duration::ZERO;
     });
-    bell.add(|_| {});
-    bell.wait_for_seq(1);
-    assert_eq!(bell.status().given_up, 1);
+    fixture.add(|_| {});
+    fixture.wait_for_seq(1);
+    assert_eq!(fixture.status().given_up, 1);
 }
 
 #[test]
 fn a_program_may_print_without_end() {
-    let bell = Bell::start("noise", "head -c 3000000 /dev/zero; head -c 100000 /dev/zero | tr '\\0' 'x' >&2", |_| {});
-    bell.add(|_| {});
-    bell.wait_for_seq(1);
-    assert_eq!(bell.status().retries, 0);
+    let fixture =
+        Fixture::start("noise", "head -c 3000000 /dev/zero; head -c 100000 /dev/zero | tr '\\0' 'x' >&2", |_| {});
+    fixture.add(|_| {});
+    fixture.wait_for_seq(1);
+    assert_eq!(fixture.status().retries, 0);
 }
 
 #[test]
 fn with_more_jobs_a_failing_record_is_passed_by_and_a_restart_repeats_nothing() {
     let script = "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ != 2 || test -e $D/ok";
-    let mut bell = Bell::start("jobs", script, |settings| {
+    let mut fixture = Fixture::start("jobs", script, |settings| {
         settings.jobs = 3;
         settings.retry = (Duration::from_millis(200), Duration::from_secs(1));
     });
-    bell.add_some(30);
-    let ran = |bell: &Bell| {
-        let mut seqs: Vec<u64> = bell.text("out").lines().map(|line| line.parse().unwrap()).collect();
+    fixture.add_some(30);
+    let ran = |fixture: &Fixture| {
+        let mut seqs: Vec<u64> = fixture.text("out").lines().map(|line| line.parse().unwrap()).collect();
         seqs.sort_unstable();
         seqs.dedup();
         seqs
     };
-    wait_for("all but one", || ran(&bell).len() == 30);
-    assert_eq!(bell.status().last_seq, 1);
-    bell.end();
-    fs::write(bell.scratch.path("out"), "").unwrap();
-    bell.begin();
-    bell.add(|_| {});
-    wait_for("the failing one and the new one", || ran(&bell) == [2, 31]);
-    fs::write(bell.scratch.path("ok"), "").unwrap();
-    bell.wait_for_seq(31);
-    assert_eq!(ran(&bell), [2, 31]);
+    wait_for("all but one", || ran(&fixture).len() == 30);
+    assert_eq!(fixture.status().last_seq, 1);
+    fixture.end();
+    fs::write(fixture.scratch.path("out"), "").unwrap();
+    fixture.begin();
+    fixture.add(|_| {});
+    wait_for("the failing one and the new one", || ran(&fixture) == [2, 31]);
+    fs::write(fixture.scratch.path("ok"), "").unwrap();
+    fixture.wait_for_seq(31);
+    assert_eq!(ran(&fixture), [2, 31]);
 }
 
 #[test]
 fn jobs_run_at_the_same_time() {
     let script =
         "touch $D/here.$MAILBELL_SEQ; while ! test -e $D/here.1 -a -e $D/here.2 -a -e $D/here.3; do sleep 0.01; done";
-    let bell = Bell::start("parallel", script, |settings| settings.jobs = 3);
-    bell.add_some(3);
-    bell.wait_for_seq(3);
-    assert_eq!(bell.status().retries, 0);
+    let fixture = Fixture::start("parallel", script, |settings| settings.jobs = 3);
+    fixture.add_some(3);
+    fixture.wait_for_seq(3);
+    assert_eq!(fixture.status().retries, 0);
 }
 
 #[test]
 fn a_clean_stop_waits_for_what_runs() {
-    let mut bell = Bell::start("stop", "echo began >> $D/out; sleep 0.3; echo done >> $D/out", |_| {});
-    bell.add(|_| {});
-    bell.wait_for_text("out", "began\n");
-    bell.end();
-    assert_eq!(bell.text("out"), "began\ndone\n");
-    bell.begin();
-    bell.wait_for_seq(1);
-    assert_eq!(bell.text("out"), "began\ndone\n");
+    let mut fixture = Fixture::start("stop", "echo began >> $D/out; sleep 0.3; echo done >> $D/out", |_| {});
+    fixture.add(|_| {});
+    fixture.wait_for_text("out", "began\n");
+    fixture.end();
+    assert_eq!(fixture.text("out"), "began\ndone\n");
+    fixture.begin();
+    fixture.wait_for_seq(1);
+    assert_eq!(fixture.text("out"), "began\ndone\n");
 }
 
 #[test]
 fn a_clean_stop_ends_what_takes_too_long_and_runs_it_again() {
     // That it answers SIGTERM with exit 0 does not mean that it was done.
     let script = "trap 'exit 0' TERM; echo $MAILBELL_SEQ >> $D/out; test -e $D/ok || { sleep 1000 & wait; }";
-    let mut bell = Bell::start("slow", script, |settings| settings.timeout = Duration::from_secs(1000));
-    bell.add(|_| {});
-    bell.wait_for_text("out", "1\n");
-    let begin = Instant::now();
-    bell.end();
-    assert!(begin.elapsed() < PATIENCE * 2);
-    fs::write(bell.scratch.path("ok"), "").unwrap();
-    bell.begin();
-    bell.wait_for_seq(1);
-    assert_eq!((bell.text("out").as_str(), bell.status().retries), ("1\n1\n", 0));
+    let mut fixture = Fixture::start("slow", script, |settings| settings.timeout = Duration::from_secs(1000));
+    fixture.add(|_| {});
+    fixture.wait_for_text("out", "1\n");
+    fixture.end();
+    fs::write(fixture.scratch.path("ok"), "").unwrap();
+    fixture.begin();
+    fixture.wait_for_seq(1);
+    assert_eq!((fixture.text("out").as_str(), fixture.status().retries), ("1\n1\n", 0));
 }
 
 #[test]
 fn a_crash_repeats_what_ran_and_nothing_that_was_done() {
     let script = "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ != 1 || test -e $D/ok";
-    let mut bell = Bell::start("crash", script, |settings| settings.jobs = 2);
-    bell.add_some(9);
-    wait_for("the last one", || bell.text("out").contains('9'));
+    let mut fixture = Fixture::start("crash", script, |settings| settings.jobs = 2);
+    fixture.add_some(9);
+    wait_for("the last one", || fixture.text("out").contains('9'));
     // What the file said at that moment is what a crash would have left.
-    let kept = || cursors(&bell.scratch.0).unwrap().remove(0).1;
+    let kept = || cursors(&fixture.scratch.0).unwrap().remove(0).1;
     wait_for("the cursor", || kept().place.written == 9 && kept().begun.iter().all(|begun| begun.seq == 1));
-    let file = bell.scratch.path("cursors/hook:crash");
+    let file = fixture.scratch.path("cursors/hook:crash");
     let crash = fs::read(&file).unwrap();
-    bell.end();
+    fixture.end();
     fs::write(&file, crash).unwrap();
-    fs::write(bell.scratch.path("out"), "").unwrap();
-    fs::write(bell.scratch.path("ok"), "").unwrap();
-    bell.begin();
-    bell.wait_for_seq(9);
-    assert_eq!(bell.text("out"), "1\n");
+    fs::write(fixture.scratch.path("out"), "").unwrap();
+    fs::write(fixture.scratch.path("ok"), "").unwrap();
+    fixture.begin();
+    fixture.wait_for_seq(9);
+    assert_eq!(fixture.text("out"), "1\n");
     // What a cursor of version 0.1.0 and a tally behind it, or a damaged file, do not tell of is done again.
     for (tally, wanted) in
         [(r#"{"begun":[],"given_up":0,"lost":0,"lost_to":0,"offered":8,"retries":0}"#, "9\n"), ("damage", "8\n9\n")]
     {
-        bell.end();
-        fs::write(bell.scratch.path("out"), "").unwrap();
-        fs::create_dir(bell.scratch.path("tallies")).unwrap();
+        fixture.end();
+        fs::write(fixture.scratch.path("out"), "").unwrap();
+        fs::create_dir(fixture.scratch.path("tallies")).unwrap();
         fs::write(&file, format!("{:020} {:020}\n", 7, 9)).unwrap();
-        fs::write(bell.scratch.path("tallies/hook:crash"), tally).unwrap();
-        bell.begin();
-        bell.wait_for_seq(9);
-        assert!(!bell.scratch.path("tallies").exists());
-        let mut again: Vec<_> = bell.text("out").lines().map(|line| line.to_owned() + "\n").collect();
+        fs::write(fixture.scratch.path("tallies/hook:crash"), tally).unwrap();
+        fixture.begin();
+        fixture.wait_for_seq(9);
+        assert!(!fixture.scratch.path("tallies").exists());
+        let mut again: Vec<_> = fixture.text("out").lines().map(|line| line.to_owned() + "\n").collect();
         again.sort_unstable();
         assert_eq!(again.concat(), wanted);
     }
@@ -322,29 +322,29 @@ fn a_crash_repeats_what_ran_and_nothing_that_was_done() {
 
 #[test]
 fn what_a_new_filter_does_not_want_is_not_waited_for() {
-    let mut bell = Bell::start("filter", "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ -gt 2", |settings| {
+    let mut fixture = Fixture::start("filter", "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ -gt 2", |settings| {
         settings.jobs = 3;
         settings.retry = (Duration::from_secs(60), Duration::from_secs(60));
     });
-    bell.add_some(5);
-    let kept = |bell: &Bell| cursors(&bell.scratch.0).unwrap().remove(0).1;
-    wait_for("the cursor", || kept(&bell).place.written == 5 && kept(&bell).begun.len() == 2);
-    bell.end();
-    assert_eq!((kept(&bell).place.acknowledged, kept(&bell).begun.len()), (0, 2));
-    bell.settings.filter = Filter::new(vec!["bob".into()], vec![]).unwrap();
-    bell.begin();
-    bell.wait_for_seq(5);
-    assert_eq!(kept(&bell).begun, []);
-    assert_eq!((bell.status().backlog, bell.text("out").lines().count()), (0, 5));
+    fixture.add_some(5);
+    let kept = |fixture: &Fixture| cursors(&fixture.scratch.0).unwrap().remove(0).1;
+    wait_for("the cursor", || kept(&fixture).place.written == 5 && kept(&fixture).begun.len() == 2);
+    fixture.end();
+    assert_eq!((kept(&fixture).place.acknowledged, kept(&fixture).begun.len()), (0, 2));
+    fixture.settings.filter = Filter::new(vec!["bob".into()], vec![]).unwrap();
+    fixture.begin();
+    fixture.wait_for_seq(5);
+    assert_eq!(kept(&fixture).begun, []);
+    assert_eq!((fixture.status().backlog, fixture.text("out").lines().count()), (0, 5));
 }
 
 #[test]
 fn large_records_are_not_all_in_memory_at_once() {
-    let bell = Bell::start("large", "exit 0", |settings| {
+    let fixture = Fixture::start("large", "exit 0", |settings| {
         settings.jobs = 64;
         settings.command = vec!["sleep".into(), "1000".into()];
     });
-    let mut hook = Hook::open(&bell.settings, &Kept::default()).unwrap();
+    let mut hook = Hook::open(&fixture.settings, &Kept::default()).unwrap();
     let offer = |hook: &mut Hook, seq: u64, octets: usize| {
         let mut record = crate::journal::record::tests::sample(seq, "alice", "x");
         record.summary.subject = Some("x".repeat(octets));
@@ -358,7 +358,7 @@ fn large_records_are_not_all_in_memory_at_once() {
     hook.cancel.wake();
     hook.finish();
     // One that is too large for all that is run alone.
-    let mut hook = Hook::open(&bell.settings, &Kept::default()).unwrap();
+    let mut hook = Hook::open(&fixture.settings, &Kept::default()).unwrap();
     assert!(offer(&mut hook, 1, OCTETS * 2) && !offer(&mut hook, 2, 1));
     hook.cancel.wake();
     hook.finish();

@@ -1,5 +1,5 @@
-//! SASL as SMTP (RFC 4954) and POP3 (RFC 5034) share it: PLAIN, LOGIN, CRAM-MD5, without their transport. It believes
-//! nobody: what the client wants to be believed goes to `accounts`.
+//! SASL for SMTP (RFC 4954) and POP3 (RFC 5034): PLAIN, LOGIN and CRAM-MD5, without their transport. Checks no password:
+//! the credentials go to `accounts`.
 
 pub mod client;
 
@@ -7,7 +7,7 @@ use crate::message::base64;
 use std::fmt;
 
 /// Longest name and longest password, octets. RFC 4616 section 2 wants 255 at least; sha-crypt takes the square of a
-/// password's length, so nobody may send one that fills a line.
+/// password's length, so a password that fills a line is refused.
 const LONGEST: usize = 1_024;
 
 /// A mechanism.
@@ -15,7 +15,7 @@ const LONGEST: usize = 1_024;
 pub enum Mechanism {
     /// RFC 4616.
     Plain,
-    /// Never specified, and spoken by everybody.
+    /// Without a specification, and known to all clients.
     Login,
     /// RFC 2195.
     CramMd5,
@@ -38,7 +38,7 @@ impl Mechanism {
     }
 }
 
-/// What a client wants to be believed. Octets that are not UTF-8 make a name that no account has.
+/// A client's name and proof. Octets that are not UTF-8 make a name that no account has.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// A name and a password in clear.
@@ -69,7 +69,7 @@ pub enum Credentials {
 }
 
 impl fmt::Debug for Credentials {
-    /// Says who, never with what.
+    /// Prints the name, never the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Credentials({:?})", self.name())
     }
@@ -86,12 +86,12 @@ impl Credentials {
     }
 }
 
-/// Why an exchange cannot go on.
+/// Why an exchange ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Not base64 (RFC 4954: 501 5.5.2).
     Encoding,
-    /// Base64 of something that the mechanism does not mean.
+    /// Base64 of a text that the mechanism does not have.
     Syntax,
 }
 
@@ -100,11 +100,11 @@ pub enum Fault {
 pub enum Progress {
     /// Send this challenge (base64 already) and give the answer to [`Exchange::respond`].
     Challenge(String),
-    /// The client has said all.
+    /// The exchange is complete.
     Done(Credentials),
 }
 
-/// One exchange under way.
+/// An exchange.
 #[derive(Debug)]
 pub struct Exchange {
     awaited: Awaited,
@@ -121,13 +121,13 @@ enum Awaited {
     Password(String),
     /// The answer to this challenge of CRAM-MD5.
     Digest(String),
-    /// Nothing: the client has said all.
+    /// Nothing: the exchange is complete.
     Nothing,
 }
 
 impl Exchange {
-    /// Begins. `initial` is the initial response as it came: base64, or `=` for an empty one. `challenge` is what
-    /// CRAM-MD5 sends, with its angle brackets; the driver makes it unique.
+    /// Begins. `initial` is the initial response as it came: base64, or `=` for an empty one. `challenge` makes the challenge
+    /// of CRAM-MD5, with its angle brackets; the driver makes it unique.
     ///
     /// # Errors
     ///
@@ -156,11 +156,11 @@ impl Exchange {
         Ok((exchange, progress))
     }
 
-    /// Takes the answer to the last challenge, base64 (`*` was dealt with before).
+    /// Takes the answer to the last challenge, in base64 (the caller handles `*`).
     ///
     /// # Errors
     ///
-    /// When it is damaged; the exchange is over then.
+    /// When it is damaged; then the exchange has ended.
     pub fn respond(&mut self, line: &[u8]) -> Result<Progress, Fault> {
         let awaited = std::mem::replace(&mut self.awaited, Awaited::Nothing);
         let response = base64::decode(line).ok_or(Fault::Encoding)?;
@@ -179,7 +179,7 @@ impl Exchange {
     }
 }
 
-/// `[authzid] NUL authcid NUL passwd` (RFC 4616 section 2). Nobody may act for another here.
+/// `[authzid] NUL authcid NUL passwd` (RFC 4616 section 2). Acting for another user is not supported.
 fn plain(response: &[u8]) -> Result<Credentials, Fault> {
     let mut parts = response.split(|&octet| octet == 0);
     let (Some(authzid), Some(authcid), Some(passwd), None) = (parts.next(), parts.next(), parts.next(), parts.next())

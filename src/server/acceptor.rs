@@ -84,7 +84,7 @@ impl Acceptor {
 
     /// Protocol and true address of every listener.
     pub fn places(&self) -> impl Iterator<Item = (ListenerKind, String)> {
-        let public = self.listeners.iter().filter(|(kind, _)| *kind != ListenerKind::Control);
+        let public = self.listeners.iter().filter(|(kind, _)| kind.is_public());
         public.map(|(kind, listener)| (*kind, listener.place().to_string()))
     }
 
@@ -128,6 +128,7 @@ impl Acceptor {
     }
 
     fn arrived(&mut self, kind: ListenerKind, socket: OwnedFd, client: Client) {
+        let kind = if kind == ListenerKind::Local { ListenerKind::Smtp } else { kind };
         let service = self.service.clone();
         if kind == ListenerKind::Control {
             if let Ok(ticket) = self.status_clients.admit(None, false) {

@@ -114,7 +114,7 @@ pub fn refusal_line(kind: ListenerKind, refusal: Refusal) -> &'static str {
         }
         (ListenerKind::Metrics, _) => "HTTP/1.0 503 Service Unavailable\r\n\r\n",
         // Nothing can be said in clear where TLS comes first.
-        (ListenerKind::Smtps | ListenerKind::Pop3s | ListenerKind::Control, _) => "",
+        (ListenerKind::Smtps | ListenerKind::Pop3s | ListenerKind::Control | ListenerKind::Local, _) => "",
     }
 }
 
@@ -135,7 +135,7 @@ fn session(service: &Service, peer: Arc<Peer>, client: &Client, kind: ListenerKi
         ListenerKind::Pop3 | ListenerKind::Pop3s => pop3d::serve(service, conn, client, kind),
         ListenerKind::Metrics => monitor::serve_metrics(service, conn),
         // Served as `Work::Status`.
-        ListenerKind::Control => {}
+        ListenerKind::Control | ListenerKind::Local => {}
     }
 }
 

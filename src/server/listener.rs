@@ -72,6 +72,19 @@ impl Listener {
         Listener::over(socket, Some(path.to_owned()))
     }
 
+    /// Binds an abstract unix socket and listens.
+    ///
+    /// # Errors
+    ///
+    /// As bind(2) and listen(2) say.
+    pub fn bind_abstract(name: &rustix::net::SocketAddrUnix) -> io::Result<Listener> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::bind(&socket, name)?;
+        rustix::net::listen(&socket, LISTEN_BACKLOG)?;
+        Listener::over(socket, None)
+    }
+
     /// Takes over a listening socket that systemd opened.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod acceptor;
 mod background;
 mod handshake;
 pub mod listener;
+pub mod local;
 pub mod monitor;
 mod notice;
 pub mod owner;

@@ -13,6 +13,7 @@ use crate::message::date;
 use crate::notify;
 use crate::service::Service;
 use crate::service::counters;
+use crate::sys;
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -83,6 +84,7 @@ pub fn replace(service: &Service, config: &Config) -> io::Result<()> {
     match &*running {
         None if remotes.is_empty() => {}
         None => {
+            sys::forbid_core_dumps();
             // A message that is in its Maildir and whose record is not safe yet would be fetched again.
             service.ledger.tick();
             let enter = sandbox::enter(&service.config);
@@ -175,6 +177,7 @@ pub fn metrics(service: &Service, text: &mut String) {
 ///
 /// When a server runs after all, or the state cannot be opened.
 pub fn look_once(config: &Config, remote: Remote) -> Result<Vec<(String, End)>, StartError> {
+    sys::forbid_core_dumps();
     let _lock = Lock::for_server(&config.state).map_err(|held| match held {
         Held::Io(error) => StartError::io(config.state.join("lock").display(), &error),
         held => StartError::Temporary(format!("{}: {held}", config.state.display())),

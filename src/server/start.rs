@@ -11,7 +11,7 @@ use crate::journal::{Held, Lock};
 use crate::ledger::{Keep, Ledger};
 use crate::notify::{PipeSettings, Subscribers};
 use crate::server::listener::{self, Listener};
-use crate::server::monitor;
+use crate::server::{local, monitor};
 use crate::service::Service;
 use crate::sys::folder::{Folder, make_folder};
 use crate::sys::{self, Ids};
@@ -205,6 +205,10 @@ fn listeners(
             listener => listener.map_err(|error| bind_failed(kind, place, &error))?,
         };
         listeners.push((kind, listener));
+    }
+    match local::listen(&config.state) {
+        Ok(listener) => listeners.push((ListenerKind::Local, listener)),
+        Err(error) => log::warn!("the socket for sendmail of local users is not there: {error}; they use smtp.listen"),
     }
     Ok(listeners)
 }

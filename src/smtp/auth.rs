@@ -1,4 +1,4 @@
-//! AUTH (RFC 4954): the exchange, up to the credentials. Whether they are right is the driver's affair.
+//! AUTH (RFC 4954): the exchange, up to the credentials. The driver checks them.
 
 use super::reply;
 use super::session::{Session, State};
@@ -6,7 +6,7 @@ use super::step::{Auth, Step};
 use crate::sasl::{Exchange, Fault, Mechanism, Progress};
 
 impl<M> Session<M> {
-    /// The mechanisms that may be used on this connection now. PLAIN and LOGIN show the password to whoever listens.
+    /// The mechanisms that may be used on this connection now. PLAIN and LOGIN send the password readable.
     pub(super) fn mechanisms(&self) -> impl Iterator<Item = Mechanism> {
         let offered = self.settings.auth != Auth::Off;
         let cleartext = offered && (self.settings.cleartext_allowed || self.settings.tls_active);
@@ -53,7 +53,7 @@ impl<M> Session<M> {
         }
     }
 
-    /// Takes the line that answers a challenge.
+    /// Takes the answer to a challenge.
     pub(super) fn response(&mut self, line: &[u8], out: &mut Vec<u8>) -> Step {
         let State::Exchange(mechanism, mut exchange) = self.enter(State::Ready) else {
             return Step::Close;

@@ -43,14 +43,14 @@ pub(super) struct Message {
     pub(super) text: Vec<u8>,
 }
 
-/// Does what a driver does.
+/// Does the work of a driver.
 pub(super) struct Driver {
     pub(super) session: Session<Chunks>,
     pub(super) stored: Vec<Message>,
     pub(super) closed: bool,
-    /// What the store says instead of storing.
+    /// The failure that the store gives instead of storing.
     pub(super) failure: Option<Failure>,
-    /// Who gets nothing.
+    /// Users that get nothing.
     pub(super) over_quota: Vec<String>,
     input: Vec<u8>,
     mode: Mode,
@@ -202,7 +202,7 @@ impl Driver {
     }
 }
 
-/// alice, bob and carol with the secrets `secret-a` and so on; CRAM-MD5 is believed when it names somebody.
+/// alice, bob and carol with the secrets `secret-a` and so on; CRAM-MD5 is accepted when it names one of them.
 fn check(credentials: &Credentials) -> Option<String> {
     let name = credentials.name().to_owned();
     let known = ["alice", "bob", "carol"].contains(&name.as_str());

@@ -31,8 +31,8 @@ impl<M> Session<M> {
             Ok(parameters) => parameters,
             Err(refusal) => return self.say(refusal, out),
         };
-        let ascii = matches!(&reverse_path, ReversePath::Null) || path[..path.len() - rest.len()].is_ascii();
-        if !ascii && !parameters.smtputf8 {
+        let is_ascii = !matches!(&reverse_path, ReversePath::Mailbox(mailbox) if !mailbox.text.is_ascii());
+        if !is_ascii && !parameters.smtputf8 {
             return self.say(reply::SMTPUTF8_NEEDED, out);
         }
         if parameters.size > self.settings.max_message_size {
@@ -74,8 +74,10 @@ impl<M> Session<M> {
             return self.say(reply::RCPT_SYNTAX, out);
         };
         let forward_path = match address::forward_path(path) {
-            Ok((forward_path, "")) => forward_path,
-            Ok(_) => return self.say(reply::UNKNOWN_PARAMETER, out),
+            Ok((forward_path, rest)) => match parameter::of_rcpt(rest) {
+                Ok(()) => forward_path,
+                Err(refusal) => return self.say(refusal, out),
+            },
             Err(fault) => return self.say(&format!("501 5.1.3 {}", fault.0), out),
         };
         if !forward_path.text.is_ascii() && !smtputf8 {
@@ -90,7 +92,7 @@ impl<M> Session<M> {
         Step::Recipient
     }
 
-    /// Answers `Step::Recipient`: the users whose mail it is, at least one.
+    /// Answers `Step::Recipient`: the users that get the mail, at least one.
     ///
     /// In LMTP a refusal is no error: the client is a server that hands on what it was given.
     pub fn recipient_checked(&mut self, outcome: Result<Vec<String>, RecipientRefusal>, out: &mut Vec<u8>) -> Step {
@@ -134,8 +136,8 @@ impl<M> Session<M> {
         }
     }
 
-    /// Whatever becomes of BDAT, its octets are data and must never be taken for commands. So where their number cannot
-    /// be known, the session ends.
+    /// The octets of BDAT are data and must never be read as commands, also when BDAT is refused. So when their number is
+    /// unknown, the session ends.
     pub(super) fn bdat(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Step {
         let Some((octets, last)) = parameter::of_bdat(argument) else {
             return self.close(reply::BDAT_SYNTAX, out);
@@ -173,7 +175,7 @@ impl<M> Session<M> {
         }
     }
 
-    /// Why no data may come: there is nobody to get it. LMTP has one reply for that (RFC 2033 section 4.2).
+    /// The refusal of data when there is no recipient. LMTP has one reply for that (RFC 2033 section 4.2).
     fn no_data_now(&self) -> Option<&'static str> {
         match &self.state {
             State::Transaction(transaction) | State::Chunks(transaction) if !transaction.recipients.is_empty() => None,
@@ -221,8 +223,8 @@ impl<M> Session<M> {
         self.say(&format!("250 2.0.0 {octets} octets received"), out)
     }
 
-    /// Answers `Step::Data`, and `Step::Chunk` for the last chunk. In LMTP every recipient has his reply; in SMTP there
-    /// is one for all, and one who did not get it makes it a refusal: nothing else can tell the sender.
+    /// Answers `Step::Data`, and `Step::Chunk` for the last chunk. In LMTP each recipient has a reply; in SMTP there is one
+    /// for all, and it is a refusal if any user did not get the message: nothing else can tell the sender.
     pub fn stored(&mut self, outcome: Result<Stored<'_>, Failure>, out: &mut Vec<u8>) -> Step {
         let (State::Data(transaction) | State::Chunks(transaction)) = self.enter(State::Ready) else {
             return Step::Close;

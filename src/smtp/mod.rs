@@ -1,7 +1,7 @@
 //! The SMTP server without its socket: RFC 5321 with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152),
 //! SMTPUTF8 (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034), CHUNKING (RFC 3030), STARTTLS (RFC 3207), AUTH (RFC 4954), LIMITS
-//! (RFC 9422) and HELP; LMTP (RFC 2033) besides. It does no I/O, knows no clock, no account and no password: a command
-//! goes in, replies are appended to a buffer, and a `Step` says what the driver has to do.
+//! (RFC 9422) and HELP; and LMTP (RFC 2033). It does no I/O and knows no clock, no account and no password: a command
+//! goes in, replies are appended to a buffer, and a `Step` says what the driver must do.
 //!
 //! ```text
 //!             HELO EHLO LHLO           MAIL            sender_checked(Ok)
@@ -13,7 +13,7 @@
 //!                                 +<---------------- stored ------------- Data  Chunks <--- BDAT, chunk_received
 //! ```
 //!
-//! Closed comes after QUIT, after too many errors, and when nobody can tell any more what is command and what is data.
+//! Closed follows QUIT, too many errors, and an error after which commands and data cannot be told apart.
 //!
 //! A worked exchange, with the driver's part on the right:
 //!
@@ -26,11 +26,11 @@
 //!   QUIT                       Step::Close       write `out`, close
 //! ```
 //!
-//! RCPT is answered by the driver and not here, so that whoever has something to ask before a recipient is accepted (a
-//! block list, a policy) can be asked at that place: all of the envelope is known there, and no data has come yet.
+//! The driver answers RCPT, so that it can ask others (a block list, a policy) before a recipient is accepted: at that
+//! point the envelope is known, and no data has come yet.
 //!
 //! Replies wait in `out`; the driver writes it when it is about to block on input, so PIPELINING needs no code here. A
-//! message is part of its transaction; who drops the transaction drops the message with it, and that is what RSET does.
+//! message is part of its transaction; RSET drops the transaction, and the message with it.
 
 mod auth;
 mod mail;

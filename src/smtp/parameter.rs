@@ -1,6 +1,9 @@
-//! What may follow the paths of MAIL and RCPT (RFC 5321 section 4.1.2), and the numbers in them, parsed exactly.
+//! What may follow the paths of MAIL and RCPT (RFC 5321 section 4.1.2), and the numbers in it, parsed exactly. The
+//! parameters of RFC 3461 (RET, ENVID, NOTIFY, ORCPT) are accepted, although DSN is not announced: some clients send them
+//! unasked, and a server that relays nothing has no notification to send.
 
 use super::reply;
+use crate::message::letter::is_unsafe;
 
 /// The parameters of MAIL that mean something here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,33 +14,84 @@ pub(super) struct Parameters {
     pub(super) smtputf8: bool,
 }
 
-/// Reads the parameters of MAIL. BODY changes nothing, for every octet passes as it is; AUTH is for those who trust it
-/// (RFC 4954 section 5), and we have nobody to tell it to.
+/// Longest value of ENVID and of ORCPT, octets (RFC 3461 sections 4.4 and 4.2).
+const ENVID: usize = 100;
+const ORCPT: usize = 500;
+
+/// Reads the parameters of MAIL. BODY changes nothing, for every octet passes as it is; AUTH (RFC 4954 section 5) is for
+/// servers that hand mail on.
 ///
 /// # Errors
 ///
 /// The reply that refuses them.
 pub(super) fn of_mail(text: &str) -> Result<Parameters, &'static str> {
     let mut parameters = Parameters::default();
-    for parameter in text.split([' ', '\t']).filter(|parameter| !parameter.is_empty()) {
-        let (keyword, value) = match parameter.split_once('=') {
-            Some((keyword, value)) => (keyword, Some(value)),
-            None => (parameter, None),
-        };
+    let (mut ret, mut envid) = (false, false);
+    for (keyword, value) in words(text) {
         match (keyword.to_ascii_uppercase().as_str(), value) {
-            // More digits than a u64 holds are a size all the same, only larger than anything.
+            // A size with more digits than a u64 holds is larger than any limit.
             ("SIZE", Some(value)) if is_number(value) => parameters.size = value.parse().unwrap_or(u64::MAX),
             ("SIZE", _) => return Err(reply::SIZE_SYNTAX),
-            ("BODY", Some(value)) if ["7BIT", "8BITMIME"].iter().any(|body| body.eq_ignore_ascii_case(value)) => {}
+            ("BODY", Some(value)) if is_one_of(value, &["7BIT", "8BITMIME"]) => {}
             ("BODY", _) => return Err(reply::BODY_SYNTAX),
             ("SMTPUTF8", None) => parameters.smtputf8 = true,
             ("SMTPUTF8", Some(_)) => return Err(reply::SMTPUTF8_SYNTAX),
             ("AUTH", Some(value)) if is_xtext(value) => {}
             ("AUTH", _) => return Err(reply::AUTH_PARAMETER_SYNTAX),
+            ("RET", Some(value)) if is_one_of(value, &["FULL", "HDRS"]) && !ret => ret = true,
+            ("RET", _) => return Err(reply::RET_SYNTAX),
+            ("ENVID", Some(value)) if value.len() <= ENVID && is_xtext(value) && !envid => envid = true,
+            ("ENVID", _) => return Err(reply::ENVID_SYNTAX),
             _ => return Err(reply::UNKNOWN_PARAMETER),
         }
     }
     Ok(parameters)
+}
+
+/// Reads the parameters of RCPT: NOTIFY and ORCPT, each once.
+///
+/// # Errors
+///
+/// The reply that refuses them.
+pub(super) fn of_rcpt(text: &str) -> Result<(), &'static str> {
+    let (mut notify, mut orcpt) = (false, false);
+    for (keyword, value) in words(text) {
+        match (keyword.to_ascii_uppercase().as_str(), value) {
+            ("NOTIFY", Some(value)) if is_notify(value) && !notify => notify = true,
+            ("NOTIFY", _) => return Err(reply::NOTIFY_SYNTAX),
+            ("ORCPT", Some(value)) if is_original_recipient(value) && !orcpt => orcpt = true,
+            ("ORCPT", _) => return Err(reply::ORCPT_SYNTAX),
+            _ => return Err(reply::UNKNOWN_PARAMETER),
+        }
+    }
+    Ok(())
+}
+
+/// The parameters: keyword, and what stands behind the first `=`.
+fn words(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let words = text.split([' ', '\t']).filter(|word| !word.is_empty());
+    words.map(|word| word.split_once('=').map_or((word, None), |(keyword, value)| (keyword, Some(value))))
+}
+
+fn is_one_of(value: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| word.eq_ignore_ascii_case(value))
+}
+
+/// `NEVER`, or a list of the others (RFC 3461 section 4.1).
+fn is_notify(value: &str) -> bool {
+    value.eq_ignore_ascii_case("NEVER")
+        || value.split(',').all(|word| is_one_of(word, &["SUCCESS", "FAILURE", "DELAY"]))
+}
+
+/// `addr-type;xtext` (RFC 3461 section 4.2); the type `utf-8` may hold UTF-8 (RFC 6533 section 3).
+fn is_original_recipient(value: &str) -> bool {
+    let Some((kind, address)) = value.split_once(';') else { return false };
+    let is_atom = !kind.is_empty() && kind.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+    let ascii: String = match kind.eq_ignore_ascii_case("utf-8") {
+        true => address.chars().filter(char::is_ascii).collect(),
+        false => address.to_owned(),
+    };
+    is_atom && value.len() <= ORCPT && !address.contains(is_unsafe) && (ascii.is_empty() || is_xtext(&ascii))
 }
 
 /// Reads BDAT's argument: how many octets follow, and whether they are the last (RFC 3030 section 2).
@@ -51,7 +105,7 @@ pub(super) fn of_bdat(argument: &[u8]) -> Option<(u64, bool)> {
     }
 }
 
-/// Digits and nothing else: `parse` alone would take a sign.
+/// Only digits: `parse` alone would accept a sign.
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit())
 }
@@ -101,11 +155,60 @@ mod tests {
             (" AUTH=a=b", Err(reply::AUTH_PARAMETER_SYNTAX)),
             (" AUTH=a+3d", Err(reply::AUTH_PARAMETER_SYNTAX)),
             (" AUTH=a+3", Err(reply::AUTH_PARAMETER_SYNTAX)),
-            (" RET=HDRS", Err(reply::UNKNOWN_PARAMETER)),
+            (" RET=HDRS ENVID=a+20b SIZE=1", of(1, false)),
+            (" ret=full", of(0, false)),
+            (" RET", Err(reply::RET_SYNTAX)),
+            (" RET=", Err(reply::RET_SYNTAX)),
+            (" RET=BODY", Err(reply::RET_SYNTAX)),
+            (" RET=FULL RET=FULL", Err(reply::RET_SYNTAX)),
+            (" ENVID", Err(reply::ENVID_SYNTAX)),
+            (" ENVID=", Err(reply::ENVID_SYNTAX)),
+            (" ENVID=a+2", Err(reply::ENVID_SYNTAX)),
+            (" ENVID=a=b", Err(reply::ENVID_SYNTAX)),
+            (" ENVID=a ENVID=b", Err(reply::ENVID_SYNTAX)),
+            (" NOTIFY=NEVER", Err(reply::UNKNOWN_PARAMETER)),
             (" =1", Err(reply::UNKNOWN_PARAMETER)),
             (" SIZE=1 X", Err(reply::UNKNOWN_PARAMETER)),
         ] {
             assert_eq!(of_mail(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_envelope_id_has_at_most_100_octets() {
+        assert!(of_mail(&format!(" ENVID={}", "x".repeat(100))).is_ok());
+        assert_eq!(of_mail(&format!(" ENVID={}", "x".repeat(101))), Err(reply::ENVID_SYNTAX));
+    }
+
+    #[test]
+    fn parameters_of_rcpt() {
+        let long = |length| format!(" ORCPT=rfc822;{}", "x".repeat(length));
+        for (text, expected) in [
+            ("", Ok(())),
+            (" NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;alice@example.org", Ok(())),
+            (" notify=delay", Ok(())),
+            (" NOTIFY=NEVER", Ok(())),
+            (" ORCPT=rfc822;a+2Bb@example.org\tNOTIFY=FAILURE", Ok(())),
+            (" ORCPT=utf-8;j\u{f5}geva@example.org", Ok(())),
+            (" ORCPT=rfc822;", Ok(())),
+            (&long(493), Ok(())),
+            (&long(494), Err(reply::ORCPT_SYNTAX)),
+            (" NOTIFY", Err(reply::NOTIFY_SYNTAX)),
+            (" NOTIFY=", Err(reply::NOTIFY_SYNTAX)),
+            (" NOTIFY=SUCCESS,", Err(reply::NOTIFY_SYNTAX)),
+            (" NOTIFY=SUCCESS,NEVER", Err(reply::NOTIFY_SYNTAX)),
+            (" NOTIFY=ALWAYS", Err(reply::NOTIFY_SYNTAX)),
+            (" NOTIFY=DELAY NOTIFY=DELAY", Err(reply::NOTIFY_SYNTAX)),
+            (" ORCPT=a@b", Err(reply::ORCPT_SYNTAX)),
+            (" ORCPT=;a", Err(reply::ORCPT_SYNTAX)),
+            (" ORCPT=rfc822;a=b", Err(reply::ORCPT_SYNTAX)),
+            (" ORCPT=rfc822;j\u{f5}geva", Err(reply::ORCPT_SYNTAX)),
+            (" ORCPT=rfc822;a+0", Err(reply::ORCPT_SYNTAX)),
+            (" ORCPT=rfc822;a ORCPT=rfc822;a", Err(reply::ORCPT_SYNTAX)),
+            (" RET=FULL", Err(reply::UNKNOWN_PARAMETER)),
+            (" X", Err(reply::UNKNOWN_PARAMETER)),
+        ] {
+            assert_eq!(of_rcpt(text), expected, "{text}");
         }
     }
 

@@ -4,12 +4,12 @@
 pub(super) const BYE: &str = "221 2.0.0 Bye";
 pub(super) const OK: &str = "250 2.0.0 Ok";
 pub(super) const RESET: &str = "250 2.0.0 Reset";
-pub(super) const NOT_VERIFIED: &str = "252 2.0.0 Addresses are not verified; send mail, and it will be tried";
+pub(super) const NOT_VERIFIED: &str = "252 2.0.0 Addresses are not verified; send the message to try";
 
 pub(super) const TIMEOUT: &str = "421 4.4.2 Timed out, closing";
 pub(super) const STOPPING: &str = "421 4.3.2 The server needs to close this connection, try again later";
 pub(super) const TOO_MANY_ERRORS: &str = "421 4.7.0 Too many errors, closing";
-pub(super) const TALKS_EARLY: &str = "554 5.5.1 You spoke before the greeting, closing";
+pub(super) const TALKS_EARLY: &str = "554 5.5.1 Data came before the greeting, closing";
 pub(super) const HTTP: &str = "554 5.5.1 This is a mail server, closing";
 
 pub(super) const UNKNOWN_COMMAND: &str = "500 5.5.2 Unknown command";
@@ -18,7 +18,7 @@ pub(super) const CONTROL_CHARACTER: &str = "500 5.5.2 A command has no control c
 pub(super) const NOT_OFFERED: &str = "502 5.5.1 This command is not offered";
 pub(super) const NO_ARGUMENT: &str = "501 5.5.4 This command takes no argument";
 pub(super) const NOT_UTF8: &str = "501 5.5.2 The command is not in UTF-8";
-pub(super) const NAME_NEEDED: &str = "501 5.5.4 Say who you are: this command needs a name";
+pub(super) const NAME_NEEDED: &str = "501 5.5.4 This command needs the name of the client";
 pub(super) const NAME_TOO_LONG: &str = "501 5.5.4 The name is longer than 255 octets";
 pub(super) const LHLO_ONLY: &str = "500 5.5.1 This is LMTP, say LHLO";
 pub(super) const NO_LMTP: &str = "500 5.5.1 This is SMTP, say EHLO";
@@ -32,6 +32,11 @@ pub(super) const SIZE_SYNTAX: &str = "501 5.5.4 SIZE needs a number of octets";
 pub(super) const BODY_SYNTAX: &str = "501 5.5.4 BODY is 7BIT or 8BITMIME";
 pub(super) const SMTPUTF8_SYNTAX: &str = "501 5.5.4 SMTPUTF8 has no value";
 pub(super) const AUTH_PARAMETER_SYNTAX: &str = "501 5.5.4 AUTH needs an address in xtext";
+pub(super) const RET_SYNTAX: &str = "501 5.5.4 RET is FULL or HDRS, and is given once";
+pub(super) const ENVID_SYNTAX: &str = "501 5.5.4 ENVID needs 1 to 100 octets of xtext, and is given once";
+pub(super) const NOTIFY_SYNTAX: &str =
+    "501 5.5.4 NOTIFY is NEVER, or a list of SUCCESS, FAILURE and DELAY, and is given once";
+pub(super) const ORCPT_SYNTAX: &str = "501 5.5.4 ORCPT needs a type, `;` and an address in xtext, and is given once";
 pub(super) const UNKNOWN_PARAMETER: &str = "555 5.5.4 This parameter is not offered";
 pub(super) const SMTPUTF8_NEEDED: &str = "553 5.6.7 Such an address needs SMTPUTF8 in MAIL";
 pub(super) const NOT_YOUR_ADDRESS: &str = "553 5.7.1 You may not send as this address";
@@ -72,7 +77,7 @@ pub(super) const NO_INITIAL_RESPONSE: &str = "501 5.5.4 This mechanism has no in
 pub(super) const AUTH_CANCELLED: &str = "501 5.7.0 Authentication cancelled";
 pub(super) const BAD_BASE64: &str = "501 5.5.2 This is not base64";
 pub(super) const AUTH_LINE_TOO_LONG: &str = "500 5.5.6 The response is too long";
-/// The same for every reason that a login fails, so that nobody learns which names exist.
+/// The same for every failed login, so that it does not tell which names exist.
 pub(super) const AUTH_FAILED: &str = "535 5.7.8 Authentication failed";
 
 /// Appends a reply of one line.

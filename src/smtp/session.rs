@@ -7,6 +7,7 @@ use super::transaction::Transaction;
 use super::verb::{self, Verb};
 use crate::limits;
 use crate::message::address::ForwardPath;
+use crate::message::letter::is_unsafe;
 use crate::sasl::{Exchange, Mechanism};
 use log::trace;
 
@@ -16,7 +17,7 @@ const NAME: usize = 255;
 /// Where a session is.
 #[derive(Debug)]
 pub(super) enum State<M> {
-    /// Nobody has said HELO, or TLS has just begun.
+    /// Before HELO, and after TLS has begun.
     Start,
     /// Between transactions.
     Ready,
@@ -34,7 +35,7 @@ pub(super) enum State<M> {
     Data(Transaction<M>),
     /// After the first BDAT.
     Chunks(Transaction<M>),
-    /// Nothing more is said.
+    /// The session has ended.
     Closed,
 }
 
@@ -55,7 +56,7 @@ impl<M> State<M> {
     }
 }
 
-/// What the client called itself.
+/// The name of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Helo {
     /// The argument of HELO, EHLO or LHLO.
@@ -70,7 +71,7 @@ pub struct Session<M> {
     pub(super) settings: Settings,
     pub(super) state: State<M>,
     helo: Option<Helo>,
-    /// Who logged in.
+    /// The user that logged in.
     pub(super) user: Option<String>,
     /// Exchanges begun, so that no challenge is used twice.
     pub(super) exchanges: u32,
@@ -111,12 +112,12 @@ impl<M> Session<M> {
         }
     }
 
-    /// What the client called itself since the session, or TLS, began.
+    /// The name that the client gave since the session, or TLS, began.
     pub fn helo(&self) -> Option<&Helo> {
         self.helo.as_ref()
     }
 
-    /// Who logged in.
+    /// The user that logged in.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
@@ -126,7 +127,7 @@ impl<M> Session<M> {
         match self.state {
             State::Exchange(..) => return self.response(line, out),
             State::Start | State::Ready | State::Transaction(_) | State::Chunks(_) => {}
-            // A step is not answered yet, or all is over.
+            // A step is not answered yet, or the session has ended.
             _ => return Step::Close,
         }
         if line.iter().any(|&octet| octet.is_ascii_control() && octet != b'\t') {
@@ -166,7 +167,7 @@ impl<M> Session<M> {
         }
     }
 
-    /// TLS is up. What was said in clear is forgotten (RFC 3207 section 4.2).
+    /// TLS has begun. Everything from before is forgotten (RFC 3207 section 4.2).
     pub fn tls_started(&mut self) {
         self.settings.tls_active = true;
         self.helo = None;
@@ -174,15 +175,15 @@ impl<M> Session<M> {
         self.enter(State::Start);
     }
 
-    /// The one place where the state changes. Who does not keep what it gives back, the old state, drops the
-    /// transaction and its message with it.
+    /// Changes the state; nothing else does. Gives back the old state: a caller that drops it drops the transaction and its
+    /// message.
     pub(super) fn enter(&mut self, next: State<M>) -> State<M> {
         trace!("smtp: {} -> {}", self.state.name(), next.name());
         std::mem::replace(&mut self.state, next)
     }
 
-    /// Appends a reply of one line. A refusal that will not change by itself is an error, and the one too many ends the
-    /// session instead of being said.
+    /// Appends a reply of one line. A permanent refusal counts as an error; after too many errors the session ends with
+    /// another reply instead.
     pub(super) fn say(&mut self, reply: &str, out: &mut Vec<u8>) -> Step {
         if reply.starts_with('5') {
             self.errors += 1;
@@ -200,8 +201,8 @@ impl<M> Session<M> {
         Step::Close
     }
 
-    /// HELO, EHLO and LHLO drop an open transaction (RFC 5321 section 4.1.4). The name is not checked: section 4.1.4
-    /// forbids to refuse mail for it.
+    /// HELO, EHLO and LHLO drop an open transaction (RFC 5321 section 4.1.4). The name is not checked, for section 4.1.4
+    /// forbids to refuse mail because of it.
     fn hello(&mut self, verb: Verb, argument: &[u8], out: &mut Vec<u8>) -> Step {
         match self.settings.protocol {
             Protocol::Lmtp if verb != Verb::Lhlo => return self.say(reply::LHLO_ONLY, out),
@@ -211,7 +212,9 @@ impl<M> Session<M> {
             _ => {}
         }
         let extended = verb != Verb::Helo;
-        self.helo = Some(Helo { name: String::from_utf8_lossy(argument).into_owned(), extended });
+        // It stands in a trace field, in the log and in the event, so characters that act there are replaced.
+        let name = String::from_utf8_lossy(argument).replace(is_unsafe, "?");
+        self.helo = Some(Helo { name, extended });
         self.enter(State::Ready);
         if extended {
             reply::lines(out, "250", &self.extensions());

@@ -1,6 +1,6 @@
 //! SMTP smuggling: what one server takes for text and the next for the end of data makes two messages of one, the second
 //! with a sender of the attacker's choice. The table holds every variant of the published ones and some more; each is
-//! cut at every octet, for the cut decides what a careless reader sees at once.
+//! cut at every octet, because a faulty reader may depend on the cut.
 
 use super::fake::{Driver, settings};
 

@@ -1,9 +1,8 @@
-//! What passes between a session and its driver: what is known at the beginning, what is to be done next, and how it
-//! came out.
+//! What passes between a session and its driver: the settings, the next step, and its result.
 
 use crate::sasl::{Credentials, Mechanism};
 
-/// Which of the two languages is spoken.
+/// The protocol of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// SMTP and submission.
@@ -12,7 +11,7 @@ pub enum Protocol {
     Lmtp,
 }
 
-/// What is wanted of AUTH.
+/// Whether clients log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// Not offered.
@@ -23,22 +22,22 @@ pub enum Auth {
     Required,
 }
 
-/// What the driver knows of the connection when it begins.
+/// What the driver knows when the connection begins.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Our own name.
     pub hostname: String,
-    /// The language.
+    /// The protocol.
     pub protocol: Protocol,
     /// Octets of a message as they come; exactly this many pass.
     pub max_message_size: u64,
     /// Recipients of one message.
     pub max_recipients: usize,
-    /// What is wanted of AUTH.
+    /// Whether clients log in.
     pub auth: Auth,
     /// Passwords may be sent without TLS: from loopback, or where `tls.required_for_auth` is false.
     pub cleartext_allowed: bool,
-    /// What no other connection has: the middle of CRAM-MD5's challenges. `None`: no CRAM-MD5.
+    /// A text that no other connection has, for the challenges of CRAM-MD5. `None`: no CRAM-MD5.
     pub stamp: Option<String>,
     /// A certificate is configured, so STARTTLS can be offered.
     pub tls_available: bool,
@@ -57,9 +56,9 @@ pub enum Step {
     StartTls,
     /// Check these credentials, then call `logged_in`.
     Login {
-        /// How they came.
+        /// The mechanism that brought them.
         mechanism: Mechanism,
-        /// What the client wants to be believed.
+        /// The client's name and proof.
         credentials: Credentials,
     },
     /// Check `transaction().reverse_path` and whether there is room, then call `sender_checked`.
@@ -68,17 +67,17 @@ pub enum Step {
     Recipient,
     /// Read message data to its end, store it for `transaction()`, then call `stored`.
     Data,
-    /// Read exactly so many octets of message data and add them to `take_message()`, or to a new message. After the last
+    /// Read this number of octets of message data and add them to `take_message()`, or to a new message. After the last
     /// chunk store it and call `stored`, else call `chunk_received`.
     Chunk {
-        /// How many.
+        /// The number of octets.
         octets: u64,
         /// The message ends with them.
         last: bool,
     },
-    /// Read exactly so many octets and forget them; the reply is in `out`. Then the next line is a command.
+    /// Read this number of octets and drop them; the reply is in `out`. Then the next line is a command.
     Discard {
-        /// How many.
+        /// The number of octets.
         octets: u64,
     },
 }
@@ -86,7 +85,7 @@ pub enum Step {
 /// Why a sender is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SenderRefusal {
-    /// The user who logged in may not send as this address.
+    /// The user that logged in may not send from this address.
     NotYours,
     /// The disk is full, or as full as it may become.
     NoRoom,
@@ -99,11 +98,11 @@ pub enum SenderRefusal {
 pub enum RecipientRefusal {
     /// The domain is not ours.
     NotOurDomain,
-    /// The domain is ours, the local part is nobody's.
+    /// The domain is ours, and no user has the local part.
     NoSuchUser,
-    /// His Maildir cannot be written.
+    /// The user's Maildir cannot be written.
     Unavailable,
-    /// His quota has no room for the message.
+    /// The user's quota has no room for the message.
     OverQuota,
 }
 
@@ -112,7 +111,7 @@ pub enum RecipientRefusal {
 pub struct Stored<'a> {
     /// Its id.
     pub id: &'a str,
-    /// Users who did not get it, for their quota was reached.
+    /// Users that did not get it, because their quota was reached.
     pub over_quota: &'a [String],
 }
 
@@ -125,19 +124,19 @@ pub enum Failure {
     Loop,
     /// The disk is full.
     NoRoom,
-    /// Somebody's quota was reached.
+    /// The quota of a recipient was reached.
     OverQuota,
     /// The system failed.
     System,
 }
 
-/// Why the server ends a session by itself.
+/// Why the server ends a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Farewell {
-    /// The client spoke before it was greeted.
+    /// The client sent data before the greeting.
     TalksEarly,
-    /// The client let a deadline pass.
+    /// The client missed a deadline.
     Timeout,
-    /// The server stops, or needs the place.
+    /// The server stops, or needs the connection for another client.
     Stopping,
 }

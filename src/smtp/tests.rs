@@ -26,6 +26,13 @@ fn driver_in(state: &str) -> Driver {
 
 /// Every verb in every state where a command can come: the code of its reply.
 #[test]
+fn the_name_of_a_client_holds_nothing_that_acts_in_a_line() {
+    let mut driver = Driver::new(settings());
+    driver.line("EHLO a\u{2028}b\u{85}c\u{202e}d e\u{fc}");
+    assert_eq!(driver.session.helo().unwrap().name, "a?b?c?d e\u{fc}");
+}
+
+#[test]
 fn state_and_verb() {
     let states = ["Start", "Ready", "Transaction", "Recipients", "Chunks"];
     for (line, codes) in [

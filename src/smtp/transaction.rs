@@ -1,4 +1,4 @@
-//! One transaction: from MAIL to the message's end. It knows nothing of the session around it, and dropping it is RSET.
+//! A transaction: from MAIL to the end of the message. It knows nothing of the session; RSET drops it.
 
 use crate::message::address::{ForwardPath, ReversePath};
 use std::collections::HashSet;
@@ -8,28 +8,28 @@ use std::collections::HashSet;
 pub struct Recipient {
     /// As RCPT had it.
     pub path: ForwardPath,
-    /// Whose mail it is: one user, or all those behind an alias.
+    /// The users that get the mail: one, or all users of an alias.
     pub users: Vec<String>,
 }
 
-/// What is known of a message before and while its data comes. `M` is the message itself.
+/// The envelope of a message, and its data as it comes. `M` is the message itself.
 #[derive(Debug)]
 pub struct Transaction<M> {
-    /// Who sends it.
+    /// The envelope sender.
     pub reverse_path: ReversePath,
     /// Octets that the client announced; 0 where it did not.
     pub size: u64,
     /// The client asked for SMTPUTF8.
     pub smtputf8: bool,
-    /// Who gets it, in the order of RCPT; one who was named twice stands here twice.
+    /// The recipients in the order of RCPT; one that was named twice is here twice.
     pub recipients: Vec<Recipient>,
-    /// RCPT was said, whatever came of it.
+    /// RCPT was said, accepted or not.
     pub(super) tried: bool,
     /// The message as far as it came by BDAT.
     pub(super) message: Option<M>,
     /// Octets of the chunks so far.
     pub(super) received: u64,
-    /// What went wrong with a chunk. It is said to every later one, whose octets belong to nothing.
+    /// The refusal of a chunk; all later chunks get the same.
     pub(super) failed: Option<&'static str>,
 }
 
@@ -47,7 +47,7 @@ impl<M> Transaction<M> {
         }
     }
 
-    /// Whose Maildirs the message goes to, each once, with the address that was named for it first.
+    /// The users that get the message, each once, with the first address that named the user.
     pub fn mailboxes(&self) -> Vec<(&str, &ForwardPath)> {
         let mut known = HashSet::new();
         let all = self

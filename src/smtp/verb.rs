@@ -20,7 +20,7 @@ pub(super) enum Verb {
     Vrfy,
     /// A command of SMTP that is known and not offered.
     NotOffered,
-    /// A method of HTTP: who sends that is no mail client, and the next lines are not meant for us.
+    /// A method of HTTP: the client is no mail client, and its next lines are no commands.
     Http,
 }
 

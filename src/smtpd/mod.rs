@@ -41,6 +41,8 @@ fn settings(service: &Service, live: &Live, client: &Client, kind: ListenerKind)
     let auth = match (kind, config.smtp.auth) {
         (ListenerKind::Lmtp, _) | (ListenerKind::Smtp, AuthPolicy::Off) => Auth::Off,
         (ListenerKind::Smtp, AuthPolicy::Optional) => Auth::Optional,
+        // Over a unix socket: a user of this machine. Local users need no password to send to local users.
+        (ListenerKind::Smtp, AuthPolicy::Required) if client.ip().is_none() => Auth::Optional,
         _ => Auth::Required,
     };
     Settings {

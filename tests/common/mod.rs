@@ -1,4 +1,4 @@
-//! One helper for every test on the real binary: a scratch folder, a server in it, and clients that speak by hand.
+//! Helpers for tests on the real binary: a scratch folder, a server in it, and clients that send lines as given.
 #![allow(dead_code)]
 
 pub mod dovecot;
@@ -14,14 +14,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest that any single wait in a test may take.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary under test; `MAILBELL_TEST_BINARY` puts another build (the static one) in its place.
 pub fn binary() -> PathBuf {
     std::env::var_os("MAILBELL_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_mailbell").into(), PathBuf::from)
 }
 
-/// A folder that goes when it is dropped.
+/// A folder that is removed when this is dropped.
 pub struct Scratch(pub PathBuf);
 
 impl Scratch {
@@ -208,7 +208,7 @@ impl Server {
         run(&self.path("mailbell.toml"), arguments, stdin)
     }
 
-    /// The journal's records, in order, from segments that are not compressed.
+    /// The records of the journal, in order, from segments that are not compressed.
     pub fn records(&self) -> Vec<serde_json::Value> {
         records(&self.path("state/journal"))
     }
@@ -265,6 +265,39 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// True for root. A test that needs root and does not have it says that it was skipped, which `.ci/run` looks for.
+pub fn is_root() -> bool {
+    let is = rustix::process::geteuid().is_root();
+    if !is {
+        skipped("needs root");
+    }
+    is
+}
+
+/// Says that a test shows nothing on this machine.
+pub fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
+/// The state of a process from `/proc/PID/status`, with a field's name: `("VmRSS:", "12 kB")`.
+pub fn process_status(folder: &Path, field: &str) -> Option<String> {
+    let status = fs::read_to_string(folder.join("status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix(field)).map(|value| value.trim().to_owned())
+}
+
+/// Waits until a counter stays the same for half a second: a process that polls never comes to rest. How long it takes
+/// to do what it still has to do is its own affair.
+pub fn wait_for_rest<T: PartialEq>(what: &str, mut count: impl FnMut() -> T) {
+    let mut last = count();
+    wait_for(what, || {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = count();
+        let rests = now == last;
+        last = now;
+        rests.then_some(())
+    });
+}
+
 /// Asks until there is an answer, and fails after [`PATIENCE`].
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
@@ -277,7 +310,7 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A line protocol spoken by hand.
+/// A client of a line protocol that sends what the test gives it.
 pub struct Talk {
     stream: TcpStream,
     reader: BufReader<TcpStream>,
@@ -285,7 +318,19 @@ pub struct Talk {
 
 impl Talk {
     pub fn to(address: SocketAddr) -> Talk {
-        let stream = TcpStream::connect(address).unwrap();
+        Talk::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// A client with an address of its own, so that what the server holds against another one does not slow it down.
+    pub fn from(source: std::net::Ipv4Addr, address: SocketAddr) -> Talk {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddr::from((source, 0))).unwrap();
+        connect(&socket, &address).unwrap();
+        Talk::over(TcpStream::from(socket))
+    }
+
+    fn over(stream: TcpStream) -> Talk {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();

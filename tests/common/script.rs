@@ -1,4 +1,4 @@
-//! What the scripts of `tests/dialogues/` are written in, for those who play them: on the real binary, and on the sessions
+//! The language of the dialogues in `tests/dialogues/`, for the tests that run them: on the real binary, and on the sessions
 //! without a socket.
 #![allow(dead_code)]
 

@@ -3,6 +3,7 @@
 use super::dns::{self, Answer};
 use super::{Findings, ports};
 use crate::config::{Domains, Place};
+use crate::message::idn;
 use crate::server::listener::{self, Listener};
 use crate::server::monitor::control_socket;
 use std::io::ErrorKind;
@@ -79,9 +80,9 @@ fn domains(findings: &mut Findings<'_>) {
     };
     // Names without a dot and address literals have no MX records.
     for domain in domains.iter().filter(|domain| domain.contains('.') && !domain.starts_with('[')) {
-        match dns::mail_exchangers(resolver, domain) {
+        match dns::mail_exchangers(resolver, &idn::to_ascii(domain)) {
             Ok(Answer::Exchangers(hosts)) => {
-                let ours = hosts.iter().any(|(_, host)| *host == findings.config.hostname);
+                let ours = hosts.iter().any(|(_, host)| idn::same_domain(host, &findings.config.hostname));
                 let list: Vec<String> = hosts.iter().map(|(rank, host)| format!("{rank} {host}")).collect();
                 let hint = if ours { "" } else { "; none of them is `hostname`" };
                 findings.notes.push(format!("{domain}: MX {}{hint}", list.join(", ")));

@@ -1,11 +1,13 @@
-//! A message given to the running server by SMTP (RFC 5321), by users who may not touch the mail themselves.
+//! A message given to the running server by SMTP (RFC 5321), by users without the rights to write the mail themselves.
 
 use super::{Outcome, own_domain};
 use crate::cli::{Failed, exit};
 use crate::config::{Config, Place};
+use crate::message::address;
 use crate::message::dot::encode::{Encoder, LineEnds};
+use crate::server::local;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,12 +28,13 @@ pub fn hand_over(
     if recipients.is_empty() {
         return Err(Failed::new(exit::USAGE, "no recipient; see --help"));
     }
+    let recipients = recipients.iter().map(|recipient| path_of(config, recipient)).collect::<Result<Vec<_>, _>>()?;
     let mut message = Vec::new();
     read(&mut message)?;
     if message.len() as u64 > config.smtp.max_message_size {
         return Err(Failed::new(exit::DATA, "message too large"));
     }
-    let mut server = Server::connect(config)?;
+    let mut server = Server(BufReader::new(connect(config)?));
     let is_ascii = sender.is_ascii() && recipients.iter().all(|recipient| recipient.is_ascii());
     let utf8 = if is_ascii { "" } else { " SMTPUTF8" };
     server.answer(exit::TEMPORARY)?;
@@ -39,9 +42,7 @@ pub fn hand_over(
     let eight_bit = if message.is_ascii() { "" } else { " BODY=8BITMIME" };
     server.say(&format!("MAIL FROM:<{sender}>{eight_bit}{utf8}"), exit::NO_PERMISSION)?;
     for recipient in recipients {
-        let bare = recipient.trim().trim_start_matches('<').trim_end_matches('>');
-        let domain = if bare.contains('@') { String::new() } else { format!("@{}", own_domain(config)) };
-        server.say(&format!("RCPT TO:<{bare}{domain}>"), exit::NO_USER)?;
+        server.say(&format!("RCPT TO:<{recipient}>"), exit::NO_USER)?;
     }
     server.say("DATA", exit::TEMPORARY)?;
     let mut lines = Vec::new();
@@ -50,36 +51,109 @@ pub fn hand_over(
     encoder.finish(&mut lines);
     server.send(&lines)?;
     server.answer(exit::DATA)?;
-    // It is stored, whatever becomes of the rest.
+    // The message is stored; a failure of QUIT changes nothing.
     let _ = server.say("QUIT", exit::TEMPORARY);
     Ok(ExitCode::SUCCESS)
 }
 
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
+/// An address for RCPT. A name alone is a user of this server.
+fn path_of(config: &Config, recipient: &str) -> Result<String, Failed> {
+    let recipient = recipient.trim();
+    let bare = recipient.strip_prefix('<').and_then(|inside| inside.strip_suffix('>')).unwrap_or(recipient);
+    let mailbox = address::mailbox(bare);
+    let mailbox =
+        mailbox.map_err(|fault| Failed::new(exit::NO_USER, format!("{}: {}", bare.escape_debug(), fault.0)))?;
+    let domain = if mailbox.domain.is_some() { String::new() } else { format!("@{}", own_domain(config)) };
+    Ok(mailbox.text + &domain)
+}
 
-struct Server(BufReader<Box<dyn Stream>>);
+/// Joins standard input and output to the server: what `-bs` says is said to the server.
+pub fn dialogue(config: &Config) -> Outcome {
+    let mut server = connect(config)?;
+    let mut writer = server.twin().map_err(lost)?;
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut writer);
+        // The server answers what was said, and closes.
+        let _ = writer.end();
+    });
+    let (mut block, mut stdout) = ([0; 4_096], io::stdout().lock());
+    loop {
+        match server.read(&mut block).map_err(lost)? {
+            0 => return Ok(ExitCode::SUCCESS),
+            length => stdout.write_all(&block[..length]).and_then(|()| stdout.flush()).map_err(lost)?,
+        }
+    }
+}
 
-impl Server {
-    /// Connects to the first of the server's SMTP listeners.
-    fn connect(config: &Config) -> Result<Server, Failed> {
-        let place = config.smtp.listen.first().ok_or("the server has no SMTP listener".to_owned());
-        let connected = place.and_then(|place| {
-            let stream: io::Result<Box<dyn Stream>> = match place {
-                Place::Tcp(address) => tcp(*address, config).map(|stream| Box::new(stream) as _),
-                Place::Unix(path) => UnixStream::connect(path).map(|stream| Box::new(stream) as _),
-            };
-            stream.map_err(|error| format!("{place}: {error}"))
-        });
-        let because = |why| format!("the mail is not yours to write, and the server cannot be asked: {why}");
-        connected.map(|stream| Server(BufReader::new(stream))).map_err(|why| Failed::new(exit::TEMPORARY, because(why)))
+/// A connection to the server.
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn twin(&self) -> io::Result<Stream> {
+        match self {
+            Stream::Tcp(stream) => stream.try_clone().map(Stream::Tcp),
+            Stream::Unix(stream) => stream.try_clone().map(Stream::Unix),
+        }
     }
 
+    fn end(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.read(octets),
+            Stream::Unix(stream) => stream.read(octets),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.write(octets),
+            Stream::Unix(stream) => stream.write(octets),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Connects to the server's socket for local users, else to the first of its SMTP listeners.
+fn connect(config: &Config) -> Result<Stream, Failed> {
+    if let Ok(stream) = local::connect(&config.state) {
+        let timeouts = stream.set_read_timeout(Some(PATIENCE)).and(stream.set_write_timeout(Some(PATIENCE)));
+        return timeouts.map(|()| Stream::Unix(stream)).map_err(lost);
+    }
+    let place = config.smtp.listen.first().ok_or("it has no SMTP listener".to_owned());
+    let connected = place.and_then(|place| {
+        let stream = match place {
+            Place::Tcp(address) => tcp(*address, config).map(Stream::Tcp),
+            Place::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
+        };
+        stream.map_err(|error| format!("{place}: {error}"))
+    });
+    let because = |why| {
+        format!("this user may not write the mail, and the server cannot be asked: {why}; is `mailbell serve` running?")
+    };
+    connected.map_err(|why| Failed::new(exit::TEMPORARY, because(why)))
+}
+
+struct Server(BufReader<Stream>);
+
+impl Server {
     /// Says a line and waits for the answer.
     fn say(&mut self, line: &str, refused: u8) -> Result<(), Failed> {
-        if line.contains(char::is_control) {
-            return Err(Failed::new(exit::USAGE, "an address with a control character"));
-        }
         self.send(format!("{line}\r\n").as_bytes())?;
         self.answer(refused)
     }
@@ -97,11 +171,12 @@ impl Server {
             let code = match line.first() {
                 Some(b'2' | b'3') if line.get(3) == Some(&b'-') => continue,
                 Some(b'2' | b'3') => return Ok(()),
-                // A full mailbox may have room again, as where this command delivers itself.
-                Some(b'5') if line.get(4..9) != Some(b"5.2.2") => refused,
+                // A full mailbox may have room again, as where this command delivers itself. 530 asks for AUTH, which says
+                // nothing about the message: the socket for local users does not ask for it.
+                Some(b'5') if line.get(4..9) != Some(b"5.2.2") && !line.starts_with(b"530") => refused,
                 _ => exit::TEMPORARY,
             };
-            let said = if line.is_empty() { "it has closed the connection" } else { text.trim_end() };
+            let said = if line.is_empty() { "nothing, and closes the connection" } else { text.trim_end() };
             return Err(Failed::new(code, format!("the server says: {}", said.escape_debug())));
         }
     }
@@ -117,12 +192,12 @@ fn tcp(mut address: SocketAddr, config: &Config) -> io::Result<TcpStream> {
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
     if config.is_proxy(stream.local_addr()?.ip()) {
-        // Where a proxy stands on this machine, nobody else of it is listened to; without a client it speaks for itself.
+        // A listener that expects a proxy on this machine wants its header; without a client it means this machine.
         stream.write_all(b"PROXY UNKNOWN\r\n")?;
     }
     Ok(stream)
 }
 
 fn lost(error: io::Error) -> Failed {
-    Failed::new(exit::TEMPORARY, format!("the server was lost: {error}"))
+    Failed::new(exit::TEMPORARY, format!("the connection to the server failed: {error}"))
 }

@@ -1,10 +1,11 @@
-//! `mailbell deliver`: an MTA's delivery agent, and `sendmail`, which is the same in other words. The message is on
-//! standard input; it is stored for all recipients or for none.
+//! `mailbell deliver`, an MTA's delivery agent, and `sendmail`, the same with other options. The message is on standard
+//! input; it is stored for all recipients or for none.
 //!
-//! With a server running on the same state it only stores: the server sees the message and records it.
+//! While a server runs on the same state, the command only stores: the server finds the message and records it.
 
-mod addresses;
+mod dialogue;
 mod hand_over;
+mod options;
 mod sendmail;
 mod source;
 
@@ -13,10 +14,11 @@ pub use sendmail::run as sendmail;
 use super::{Failed, Outcome, exit};
 use crate::accounts::{Accounts, Unknown};
 use crate::config::{Config, Domains};
-use crate::delivery::{Delivery, Envelope, Failure, Incoming, Recipient};
+use crate::delivery::{Delivery, Envelope, Failure, Incoming, Recipient, Stored};
 use crate::journal::{Held, Lock};
 use crate::ledger::{Keep, Ledger};
 use crate::message::address::{self, Mailbox};
+use crate::message::letter::is_unsafe;
 use crate::message::trace::{Facts, Origin, Via};
 use crate::server::owner;
 use lexopt::prelude::*;
@@ -29,21 +31,22 @@ use std::process::ExitCode;
 const HELP: &str = "\
 Usage: mailbell deliver [-c FILE] [-f SENDER] RECIPIENT...
 
-Stores the message on standard input for each recipient: a user, or an address of ours. All get it, or none.
-Line ends are LF or CRLF; an mbox `From ` line at the top is removed.
+Stores the message on standard input for each recipient: a user, or an address at a domain of this server. All
+recipients get it, or none. Line ends are LF or CRLF; an mbox `From ` line at the top is removed.
 
-  -f, --from SENDER   envelope sender; <> or empty for none (else $SENDER, else that of the `From ` line, else none)
+  -f, --from SENDER   envelope sender; <> or empty for the null sender
+                      (default: $SENDER, else the sender in the `From ` line, else the null sender)
   -c, --config FILE   configuration (else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml)
   -h, --help          this text
 
-With a server running it records the message; without one this command does. In Postfix's master.cf:
+A running server records the message; without one this command does. In Postfix's master.cf:
 
   mailbell unix - n n - - pipe user=mailbell argv=/usr/bin/mailbell deliver -f ${sender} -- ${recipient}
 
-and `mailbell_destination_recipient_limit = 1` in main.cf, for one exit code answers all the recipients of a run.
+and in main.cf `mailbell_destination_recipient_limit = 1`, because one exit code stands for all recipients of a run.
 
-Exit codes: 0 stored, 64 usage, 65 too large or looping, 67 no such user, 75 try again later (also: mailbox full),
-77 permission, 78 configuration.
+Exit codes: 0 stored, 64 wrong usage, 65 message too large or in a loop, 67 no such user, 75 try again later (also when
+a mailbox is full), 77 missing permission, 78 wrong configuration.
 ";
 
 /// Runs the command with the arguments after its name.
@@ -65,7 +68,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     let sender = match (sender, std::env::var_os("SENDER")) {
         (Some(sender), _) => sender,
         (None, Some(sender)) => sender_of(sender)?,
-        (None, None) => reverse_path(source.mbox_sender().unwrap_or_default()),
+        (None, None) => reverse_path(source.mbox_sender().unwrap_or_default()).unwrap_or_default(),
     };
     store.deliver(recipients, sender, false, |incoming| feed(&mut source, incoming))
 }
@@ -83,30 +86,37 @@ fn unreadable(error: io::Error) -> Failed {
     Failed::new(exit::TEMPORARY, format!("standard input: {error}"))
 }
 
+/// An argument as text that can stand in a header field and in an envelope.
 fn text_of(argument: OsString) -> Result<String, Failed> {
-    argument.into_string().map_err(|argument| Failed::new(exit::USAGE, format!("{argument:?} is not UTF-8")))
+    let text = argument.into_string();
+    let text = text.map_err(|argument| Failed::new(exit::USAGE, format!("{argument:?} is not UTF-8")))?;
+    match text.contains(is_unsafe) {
+        true => Err(Failed::new(exit::USAGE, format!("{text:?} has a control character; leave it out"))),
+        false => Ok(text),
+    }
 }
 
 fn sender_of(argument: OsString) -> Result<String, Failed> {
-    text_of(argument).map(|text| reverse_path(&text))
+    Ok(reverse_path(&text_of(argument)?).unwrap_or_default())
 }
 
 /// `a@example.com`, `<a@example.com>`, and for the null path `<>`, nothing, or what Postfix's pipe and mbox have in its
-/// place. Anything else is believed: it is only repeated.
-fn reverse_path(text: &str) -> String {
+/// place. Other text is taken as it is, for it is only repeated; `None` where it has control characters.
+fn reverse_path(text: &str) -> Option<String> {
     let text = text.trim();
     let inside = text.strip_prefix('<').and_then(|inside| inside.strip_suffix('>')).unwrap_or(text);
-    if inside.eq_ignore_ascii_case("MAILER-DAEMON") { String::new() } else { inside.to_owned() }
+    let path = if inside.eq_ignore_ascii_case("MAILER-DAEMON") { "" } else { inside };
+    (!path.contains(is_unsafe)).then(|| path.to_owned())
 }
 
-/// Where messages go.
+/// The place that messages go to.
 struct Store {
     config: Config,
     accounts: Accounts,
 }
 
 impl Store {
-    /// Becomes the user who owns the mail, and reads who has mail here.
+    /// Becomes the owner of the mail, and reads the accounts.
     fn open(config: Config) -> Result<Store, Failed> {
         owner::become_owner_of_store(&config)?;
         let accounts = Accounts::load(&config).map_err(|problems| {
@@ -116,7 +126,7 @@ impl Store {
         Ok(Store { config, accounts })
     }
 
-    /// Who is meant: each user once.
+    /// The users that are meant, each once.
     fn recipients(&self, typed: &[String]) -> Result<Vec<Recipient>, Failed> {
         let mut recipients: Vec<Recipient> = Vec::new();
         if typed.is_empty() {
@@ -125,7 +135,9 @@ impl Store {
         for typed in typed {
             let typed = typed.trim();
             let bare = typed.strip_prefix('<').and_then(|inside| inside.strip_suffix('>')).unwrap_or(typed);
-            for user in self.users(bare).map_err(|why| Failed::new(exit::NO_USER, format!("{bare}: {why}")))? {
+            for user in
+                self.users(bare).map_err(|why| Failed::new(exit::NO_USER, format!("{}: {why}", bare.escape_debug())))?
+            {
                 if !recipients.iter().any(|to| to.user == user) {
                     recipients.push(Recipient { user, typed: bare.to_owned() });
                 }
@@ -144,8 +156,7 @@ impl Store {
         })
     }
 
-    /// Stores a message. The journal is ours to write when no server is running; a server can start until the message is
-    /// whole, however long that takes.
+    /// Stores a message; a failure becomes an exit code.
     fn deliver(
         &self,
         recipients: Vec<Recipient>,
@@ -153,6 +164,19 @@ impl Store {
         complete_header: bool,
         feed: impl FnOnce(&mut Incoming<'_>) -> io::Result<()>,
     ) -> Outcome {
+        let stored = self.store(recipients, sender, complete_header, feed)?;
+        stored.map(|_| ExitCode::SUCCESS).map_err(|failure| Failed::new(code(&failure), failure))
+    }
+
+    /// Stores a message. Without a server this process writes the journal; until the message is whole, a server can start,
+    /// however long that takes. The outer error is about the input or the state, the inner one about the message.
+    fn store(
+        &self,
+        recipients: Vec<Recipient>,
+        sender: String,
+        complete_header: bool,
+        feed: impl FnOnce(&mut Incoming<'_>) -> io::Result<()>,
+    ) -> Result<Result<Stored, Failure>, Failed> {
         let delivery = Delivery::new(&self.config, None);
         let origin = Origin { mail_from: Some(sender), ..Origin::unknown(Via::Deliver) };
         let max_size = self.config.smtp.max_message_size;
@@ -171,7 +195,7 @@ impl Store {
         };
         let stored = incoming.commit();
         delivery.tick();
-        stored.map(|_| ExitCode::SUCCESS).map_err(|failure| Failed::new(code(&failure), failure))
+        Ok(stored)
     }
 }
 
@@ -195,7 +219,7 @@ fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::TooLarge | Failure::Loop => exit::DATA,
         Failure::System(error) if error.kind() == io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-        // Who reads his mail makes room.
+        // There is room again when a user removes mail.
         Failure::OverQuota | Failure::DiskFull | Failure::System(_) => exit::TEMPORARY,
     }
 }

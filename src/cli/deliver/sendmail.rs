@@ -1,66 +1,54 @@
-//! `sendmail`, as cron, scripts and mail readers call it: deliver with other options, to our own users only. A From, a
-//! Date and a Message-ID are added where they are missing, as every sendmail does. Who may not write the mail hands the
-//! message to the running server by SMTP.
+//! `sendmail`, as cron, scripts and mail programs call it: deliver with other options, to users of this server only. A
+//! From, a Date and a Message-ID are added where they are missing, as every sendmail does. A user without the rights to
+//! write mail gives the message to the running server.
 
-use super::addresses::addresses;
-use super::hand_over::hand_over;
+use super::hand_over::{self, hand_over};
+use super::options::{self, Mode, Options};
 use super::source::Source;
-use super::{Outcome, Store, feed, sender_of, text_of, unreadable};
+use super::{Outcome, Store, dialogue, feed, unreadable};
 use crate::cli::{Failed, exit, print};
 use crate::config::Config;
 use crate::maildir::unique::Ids;
-use crate::message::date;
-use lexopt::prelude::*;
+use crate::message::addresses::addresses;
+use crate::message::header::Line;
+use crate::message::{address, date};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use std::io;
-use std::path::{Path, PathBuf};
-
-const HELP: &str = "\
-Usage: sendmail [OPTION...] RECIPIENT...       (also: mailbell sendmail)
-
-Stores the message on standard input for users of this server, as sendmail(8) would. Who may not write the mail himself
-gives it to the running server by SMTP.
-
-  -t                  recipients are also those in To, Cc and Bcc; Bcc is removed
-  -i, -oi             a line with a single dot does not end the message
-  -f SENDER, -r       envelope sender; <> for none (default: the user who calls)
-  -F NAME             full name, for a From that is missing
-  -C FILE             configuration (else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml)
-  --help              this text
-
--bm, -B, -N, -R, -V, -O, -o..., -v, -m, -n, -G, -U are accepted and change nothing.
-";
+use std::path::Path;
 
 /// Longest header that is read for `-t`, octets.
 const HEADER: usize = 256 * 1024;
 
-#[derive(Debug, Default)]
-struct Options {
-    file: Option<PathBuf>,
-    sender: Option<String>,
-    full_name: Option<String>,
-    from_header: bool,
-    ignores_dots: bool,
-    recipients: Vec<String>,
-}
-
 /// Runs the command with the arguments after its name.
 pub fn run(arguments: lexopt::Parser) -> Outcome {
-    let options = match parse(arguments)? {
-        Ok(options) => options,
-        Err(text) => return print(text),
-    };
-    let config = crate::cli::configuration(options.file)?;
-    let sender = options.sender.unwrap_or_else(|| format!("{}@{}", caller(), config.hostname));
-    let mut source = Source::open(io::stdin().lock(), !options.ignores_dots).map_err(unreadable)?;
+    let options = options::parse(arguments)?;
+    match options.mode {
+        Mode::Print(text) => return print(text),
+        Mode::Dialogue => {
+            let config = crate::cli::configuration(options.file)?;
+            return match may_store(&config) {
+                true => dialogue::run(&Store::open(config)?),
+                false => hand_over::dialogue(&config),
+            };
+        }
+        Mode::Message => {}
+    }
+    send(options)
+}
+
+/// Sends the message on standard input.
+fn send(options: Options) -> Outcome {
+    let Options { file, sender, full_name, from_header, ignores_dots, mut recipients, .. } = options;
+    let config = crate::cli::configuration(file)?;
+    let sender = sender.unwrap_or_else(|| format!("{}@{}", caller(), config.hostname));
+    let mut source = Source::open(io::stdin().lock(), !ignores_dots).map_err(unreadable)?;
     let mut header = Header::read(&mut source)?;
-    let mut recipients = options.recipients;
-    if options.from_header {
+    if from_header {
         recipients.extend(header.take_recipients());
     }
     if !sender.is_empty() {
-        header.add_from(&sender, options.full_name.as_deref());
+        header.add_from(&sender, full_name.as_deref());
     }
     if !may_store(&config) {
         header.add_date_and_id(&config.hostname);
@@ -77,46 +65,17 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     })
 }
 
-/// Whether this user may touch the mail. Cron runs jobs of users who may not.
+/// Whether this user may write the mail. Cron also runs jobs of users that may not.
 fn may_store(config: &Config) -> bool {
     let may = |path: &Path, how: Access| !matches!(access(path, how), Err(Errno::ACCESS | Errno::PERM | Errno::ROFS));
     let write = Access::WRITE_OK | Access::EXEC_OK;
     may(&config.users.file, Access::READ_OK) && may(&config.state, write) && may(&config.mail.root, write)
 }
 
-/// The options, or the text that was asked for.
-fn parse(mut arguments: lexopt::Parser) -> Result<Result<Options, &'static str>, Failed> {
-    let mut options = Options::default();
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Short('t') => options.from_header = true,
-            Short('i') => options.ignores_dots = true,
-            Short('o') => options.ignores_dots |= arguments.value()? == "i",
-            Short('f' | 'r') => options.sender = Some(sender_of(arguments.value()?)?),
-            Short('F') => options.full_name = Some(text_of(arguments.value()?)?),
-            Short('C' | 'c') => options.file = Some(PathBuf::from(arguments.value()?)),
-            Short('b') => {
-                let mode = arguments.value()?;
-                if mode != "m" {
-                    return Err(Failed::new(exit::USAGE, format!("-b{} is not for this sendmail", mode.display())));
-                }
-            }
-            Short('A' | 'B' | 'D' | 'h' | 'L' | 'N' | 'O' | 'p' | 'R' | 'V' | 'X') => drop(arguments.value()?),
-            Short('e') => drop(arguments.value()?),
-            Short('G' | 'm' | 'n' | 's' | 'U' | 'v' | 'x') => {}
-            Long("help") => return Ok(Err(HELP)),
-            Long("version") => return Ok(Err(crate::cli::VERSION)),
-            Value(recipient) => options.recipients.push(text_of(recipient)?),
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    Ok(Ok(options))
-}
-
-/// The name of the user who calls, as far as the environment knows it.
+/// The name of the user that runs this command: what the environment says, where that can be a local-part.
 fn caller() -> String {
-    let name =
-        ["LOGNAME", "USER"].into_iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    let is_local_part = |name: &String| address::mailbox(name).is_ok_and(|mailbox| mailbox.domain.is_none());
+    let name = ["LOGNAME", "USER"].into_iter().find_map(|name| std::env::var(name).ok().filter(is_local_part));
     name.unwrap_or_else(|| match rustix::process::getuid() {
         root if root.is_root() => "root".to_owned(),
         other => format!("uid{}", other.as_raw()),
@@ -167,7 +126,8 @@ impl Header {
         let mut found = Vec::new();
         for name in ["To", "Cc", "Bcc"] {
             for field in self.fields.iter().filter(|field| is_named(field, name)) {
-                found.extend(addresses(&String::from_utf8_lossy(&field[name.len()..]).trim_start()[1..]));
+                let body = field.splitn(2, |&octet| octet == b':').nth(1).unwrap_or_default();
+                found.extend(addresses(&String::from_utf8_lossy(body)));
             }
         }
         self.fields.retain(|field| !is_named(field, "Bcc"));
@@ -181,8 +141,7 @@ impl Header {
         let from = match full_name.filter(|name| !name.is_empty()) {
             None => format!("From: {sender}\n"),
             Some(name) => {
-                let quoted = name.replace(char::is_control, " ").replace('\\', "\\\\").replace('"', "\\\"");
-                format!("From: \"{quoted}\" <{sender}>\n")
+                format!("From: \"{}\" <{sender}>\n", name.replace('\\', "\\\\").replace('"', "\\\""))
             }
         };
         self.fields.push(from.into_bytes());
@@ -201,16 +160,20 @@ impl Header {
     }
 }
 
-/// Whether a line can begin a header field: a name of printable ASCII (RFC 5322 section 2.2), perhaps white space, a colon.
+/// Whether a line begins a header field: with a name of printable ASCII (RFC 5322 section 2.2), and a colon.
 fn is_field(line: &[u8]) -> bool {
-    let Some(colon) = memchr::memchr(b':', line) else { return false };
-    let name = line[..colon].trim_ascii_end();
-    !name.is_empty() && name.iter().all(|octet| (0x21..=0x7E).contains(octet))
+    name_of(line).is_some_and(|name| !name.is_empty() && name.iter().all(|octet| (0x21..=0x7E).contains(octet)))
 }
 
 fn is_named(field: &[u8], name: &str) -> bool {
-    let colon = memchr::memchr(b':', field).unwrap_or(0);
-    field[..colon].trim_ascii_end().eq_ignore_ascii_case(name.as_bytes())
+    name_of(field).is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+fn name_of(line: &[u8]) -> Option<&[u8]> {
+    match Line::of(line, memchr::memchr(b':', line)) {
+        Line::Field(name) => Some(name),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -236,8 +199,8 @@ mod tests {
     #[test]
     fn a_body_without_header_gets_its_empty_line() {
         let mut bare = header("hello world: yes\nmore\n");
-        bare.add_from("cron@host", Some("Cron \"D\"\n"));
-        assert_eq!(text(&bare), "From: \"Cron \\\"D\\\" \" <cron@host>\n\nhello world: yes\n");
+        bare.add_from("cron@host", Some("Cron \"D\""));
+        assert_eq!(text(&bare), "From: \"Cron \\\"D\\\"\" <cron@host>\n\nhello world: yes\n");
         let mut none = header("");
         none.add_from("a@b", None);
         assert_eq!(text(&none), "From: a@b\n");
@@ -250,18 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn the_options_of_every_sendmail_are_taken() {
-        let of = |words: &[&str]| parse(lexopt::Parser::from_args(words)).unwrap().unwrap();
-        let options =
-            of(&["-oi", "-FName", "-f", "<a@b>", "-bm", "-B8BITMIME", "-N", "never", "-odb", "-oem", "--", "-x"]);
-        assert!(options.ignores_dots && !options.from_header);
-        assert_eq!((options.sender.as_deref(), options.full_name.as_deref()), (Some("a@b"), Some("Name")));
-        assert_eq!(options.recipients, ["-x"]);
-        let options = of(&["-tivr", "", "alice"]);
-        assert!(options.ignores_dots && options.from_header);
-        assert_eq!((options.sender.as_deref(), &options.recipients[..]), (Some(""), &["alice".to_owned()][..]));
-        for wrong in [&["-bs"][..], &["-bp"], &["-Z"], &["-f"]] {
-            assert!(parse(lexopt::Parser::from_args(wrong)).is_err(), "{wrong:?}");
-        }
+    fn a_byte_order_mark_hides_no_recipient() {
+        let mut marked = header("\u{feff}To: a@x\nBcc: b@x\n\nbody\n");
+        assert_eq!(marked.take_recipients(), ["a@x", "b@x"]);
+        assert_eq!(text(&marked), "\u{feff}To: a@x\n\n");
     }
 }

@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 /// For the end of IDLE.
 const IDLE_END: Duration = Duration::from_secs(30);
 
+/// A turn of the loop that took less than this was quick; so many in a row may be.
+const QUICK: Duration = Duration::from_secs(1);
+const QUICK_TURNS: u32 = 20;
+
 impl Talk<'_> {
     /// Opens the folder, then looks and waits until something ends it.
     pub(super) fn watch(&mut self) -> Result<End, End> {
@@ -23,12 +27,13 @@ impl Talk<'_> {
         self.settle(name, folder)?;
         let mut is_empty = folder.exists == 0;
         let mut has_idle = self.session.has_idle();
-        let mut is_first = true;
+        let (mut is_first, mut quick) = (true, 0);
         loop {
+            let began = Instant::now();
             job.status.enter(Doing::Fetching);
             job.look.take();
             // Servers may show what came only after a command that asks for it.
-            if !std::mem::take(&mut is_first) {
+            if !std::mem::take(&mut is_first) && !self.session.has_changed() {
                 let step = self.session.noop(&mut self.out);
                 self.simple(step)?;
             }
@@ -45,6 +50,11 @@ impl Talk<'_> {
             job.status.enter(Doing::Idle);
             if has_idle {
                 has_idle = self.idle()?;
+                // A server that never waits is made to.
+                quick = if began.elapsed() < QUICK { quick + 1 } else { 0 };
+                if quick > QUICK_TURNS {
+                    Signal::wait_any(&[&job.stop, &job.look], Some(QUICK));
+                }
             } else {
                 Signal::wait_any(&[&job.stop, &job.look], Some(job.remote.interval));
                 if job.stop.is_given() {

@@ -3,11 +3,11 @@
 //!
 //! # Bare CR and bare LF
 //!
-//! Both are stored as they came, and neither ends a line here, so no peer that reads line ends otherwise than we do can
+//! Both are stored as they came, and neither ends a line here, so a peer that reads line ends in another way cannot
 //! smuggle a second message into a first. A dot after a bare LF is part of the message and is kept. (Postfix's
-//! `smtpd_forbid_bare_newline = normalize` takes that dot away, or the whole line where it holds nothing else. Who sends
-//! a bare LF has not looked for a dot after it either, as curl does with a file of LF lines, so the dot is his; and it
-//! can harm nobody, since POP3 stuffs it again on the way out.)
+//! `smtpd_forbid_bare_newline = normalize` removes that dot, or the whole line where it holds nothing else. A client
+//! that sends a bare LF, such as curl with a file of LF lines, has not stuffed a dot behind it, so the dot is part of the
+//! message; and it does no harm, because POP3 stuffs it again.)
 
 use memchr::{memchr, memchr_iter};
 
@@ -27,7 +27,7 @@ enum Place {
     Inside,
 }
 
-/// A strict little machine over the octets of message data.
+/// A strict state machine over the octets of message data.
 ///
 /// A message that ends has nothing held back, and the number of LF stored is the number of CRLF and bare LF that came.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +77,7 @@ impl Decoder {
         (at, false)
     }
 
-    /// The path of nearly every octet, one copy for each line: goes as far as there are lines that end with CRLF and begin
+    /// The fast path, one copy for each line: goes as far as there are lines that end with CRLF and begin
     /// with no dot, and gives how far that was. `input` begins in a line, with something else than CR.
     fn decode_lines(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
         let mut from = 0;

@@ -1,13 +1,24 @@
 //! The header of a message: its fields, unfolded, and what the event says of them.
 //!
-//! A value is UTF-8 without control characters: encoded words are decoded (`word`), octets that are neither ASCII nor
-//! UTF-8 become U+FFFD, and white space is folded to single spaces where the header was folded or held tabs.
+//! A value is UTF-8 without control characters and at most [`limits::FIELD`] octets long: encoded words are decoded
+//! (`word`), other octets are UTF-8 or in the charset that Content-Type names, and white space is folded to single spaces
+//! where the header was folded or held tabs.
 
 use crate::limits;
 use crate::message::trace;
+use charset::Charset;
 use md5::{Digest, Md5};
+use std::borrow::Cow;
+use std::fmt::Write;
 
+pub mod charset;
+mod walk;
 pub mod word;
+
+pub use walk::{Fields, Line, Scan};
+
+/// What stands at the end of a value that was cut.
+const CUT: &str = "...";
 
 /// What the event says of a message's header. `None` where the message has no such field; the first of a repeated
 /// field counts; values are unfolded, RFC 2047 words decoded, outer white space trimmed.
@@ -35,6 +46,20 @@ pub struct Summary {
     pub key: String,
 }
 
+/// The fields of [`Summary`], in its order.
+const NAMES: [&[u8]; 9] = [
+    b"Message-ID",
+    b"Date",
+    b"From",
+    b"Reply-To",
+    b"To",
+    b"Subject",
+    b"MIME-Version",
+    CONTENT_TYPE,
+    b"Content-Transfer-Encoding",
+];
+const CONTENT_TYPE: &[u8] = b"Content-Type";
+
 impl Summary {
     /// Reads the header at the beginning of a stored message, with LF or CRLF line ends.
     ///
@@ -42,102 +67,97 @@ impl Summary {
     /// sender wrote: they neither hide a field of the same name nor count for `key`.
     pub fn parse(head: &[u8]) -> Summary {
         let head = &head[..head.len().min(limits::HEADER_OCTETS)];
-        let mut summary = Summary::default();
-        let mut oldest_received = Vec::new();
+        let mut bodies: [Option<&[u8]>; NAMES.len()] = [None; NAMES.len()];
+        let mut oldest_received: &[u8] = b"";
         for (name, body) in Fields::new(&head[trace::length(head)..]) {
             if name.eq_ignore_ascii_case(b"Received") {
-                oldest_received = body.to_vec();
-            } else if let Some(slot) = summary.slot(name)
-                && slot.is_none()
-            {
-                *slot = Some(value(body));
+                oldest_received = body;
+            } else if let Some(index) = NAMES.iter().position(|known| name.eq_ignore_ascii_case(known)) {
+                bodies[index].get_or_insert(body);
             }
         }
-        summary.key = match summary.message_id.as_deref() {
-            Some(id) if !id.is_empty() => format!("mid:{id}"),
-            _ => format!("hdr:{}", summary.digest(&oldest_received)),
+        let content_type = NAMES.iter().position(|name| *name == CONTENT_TYPE).and_then(|index| bodies[index]);
+        let raw = content_type.and_then(charset_of);
+        let [message_id, date, from, reply_to, to, subject, mime_version, content_type, content_transfer_encoding] =
+            bodies.map(|body| body.map(|body| value(body, raw)));
+        let key = match message_id.as_deref() {
+            Some(id) if !id.is_empty() => {
+                let mut key = format!("mid:{id}");
+                cut(&mut key);
+                key
+            }
+            _ => digest([&date, &from, &to, &subject], oldest_received),
         };
-        summary
-    }
-
-    fn slot(&mut self, name: &[u8]) -> Option<&mut Option<String>> {
-        let slots: [(&str, &mut Option<String>); 9] = [
-            ("Message-ID", &mut self.message_id),
-            ("Date", &mut self.date),
-            ("From", &mut self.from),
-            ("Reply-To", &mut self.reply_to),
-            ("To", &mut self.to),
-            ("Subject", &mut self.subject),
-            ("MIME-Version", &mut self.mime_version),
-            ("Content-Type", &mut self.content_type),
-            ("Content-Transfer-Encoding", &mut self.content_transfer_encoding),
-        ];
-        slots.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())).map(|(_, slot)| slot)
-    }
-
-    /// A digest that two deliveries of one message share. It is no protection against forgery.
-    fn digest(&self, oldest_received: &[u8]) -> String {
-        let mut digest = Md5::new();
-        for field in [&self.date, &self.from, &self.to, &self.subject] {
-            digest.update(field.as_deref().unwrap_or_default());
-            // What no value can hold keeps two fields apart.
-            digest.update([0]);
-        }
-        let folded = oldest_received.split(|octet| octet.is_ascii_whitespace()).filter(|word| !word.is_empty());
-        folded.for_each(|word| digest.update(word));
-        digest.finalize().iter().map(|octet| format!("{octet:02x}")).collect()
-    }
-}
-
-/// Walks over the fields of a header: name and raw body, folds and line ends still in it.
-#[derive(Debug)]
-pub struct Fields<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Fields<'a> {
-    /// Over the header at the beginning of `message`; it ends at the first empty line.
-    pub fn new(message: &'a [u8]) -> Fields<'a> {
-        Fields { rest: message }
-    }
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = (&'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let mut end = 0;
-            // A field goes on while the next line begins with white space (RFC 5322 section 2.2.3).
-            loop {
-                end += memchr::memchr(b'\n', &self.rest[end..]).map_or(self.rest.len() - end, |at| at + 1);
-                if !matches!(self.rest.get(end), Some(b' ' | b'\t')) {
-                    break;
-                }
-            }
-            let (field, rest) = self.rest.split_at(end);
-            if field.is_empty() || field == b"\n" || field == b"\r\n" {
-                return None;
-            }
-            self.rest = rest;
-            let Some(colon) = memchr::memchr(b':', field) else {
-                // Not a field, so not a header: the body begins without its empty line. A line that mbox left is no
-                // reason to stop.
-                if field.starts_with(b"From ") {
-                    continue;
-                }
-                return None;
-            };
-            return Some((field[..colon].trim_ascii_end(), &field[colon + 1..]));
+        Summary {
+            message_id,
+            date,
+            from,
+            reply_to,
+            to,
+            subject,
+            mime_version,
+            content_type,
+            content_transfer_encoding,
+            key,
         }
     }
 }
 
-/// A field body as the event tells it.
-pub fn value(body: &[u8]) -> String {
+/// `hdr:` and a digest that two deliveries of the same message share. It is no protection against forgery.
+fn digest(fields: [&Option<String>; 4], oldest_received: &[u8]) -> String {
+    let mut digest = Md5::new();
+    for field in fields {
+        digest.update(field.as_deref().unwrap_or_default());
+        // What no value can hold keeps two fields apart.
+        digest.update([0]);
+    }
+    let folded = oldest_received.split(|octet| octet.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    folded.for_each(|word| digest.update(word));
+    let mut key = String::from("hdr:");
+    for octet in digest.finalize() {
+        // unwrap: writing to a String cannot fail.
+        write!(key, "{octet:02x}").unwrap();
+    }
+    key
+}
+
+/// The charset that the body of a Content-Type field names (RFC 2045 section 5.1).
+fn charset_of(content_type: &[u8]) -> Option<Charset> {
+    content_type.split(|&octet| octet == b';').skip(1).find_map(|parameter| {
+        let equals = memchr::memchr(b'=', parameter)?;
+        let is_charset = parameter[..equals].trim_ascii().eq_ignore_ascii_case(b"charset");
+        // A quoted string ends with its quote, a token before white space or a comment.
+        let value = parameter[equals + 1..].trim_ascii();
+        let value = match value.strip_prefix(b"\"") {
+            Some(quoted) => quoted.split(|&octet| octet == b'"').next(),
+            None => value.split(|&octet| octet.is_ascii_whitespace() || octet == b'(').next(),
+        };
+        if is_charset { value.and_then(Charset::named) } else { None }
+    })
+}
+
+/// A field body as the event tells it. Octets beyond ASCII outside of encoded words are UTF-8, else in the charset `raw`.
+pub fn value(body: &[u8], raw: Option<Charset>) -> String {
+    let mut value = word::decode(&unfolded(body), raw, limits::FIELD);
+    value.retain(|letter| !letter.is_control());
+    // An encoded word may begin or end with white space.
+    let blank = value.len() - value.trim_start().len();
+    value.drain(..blank);
+    value.truncate(value.trim_end().len());
+    cut(&mut value);
+    value.shrink_to_fit();
+    value
+}
+
+/// The body without folds, outer white space and tabs.
+fn unfolded(body: &[u8]) -> Cow<'_, [u8]> {
+    let body = body.trim_ascii();
+    if !body.iter().any(|octet| matches!(octet, b'\r' | b'\n' | b'\t')) {
+        return Cow::Borrowed(body);
+    }
     let mut unfolded = Vec::with_capacity(body.len());
     let mut in_fold = false;
-    for &octet in body.trim_ascii() {
+    for &octet in body {
         match octet {
             b'\r' | b'\n' => in_fold = true,
             b' ' | b'\t' if in_fold => {}
@@ -150,12 +170,14 @@ pub fn value(body: &[u8]) -> String {
             }
         }
     }
-    let mut decoded = word::decode(&unfolded);
-    decoded.retain(|letter| !letter.is_control());
-    // An encoded word may begin or end with white space.
-    match decoded.trim() {
-        trimmed if trimmed.len() == decoded.len() => decoded,
-        trimmed => trimmed.to_owned(),
+    Cow::Owned(unfolded)
+}
+
+/// Cuts a text at a character, so that with the mark of the cut it has at most [`limits::FIELD`] octets.
+pub fn cut(text: &mut String) {
+    if text.len() > limits::FIELD {
+        text.truncate(text.floor_char_boundary(limits::FIELD - CUT.len()));
+        text.push_str(CUT);
     }
 }
 
@@ -177,10 +199,10 @@ mod tests {
 
     #[test]
     fn white_space_of_an_encoded_word_is_trimmed_too() {
-        assert_eq!(value(b" =?UTF-8?Q?_a_b_?=\n"), "a b");
-        assert_eq!(value(b" =?UTF-8?B?IA==?=\n"), "");
+        assert_eq!(value(b" =?UTF-8?Q?_a_b_?=\n", None), "a b");
+        assert_eq!(value(b" =?UTF-8?B?IA==?=\n", None), "");
         // Found by fuzzing: a fold inside a word becomes a space at the beginning.
-        assert_eq!(value(b"=?UTF-8?Q?\r?=?t: x"), "?t: x");
+        assert_eq!(value(b"=?UTF-8?Q?\r?=?t: x", None), "?t: x");
     }
 
     #[test]
@@ -225,5 +247,47 @@ mod tests {
         }
         let long = [b"X: ".to_vec(), vec![b'x'; 100_000], b"\nSubject: too late\n\n".to_vec()].concat();
         assert_eq!(Summary::parse(&long).subject, None);
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_no_field() {
+        let summary = Summary::parse(b"\xef\xbb\xbfFrom: a@example.org\nTo: me\nMessage-ID: <bom@example.org>\n\nx\n");
+        assert_eq!(summary.from.as_deref(), Some("a@example.org"));
+        assert_eq!((summary.to.as_deref(), &summary.key[..]), (Some("me"), "mid:<bom@example.org>"));
+    }
+
+    #[test]
+    fn raw_octets_are_in_the_charset_of_content_type() {
+        for (content_type, subject, meant) in [
+            ("text/plain; charset=ISO-8859-1", &b"Gr\xfc\xdfe"[..], "Grüße"),
+            ("text/plain;\n\tformat=flowed; Charset = \"iso8859_1\"", b"Gr\xfc\xdfe", "Grüße"),
+            ("text/plain; charset=gb2312", b"\xd0\xc2\xd3\xca\xbc\xfe\xcd\xa8\xd6\xaa", "新邮件通知"),
+            ("text/plain; charset=iso-8859-1 (Latin)", b"Gr\xfc\xdfe", "Grüße"),
+            ("text/plain; charset=\"iso-8859-1\" ", b"Gr\xfc\xdfe", "Grüße"),
+            ("text/plain; charset=windows-1251", b"\xcf\xf0\xe8\xe2\xe5\xf2", "Привет"),
+            ("text/plain; charset=iso-8859-1", "Grüße".as_bytes(), "Grüße"),
+            ("text/plain; charset=utf-8", b"Gr\xfc\xdfe", "Gr\u{fffd}\u{fffd}e"),
+            ("multipart/mixed; boundary=\"charset=gb2312\"", b"Gr\xfc\xdfe", "Gr\u{fffd}\u{fffd}e"),
+        ] {
+            let head = [b"Subject: ", subject, b"\nContent-Type: ", content_type.as_bytes(), b"\n\n"].concat();
+            assert_eq!(Summary::parse(&head).subject.as_deref(), Some(meant), "{content_type}");
+        }
+    }
+
+    #[test]
+    fn a_value_has_at_most_2048_octets() {
+        for (body, length) in [
+            ("x".repeat(2_048), 2_048),
+            ("x".repeat(2_049), 2_048),
+            ("é".repeat(1_024), 2_048),
+            ("é".repeat(30_000), 2_047),
+            ("=?UTF-8?Q?abc?= x ".repeat(3_000), 2_048),
+        ] {
+            let value = value(body.as_bytes(), None);
+            assert_eq!((value.len(), value.ends_with(CUT)), (length, body.len() > 2_048), "{}", &body[..8]);
+            assert!(value.capacity() <= 2_048);
+        }
+        let long = format!("Message-ID: <{}@example.org>\n\n", "x".repeat(5_000));
+        assert_eq!(Summary::parse(long.as_bytes()).key.len(), 2_048);
     }
 }

@@ -1,69 +1,72 @@
 //! Encoded words (RFC 2047): `=?charset?B?...?=` and `=?charset?Q?...?=` to UTF-8.
 //!
-//! Real mail splits multibyte characters over adjacent words, forgets padding and puts words where they are not allowed;
-//! all that is understood. A word that is damaged, or in a charset that nobody knows, stays as it is written.
+//! Real mail splits multibyte characters over adjacent words, omits padding and puts words where they are not allowed;
+//! all that is decoded. A word that is damaged, or in an unknown charset, stays as it is written.
 
+use super::charset::Charset;
 use crate::message::base64;
-use encoding_rs::{BIG5, EUC_KR, Encoding, GBK, ISO_2022_JP, SHIFT_JIS};
 use std::borrow::Cow;
 
-/// Decodes every encoded word of an unfolded field body. What is not ASCII outside them is UTF-8, or becomes U+FFFD.
-pub fn decode(body: &[u8]) -> String {
-    if memchr::memmem::find(body, b"=?").is_none() {
-        return String::from_utf8_lossy(body).into_owned();
-    }
-    let mut text = String::with_capacity(body.len());
-    // Octets of adjacent words in one charset are decoded together: a character may be split between them. Not so where
-    // each begins by saying which set it uses: one escape sequence right behind another would be an error.
-    let mut pending: Option<(&'static Encoding, Vec<u8>)> = None;
+/// Decodes every encoded word of an unfolded field body. What is not ASCII outside them is UTF-8, else in the charset
+/// `raw`, else it becomes U+FFFD. Stops soon after `enough` octets of text.
+pub fn decode(body: &[u8], raw: Option<Charset>, enough: usize) -> String {
+    let mut text = String::new();
+    // Octets of adjacent words in the same charset are decoded together: a character may be split between them. Not so
+    // where each begins by saying how it is read: two escape sequences in a row would be an error.
+    let mut pending: Option<(Charset, Vec<u8>)> = None;
     let mut rest = body;
-    while !rest.is_empty() {
+    while !rest.is_empty() && text.len() <= enough {
         let blank = rest.len() - rest.trim_ascii_start().len();
-        if let Some((encoding, octets, length)) = word(&rest[blank..]) {
+        if let Some((charset, octets, length)) = word(&rest[blank..]) {
             match &mut pending {
                 // White space between two encoded words is not shown (section 6.2).
-                Some((same, collected)) if *same == encoding && !begins_anew(encoding, &octets) => {
+                Some((same, collected)) if *same == charset && !charset.begins_anew(&octets) => {
                     collected.extend_from_slice(&octets);
                 }
                 other => {
-                    if let Some((encoding, octets)) = other.take() {
-                        text += &encoding.decode_without_bom_handling(&octets).0;
-                    } else {
-                        text += &lossy(&rest[..blank]);
+                    match other.take() {
+                        Some((charset, octets)) => text += &charset.decode(&octets),
+                        None => text += &plain(&rest[..blank], raw),
                     }
-                    pending = Some((encoding, octets));
+                    pending = Some((charset, octets));
                 }
             }
             rest = &rest[blank + length..];
             continue;
         }
-        if let Some((encoding, octets)) = pending.take() {
-            text += &encoding.decode_without_bom_handling(&octets).0;
+        if let Some((charset, octets)) = pending.take() {
+            text += &charset.decode(&octets);
         }
         // Plain text up to the next thing that may be a word, and at least one octet.
         let next = memchr::memmem::find(&rest[blank.max(1)..], b"=?").map_or(rest.len(), |at| at + blank.max(1));
         let end = rest[..next].trim_ascii_end().len().max(blank).max(1);
-        text += &lossy(&rest[..end]);
+        text += &plain(&rest[..end], raw);
         rest = &rest[end..];
     }
-    if let Some((encoding, octets)) = pending {
-        text += &encoding.decode_without_bom_handling(&octets).0;
+    if let Some((charset, octets)) = pending {
+        text += &charset.decode(&octets);
     }
     text
 }
 
-fn lossy(octets: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(octets)
+/// Text outside encoded words.
+fn plain(octets: &[u8], raw: Option<Charset>) -> Cow<'_, str> {
+    match (std::str::from_utf8(octets), raw) {
+        (Ok(text), None) => Cow::Borrowed(text),
+        (Ok(text), Some(charset)) if !charset.hides_in_ascii(octets) => Cow::Borrowed(text),
+        (_, Some(charset)) => charset.decode(octets),
+        (Err(_), None) => String::from_utf8_lossy(octets),
+    }
 }
 
 /// One encoded word at the beginning of `text`: its charset, its octets, its length.
-fn word(text: &[u8]) -> Option<(&'static Encoding, Vec<u8>, usize)> {
+fn word(text: &[u8]) -> Option<(Charset, Vec<u8>, usize)> {
     let body = text.strip_prefix(b"=?")?;
     let mut parts = body.splitn(3, |&octet| octet == b'?');
     let (charset, kind, rest) = (parts.next()?, parts.next()?, parts.next()?);
     // A language may follow the charset (RFC 2231 section 5).
-    let encoding = charset_of(charset.split(|&octet| octet == b'*').next()?)?;
-    // Q may hold a question mark by mistake of others only; the first `?=` ends the word.
+    let known = Charset::named(charset.split(|&octet| octet == b'*').next()?)?;
+    // A question mark inside Q is an error of the sender; the first `?=` ends the word.
     let end = memchr::memmem::find(rest, b"?=")?;
     let octets = match kind {
         b"B" | b"b" => base64::decode_lax(&rest[..end])?,
@@ -71,23 +74,7 @@ fn word(text: &[u8]) -> Option<(&'static Encoding, Vec<u8>, usize)> {
         _ => return None,
     };
     let length = 2 + charset.len() + 1 + kind.len() + 1 + end + 2;
-    Some((encoding, octets, length))
-}
-
-/// A charset by its name, also by those names that mail programs use and the web does not.
-fn charset_of(name: &[u8]) -> Option<&'static Encoding> {
-    Encoding::for_label_no_replacement(name).or_else(|| match name.to_ascii_lowercase().as_slice() {
-        b"cp932" | b"windows-932" => Some(SHIFT_JIS),
-        b"cp936" | b"ms936" | b"windows-936" => Some(GBK),
-        b"cp949" | b"ms949" => Some(EUC_KR),
-        b"cp950" | b"ms950" | b"windows-950" => Some(BIG5),
-        b"iso-2022-jp-1" | b"iso-2022-jp-2" | b"iso-2022-jp-3" | b"iso-2022-jp-ms" => Some(ISO_2022_JP),
-        _ => None,
-    })
-}
-
-fn begins_anew(encoding: &'static Encoding, octets: &[u8]) -> bool {
-    encoding == ISO_2022_JP && octets.starts_with(b"\x1b")
+    Some((known, octets, length))
 }
 
 /// Q (section 4.2): `_` is a space, `=XX` an octet, and what is damaged stays.
@@ -145,6 +132,11 @@ mod tests {
             ("=?windows-1251?Q?=CF=F0=E8=E2=E5=F2?=", "Привет"),
             ("=?ISO-8859-15?Q?=A4?=", "€"),
             ("(=?UTF-8?Q?c?=)", "(c)"),
+            ("=?ISO8859_1?Q?caf=E9?= =?cp850?Q?_=82t=82?= =?UTF-16?B?//78AHQAZgA=?=", "café étéütf"),
+            ("=?\"utf-8\"?Q?=C3=A9?=", "é"),
+            ("=?UTF-16?B?/v8A/A==?= =?UTF-16?B?/v8A/A==?=", "üü"),
+            ("=?UTF-7?Q?+APw-?= =?UTF-7?Q?b?=", "üb"),
+            ("=?UTF-8?B?77u/YQ==?=", "a"),
             // Damaged or unknown: as it is written.
             ("=?x-unknown?Q?a?=", "=?x-unknown?Q?a?="),
             ("=?ISO-2022-KR?B?GyQpQw5HUTE5Dw==?=", "=?ISO-2022-KR?B?GyQpQw5HUTE5Dw==?="),
@@ -154,17 +146,37 @@ mod tests {
             ("=?UTF-8?B?!!!?=", "=?UTF-8?B?!!!?="),
             ("=?UTF-8?Q?=zz=?=", "=zz="),
         ] {
-            assert_eq!(decode(written.as_bytes()), meant, "{written}");
+            assert_eq!(decode(written.as_bytes(), None, 100), meant, "{written}");
         }
-        assert_eq!(decode(b"raw \xff and gr\xc3\xbc\xc3\x9fe"), "raw \u{fffd} and grüße");
+        assert_eq!(decode(b"raw \xff and gr\xc3\xbc\xc3\x9fe", None, 100), "raw \u{fffd} and grüße");
+    }
+
+    #[test]
+    fn raw_octets_are_read_in_the_charset_that_is_given() {
+        let named = |name: &str| Charset::named(name.as_bytes());
+        for (octets, charset, text) in [
+            (&b"Gr\xfc\xdfe"[..], named("iso-8859-1"), "Grüße"),
+            (b"\xd0\xc2 =?UTF-8?Q?=C3=A9?= \xd0\xc2", named("gbk"), "新 é 新"),
+            ("Grüße".as_bytes(), named("iso-8859-1"), "Grüße"),
+            (b"\x1b$BF|\x1b(B", named("iso-2022-jp"), "日"),
+            (b"Gr\xfc\xdfe", named("utf-8"), "Gr\u{fffd}\u{fffd}e"),
+            (b"Gr\xfc\xdfe", None, "Gr\u{fffd}\u{fffd}e"),
+        ] {
+            assert_eq!(decode(octets, charset, 100), text, "{}", octets.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn it_stops_when_it_has_enough() {
+        assert!(decode(&b"=?UTF-8?Q?abcdefgh?= x ".repeat(10_000), None, 100).len() < 130);
     }
 
     proptest! {
         #[test]
         fn nothing_panics_and_plain_text_stays(octets in proptest::collection::vec(any::<u8>(), 0..200), plain in "[ -<>-~]{0,80}") {
-            decode(&octets);
-            decode(&[b"=?UTF-8?Q?".as_slice(), &octets, b"?= =?GBK?B?"].concat());
-            prop_assert_eq!(decode(plain.as_bytes()), plain);
+            decode(&octets, None, 100);
+            decode(&[b"=?UTF-8?Q?".as_slice(), &octets, b"?= =?GBK?B?"].concat(), None, 100);
+            prop_assert_eq!(decode(plain.as_bytes(), None, 100), plain);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Passwords and access tokens: read before each login, by a thread outside of the sandbox, from a file or from the first
 //! line that a command prints. They are never logged, and never an argument or an environment variable of a program.
 
+use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::fmt;
@@ -144,7 +145,7 @@ fn run(command: &[String], patience: Duration) -> Result<Secret, Error> {
     for name in ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
         command.env_remove(name);
     }
-    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+    let mut child = sys::spawn(&mut command).map_err(|error| failed(error.to_string()))?;
     let end = Instant::now() + patience;
     let text = output(&mut child, end);
     let ended = wait(&mut child, end);
@@ -153,6 +154,7 @@ fn run(command: &[String], patience: Duration) -> Result<Secret, Error> {
         let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
         let _ = child.wait();
     }
+    sys::collected(&child);
     let text = text.map_err(|error| failed(error.to_string()))?;
     match ended.map_err(|error| failed(error.to_string()))? {
         None => Err(failed(format!("did not end within {} s", patience.as_secs()))),

@@ -1,5 +1,5 @@
-//! The addresses in a To, Cc or Bcc field (RFC 5322 section 3.4): names, comments and groups taken off. Lenient: what is
-//! no address is told by whoever uses it.
+//! The addresses in a To, Cc or Bcc field (RFC 5322 section 3.4), without names, comments and groups. Nothing is checked:
+//! each text that is found must still be parsed (`address::mailbox`).
 
 /// Every address of a field body, in order.
 pub fn addresses(body: &str) -> Vec<String> {
@@ -10,7 +10,7 @@ pub fn addresses(body: &str) -> Vec<String> {
         match letter {
             '"' => one.push_quoted(&mut letters),
             '(' => skip_comment(&mut letters),
-            '<' => one.angle = Some(String::new()),
+            '<' => one.open(),
             '>' => one.closed = true,
             ',' if one.is_in_route() => {}
             ',' | ';' => found.extend(std::mem::take(&mut one).finish()),
@@ -24,12 +24,12 @@ pub fn addresses(body: &str) -> Vec<String> {
     found
 }
 
-/// One address as far as it was read.
+/// An address as far as it was read.
 #[derive(Debug, Default)]
 struct Address {
     /// What is outside angle brackets.
     text: String,
-    /// A word has ended in `text`.
+    /// White space stood behind the last word.
     word_ended: bool,
     /// What is inside.
     angle: Option<String>,
@@ -39,17 +39,22 @@ struct Address {
 
 impl Address {
     fn push(&mut self, letter: char) {
+        let word_ended = std::mem::take(&mut self.word_ended);
+        let Some(text) = self.text() else { return };
+        // `a @ b . c` is one address; two words are a name before an angle bracket, or nothing that is valid.
+        let joins = "@.".contains(letter) || text.ends_with(['@', '.']);
+        if word_ended && !joins && !text.is_empty() {
+            text.push(' ');
+        }
+        text.push(letter);
+    }
+
+    /// Where the next character belongs: `None` behind the angle brackets.
+    fn text(&mut self) -> Option<&mut String> {
         match &mut self.angle {
-            Some(_) if self.closed => {}
-            Some(angle) => angle.push(letter),
-            None => {
-                // `a @ b . c` is one address; two words are a name before an angle bracket, or nothing that is valid.
-                let joins = "@.".contains(letter) || self.text.ends_with(['@', '.']);
-                if std::mem::take(&mut self.word_ended) && !joins && !self.text.is_empty() {
-                    self.text.push(' ');
-                }
-                self.text.push(letter);
-            }
+            Some(_) if self.closed => None,
+            Some(angle) => Some(angle),
+            None => Some(&mut self.text),
         }
     }
 
@@ -70,11 +75,11 @@ impl Address {
     }
 
     fn push_as_it_is(&mut self, letter: char) {
-        match &mut self.angle {
-            Some(_) if self.closed => {}
-            Some(angle) => angle.push(letter),
-            None => self.text.push(letter),
-        }
+        self.text().into_iter().for_each(|text| text.push(letter));
+    }
+
+    fn open(&mut self) {
+        (self.angle, self.closed, self.word_ended) = (Some(String::new()), false, false);
     }
 
     /// Inside angle brackets, before the colon that ends a source route.
@@ -134,6 +139,7 @@ mod tests {
             ("\"b o b\"@example.com, a @ b . c", &["\"b o b\"@example.com", "a@b.c"]),
             ("<@one.example,@two.example:user@example.com>", &["user@example.com"]),
             ("two words", &["two words"]),
+            ("Name <two words@c>, <a @ b>", &["two words@c", "a@b"]),
             (",,;", &[]),
         ] {
             assert_eq!(addresses(body), found, "{body}");

@@ -1,0 +1,124 @@
+//! How records get into the journal: appended, kept waiting while the state's disk takes none, and taken out again.
+
+use super::known::Identity;
+use super::{Ledger, State, writer};
+use crate::journal::Record;
+
+/// Memory for records that wait, octets. What is more is found again by a scan of the Maildirs.
+const WAITING: usize = 4 * 1024 * 1024;
+
+/// Records are written in blocks of about this size, octets.
+const BLOCK: usize = 256 * 1024;
+
+/// A segment that many deliveries keep busy is not made larger than so many times what it should be.
+const LARGEST: u64 = 4;
+
+impl Ledger {
+    /// Puts a record behind those that are to be written, or that wait.
+    pub(super) fn push(&self, state: &mut State, record: &mut Record, identity: Identity) {
+        state.unsettled += 1;
+        if !state.waiting.is_empty() {
+            return self.wait(state, record.clone());
+        }
+        let writer = &mut state.writer;
+        let is_full = writer.end >= writer::SEGMENT_OCTETS && writer.buffered() == 0;
+        if is_full && (state.open.is_empty() || writer.end >= LARGEST * writer::SEGMENT_OCTETS) {
+            writer.rotate();
+        }
+        writer.push(record);
+        self.known.recorded(&record.user, identity, true);
+        if writer.buffered() >= BLOCK {
+            self.write(state);
+        }
+    }
+
+    /// Appends what was pushed.
+    pub(super) fn write(&self, state: &mut State) {
+        match state.writer.write() {
+            Ok(()) if state.waiting.is_empty() && std::mem::take(&mut state.failing.write) => {
+                log::info!("journal: the records that waited are written");
+            }
+            Ok(()) => {}
+            Err((error, records)) => {
+                if !std::mem::replace(&mut state.failing.write, true) {
+                    log::error!("journal: {error}; mail is stored all the same, and its records follow");
+                }
+                records.into_iter().for_each(|record| self.wait(state, record));
+            }
+        }
+    }
+
+    /// Keeps a record that the journal does not take.
+    pub(super) fn wait(&self, state: &mut State, record: Record) {
+        let identity = Identity::of_record(&record);
+        let octets = memory(&record);
+        if state.octets + octets > WAITING {
+            self.known.remove(&record.user, identity);
+            state.overflowed = true;
+            return;
+        }
+        self.known.recorded(&record.user, identity, false);
+        state.octets += octets;
+        state.waiting.push(record);
+    }
+
+    /// Tries again to record what waits.
+    pub(super) fn retry(&self) {
+        let mut state = self.lock();
+        if !state.waiting.is_empty() {
+            state.octets = 0;
+            for mut record in std::mem::take(&mut state.waiting) {
+                let identity = Identity::of_record(&record);
+                self.push(&mut state, &mut record, identity);
+            }
+        }
+        self.write(&mut state);
+        if state.waiting.is_empty() && std::mem::take(&mut state.overflowed) {
+            drop(state);
+            self.on_missed.get().inspect(|callback| callback());
+        }
+    }
+
+    /// Takes the records of a message out of the journal again, which is not there.
+    pub(super) fn take_out(&self, ticket: Option<u64>, users: &[String], identity: Identity) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let is_of = |record: &Record| users.contains(&record.user) && Identity::of_record(record) == identity;
+        state.waiting.retain(|record| !is_of(record));
+        state.octets = state.waiting.iter().map(memory).sum();
+        let at = state.open.iter().position(|entry| Some(entry.ticket) == ticket);
+        let entry = at.map(|at| state.open.remove(at));
+        if let Some(entry) = entry.filter(|entry| entry.segment == state.writer.first) {
+            let is_out = |record: &Record| (entry.first..=entry.last).contains(&record.seq);
+            match state.writer.take_out(entry.place, is_out) {
+                Ok(taken) => {
+                    state.synced = state.synced.min(entry.first - 1);
+                    state.rewritten = state.rewritten.min(entry.first);
+                    for other in &mut state.open {
+                        for moved in &taken.moved {
+                            if moved.old == other.first {
+                                (other.first, other.place) = (moved.new, moved.place);
+                            }
+                            if moved.old == other.last {
+                                other.last = moved.new;
+                                break;
+                            }
+                        }
+                    }
+                    // These wait before all others.
+                    let later = std::mem::take(&mut state.waiting);
+                    taken.unwritten.into_iter().chain(later).for_each(|record| self.wait(state, record));
+                }
+                Err(error) => log::error!("journal: {error}; records of a message that is not there stay"),
+            }
+        }
+        users.iter().for_each(|user| self.known.remove(user, identity));
+        self.wake(guard);
+    }
+}
+
+/// What a record takes in memory, about.
+fn memory(record: &Record) -> usize {
+    let texts = crate::journal::record::FIELDS.iter().filter_map(|name| record.field(name));
+    size_of::<Record>() + texts.map(|text| text.len()).sum::<usize>()
+}
