@@ -14,6 +14,7 @@ use crate::notify;
 use crate::service::Service;
 use crate::service::counters;
 use crate::sys;
+use crate::sys::folder::make_folder;
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -81,6 +82,10 @@ pub fn record_of(config: &Config, id: &str) -> io::Result<Option<Record>> {
 pub fn replace(service: &Service, config: &Config) -> io::Result<()> {
     let mut running = service.remotes();
     let remotes = config.remotes.clone();
+    if !remotes.is_empty() {
+        // Before the sandbox, in which nothing can be reached that is not there yet.
+        make_folder(&service.config.state.join("remote"), 0o750, None)?;
+    }
     match &*running {
         None if remotes.is_empty() => {}
         None => {
@@ -93,6 +98,13 @@ pub fn replace(service: &Service, config: &Config) -> io::Result<()> {
         Some(running) => running.replace(remotes, sandbox::enter(&service.config)),
     }
     Ok(())
+}
+
+/// The sandbox is another one now, as after a mount; the next sessions enter it.
+pub fn renew(service: &Service) {
+    if let Some(remotes) = &*service.remotes() {
+        remotes.enter_by(sandbox::enter(&service.config));
+    }
 }
 
 /// Tells all sessions with remotes to end.
@@ -180,6 +192,8 @@ pub fn look_once(config: &Config, remote: Remote) -> Result<Vec<(String, End)>, 
     sys::forbid_core_dumps();
     // Before the sandbox, in which nothing can be reached that is not there yet.
     owner::store_folders(config, None)?;
+    let folder = config.state.join("remote");
+    make_folder(&folder, 0o750, None).map_err(|error| StartError::io(folder.display(), &error))?;
     let _lock = Lock::for_server(&config.state).map_err(|held| match held {
         Held::Io(error) => StartError::io(config.state.join("lock").display(), &error),
         held => StartError::Temporary(format!("{}: {held}", config.state.display())),
