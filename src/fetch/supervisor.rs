@@ -3,7 +3,8 @@
 use super::answer::{Answer, Waiter, socket};
 use super::checkpoint::{Checkpoint, now};
 use super::end::{BackOff, End, Kind};
-use super::session::{Job, Outcome, Trusts, run};
+use super::job::{Enter, Job, Outcome, Trusts};
+use super::session::run;
 use super::slot::Slot;
 use super::status::{Entry, Status};
 use crate::config::{Protocol, Remote};
@@ -27,9 +28,6 @@ const REOPEN: Duration = Duration::from_secs(60);
 
 /// How long `mailbell fetch` may take to say what it wants.
 const ASKING: Duration = Duration::from_secs(2);
-
-/// Enters the sandbox of threads that speak to peers.
-pub type Enter = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Debug)]
 enum Order {
