@@ -385,7 +385,7 @@ mod tests {
             ..Origin::unknown(Via::Poll)
         };
         let read = read_back(&prefix(&trace(&evil, None))).map(|written| written.origin.folder.unwrap());
-        assert_eq!(read.as_deref(), Some(comment(evil.folder.as_deref().unwrap()).as_str()));
+        assert_eq!(read.as_deref(), Some(&*comment(evil.folder.as_deref().unwrap())));
     }
 
     #[test]
