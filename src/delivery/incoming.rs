@@ -118,7 +118,7 @@ impl<'a> Incoming<'a> {
         // A disk that is full although there is room in `mail.root` is one user's own.
         let is_users = |failure: &Failure| match failure {
             Failure::System(error) => !unwritable::is_ours(error),
-            Failure::DiskFull => self.delivery.has_room(0),
+            Failure::DiskFull(_) => self.delivery.has_room(0),
             _ => false,
         };
         if outcome.as_ref().is_err_and(is_users) {
@@ -181,7 +181,7 @@ impl<'a> Incoming<'a> {
     /// Writes what is in memory.
     fn flush(&mut self) -> Result<(), Failure> {
         if !self.delivery.has_room(self.buffer.len() as u64) {
-            return Err(Failure::DiskFull);
+            return Err(Failure::DiskFull("disk full: less than mail.min_free is left"));
         }
         if self.begun.is_none() {
             self.begun = Some(self.begin()?);
