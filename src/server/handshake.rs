@@ -46,7 +46,7 @@ pub enum Work {
 impl Job for Work {
     fn run(self) {
         match self {
-            Work::Session(accepted) => serve(accepted),
+            Work::Session(mut accepted) => serve(&mut accepted),
             Work::Status(service, socket, _ticket) => monitor::serve_status(&service, socket.into()),
             Work::Task(task) => task(),
         }
@@ -54,9 +54,9 @@ impl Job for Work {
 }
 
 /// Serves a connection until it ends. A session that panics costs itself: its peer is told 421 or `-ERR`.
-fn serve(mut accepted: Box<Accepted>) {
+fn serve(accepted: &mut Accepted) {
     let _entry = accepted.service.sessions.enter(accepted.peer.clone());
-    let Accepted { service, peer, client, kind, ticket } = &mut *accepted;
+    let Accepted { service, peer, client, kind, ticket } = accepted;
     let kind = *kind;
     if let Some(proxy) = client.ip().filter(|address| service.config.is_proxy(*address)) {
         match behind_proxy(service, peer, proxy, kind, ticket) {
