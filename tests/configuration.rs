@@ -372,7 +372,9 @@ fn a_folder_that_cannot_be_made_safe_is_told() {
     let (code, said) = check(&scratch, &[]);
     assert_eq!(code, 78, "{said}");
     assert!(
-        said.contains("mailbell.toml:6: `mail.root`: fsync(2) of the folder /proc/fs fails: Invalid argument"),
+        said.contains(
+            "mailbell.toml:6: `mail.root`: /proc/fs: the file system cannot sync a folder (fsync: Invalid argument"
+        ),
         "{said}"
     );
 }

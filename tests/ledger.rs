@@ -93,9 +93,7 @@ fn a_damaged_journal_stops_neither_the_start_nor_mail_nor_readers() {
         fs::remove_file(journal.join("00000000000000000004.jsonl")).unwrap();
         fs::remove_file(plain.with_extension("jsonl.gz")).unwrap();
         fs::remove_file(journal.join("safe")).unwrap();
-        for entry in fs::read_dir(scratch.path("state/cursors")).unwrap() {
-            fs::remove_file(entry.unwrap().path()).unwrap();
-        }
+        fs::remove_dir_all(scratch.path("state/cursors")).unwrap();
         fs::remove_dir_all(scratch.path("state/seen")).unwrap();
         fs::write(&plain, &whole).unwrap();
         fs::write(journal.join("safe"), format!("{0:020} {0:020}\n", 3)).unwrap();

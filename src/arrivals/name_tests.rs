@@ -5,7 +5,7 @@ use super::tests::{deliver, foreign, settled, subjects};
 use super::*;
 use crate::delivery::tests::House;
 use crate::maildir::folder::Folder;
-use crate::maildir::listing::Place;
+use crate::maildir::name::Place;
 use crate::maildir::store::{Modes, make_maildir};
 use std::fs;
 use std::io::Write;

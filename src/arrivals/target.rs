@@ -5,7 +5,7 @@ use super::look::{Look, Way, look};
 use super::watches::Wd;
 use crate::ledger::Expected;
 use crate::maildir::folder::{Folder, Refused};
-use crate::maildir::listing::Place;
+use crate::maildir::name::Place;
 use crate::maildir::{name, typed};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};

@@ -3,9 +3,9 @@
 use super::{Failed, Outcome, exit};
 use crate::config::Config;
 use crate::maildir::folder::{Folder, Refused};
-use crate::maildir::listing::{Listing, Place};
+use crate::maildir::listing::Listing;
 use crate::maildir::moved::find_in;
-use crate::maildir::name::{self, Name};
+use crate::maildir::name::{self, Name, Place};
 use crate::maildir::reader::MessageReader;
 use crate::server::owner;
 use lexopt::prelude::*;

@@ -1,4 +1,4 @@
-//! The files of cursors: `STATE/cursors/`, the copies in `.safe/` below it, and the second folder of version 0.1.0.
+//! The files of cursors: `STATE/cursors/`, and the second folder of version 0.1.0.
 //!
 //! Every file is opened below a descriptor of the folder and without following links: the process may be root's, and the
 //! folder another user's.
@@ -26,8 +26,6 @@ pub(super) const STALE: Duration = Duration::from_secs(60);
 pub(super) struct Folder {
     state: OwnedFd,
     pub(super) cursors: OwnedFd,
-    /// The folder of the copies; `None` where there is no cursor yet.
-    safe: Option<OwnedFd>,
     /// The owner of the state folder. root gives its files to this user, which must read them at the next start.
     owner: Option<(Uid, Gid)>,
 }
@@ -58,9 +56,7 @@ impl Folder {
             openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty())
         };
         let cursors = below(&state, "cursors")?;
-        let safe = below(&cursors, ".safe");
-        let safe = if create { Some(safe?) } else { safe.ok() };
-        Ok(Folder { state, cursors, safe, owner })
+        Ok(Folder { state, cursors, owner })
     }
 
     /// Opens a cursor's file; `InvalidData` for what is no regular file.
@@ -73,7 +69,7 @@ impl Folder {
         file.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (path.st_dev, path.st_ino))
     }
 
-    /// What a cursor's file says; where it is damaged, what its copy says.
+    /// What a cursor's file says; where it is damaged, what repeats most.
     pub(super) fn read(&self, name: &str, file: &File) -> io::Result<(Kept, Form)> {
         let mut text = Vec::new();
         file.take(LONGEST).read_to_end(&mut text)?;
@@ -82,25 +78,13 @@ impl Folder {
             form = Form::Old;
             self.tally(name)
         });
-        Ok(match kept {
-            Ok(kept) => (kept, form),
-            Err(damaged) => (self.read_copy(name).unwrap_or(damaged), Form::Damaged),
-        })
-    }
-
-    /// What the copy of a cursor says, where there is one.
-    pub(super) fn read_copy(&self, name: &str) -> Option<Kept> {
-        let file = open_regular(self.safe.as_ref()?, &encode(name)).ok()?;
-        let mut text = Vec::new();
-        file.take(LONGEST).read_to_end(&mut text).ok()?;
-        Kept::parse(name, &text, || None).ok()
+        Ok(kept.map_or_else(|damaged| (damaged, Form::Damaged), |kept| (kept, form)))
     }
 
     /// Gives what is in the place of a cursor, and is no file, another name. It is not followed or written to.
     /// [`Folder::remove_stale`] removes it later, unless it is a folder.
     pub(super) fn set_aside(&self, name: &str) -> io::Result<()> {
-        let aside = temporary_name();
-        Ok(renameat(&self.cursors, encode(name), &self.cursors, aside)?)
+        Ok(renameat(&self.cursors, encode(name), &self.cursors, temporary_name())?)
     }
 
     /// The second file of a subscriber of version 0.1.0.
@@ -115,7 +99,7 @@ impl Folder {
     /// Writes a damaged file, or one of version 0.1.0, in the form of this version; then the second file of that version
     /// goes.
     pub(super) fn take_over(&self, name: &str, kept: &Kept) -> io::Result<File> {
-        let file = self.replace(&self.cursors, name, &kept.text(), true)?;
+        let file = self.replace(name, &kept.text())?;
         rustix::fs::fsync(&self.cursors)?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         if let Ok(folder) = openat(&self.state, "tallies", flags, Mode::empty()) {
@@ -128,7 +112,7 @@ impl Folder {
 
     /// Makes a cursor that is not there; `None` when another process was faster.
     pub(super) fn create(&self, name: &str, kept: &Kept) -> io::Result<Option<File>> {
-        let (temporary, file) = self.temporary(&kept.text(), true)?;
+        let (temporary, file) = self.temporary(&kept.text())?;
         let made = linkat(&self.cursors, &temporary, &self.cursors, encode(name), AtFlags::empty());
         let _ = unlinkat(&self.cursors, &temporary, AtFlags::empty());
         match made {
@@ -144,22 +128,17 @@ impl Folder {
 
     /// Puts a new file in the place of the cursor's, locked, as the old one is. That the rename is not synced does not
     /// matter: after a power cut an older cursor only repeats.
-    pub(super) fn replace(&self, folder: &OwnedFd, name: &str, text: &str, sync: bool) -> io::Result<File> {
-        let (temporary, file) = self.temporary(text, sync)?;
-        if let Err(error) = renameat(&self.cursors, &temporary, folder, encode(name)) {
+    pub(super) fn replace(&self, name: &str, text: &str) -> io::Result<File> {
+        let (temporary, file) = self.temporary(text)?;
+        if let Err(error) = renameat(&self.cursors, &temporary, &self.cursors, encode(name)) {
             let _ = unlinkat(&self.cursors, &temporary, AtFlags::empty());
             return Err(error.into());
         }
         Ok(file)
     }
 
-    /// Writes the copy, which is safe on disk before it has its name.
-    pub(super) fn copy(&self, name: &str, text: &str) -> io::Result<()> {
-        self.safe.as_ref().map_or(Ok(()), |safe| self.replace(safe, name, text, true).map(drop))
-    }
-
-    /// A locked file of a name that no cursor has; with `sync` its content is safe on disk.
-    fn temporary(&self, text: &str, sync: bool) -> io::Result<(String, File)> {
+    /// A locked file of a name that no cursor has; its content is safe on disk.
+    fn temporary(&self, text: &str) -> io::Result<(String, File)> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (name, mut file) = loop {
             let name = temporary_name();
@@ -175,7 +154,7 @@ impl Folder {
                 fchown(&file, Some(user), Some(group))?;
             }
             file.write_all(text.as_bytes())?;
-            if sync { file.sync_data() } else { Ok(()) }
+            file.sync_data()
         })();
         if let Err(error) = written {
             let _ = unlinkat(&self.cursors, &name, AtFlags::empty());
@@ -224,14 +203,11 @@ pub fn cursors(state: &Path) -> io::Result<Vec<(String, Kept)>> {
     };
     let mut found = Vec::new();
     for name in folder.names()? {
-        let read = folder.open_file(&name).and_then(|file| folder.read(&name, &file));
-        match (read, folder.read_copy(&name)) {
-            (Ok((kept, _)), _) => found.push((name, kept)),
+        match folder.open_file(&name).and_then(|file| folder.read(&name, &file)) {
+            Ok((kept, _)) => found.push((name, kept)),
             // It may be replaced between the look and the opening.
-            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => {}
-            // Its next holder goes on from there.
-            (Err(error), Some(copy)) if error.kind() == io::ErrorKind::InvalidData => found.push((name, copy)),
-            (Err(error), _) => log::warn!("cursor {name}: {error}"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => log::warn!("cursor {name}: {error}"),
         }
     }
     found.sort_by(|one, other| one.0.cmp(&other.0));
@@ -258,7 +234,7 @@ impl Folder {
         let Ok(entries) = rustix::fs::Dir::read_from(&self.cursors) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let is_temporary = name.to_bytes().starts_with(b".") && ![c".", c"..", c".safe"].contains(&name);
+            let is_temporary = name.to_bytes().starts_with(b".") && ![c".", c".."].contains(&name);
             let is_stale = || {
                 let modified = statat(&self.cursors, name, AtFlags::SYMLINK_NOFOLLOW).ok()?.st_mtime;
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();

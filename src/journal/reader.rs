@@ -37,6 +37,8 @@ pub struct Reader {
     peeked: Vec<(Record, u64)>,
     /// Segments may have come or gone since the folder was read.
     changed: bool,
+    /// The log is not told what is damaged: somebody else has done so.
+    is_quiet: bool,
     line: Vec<u8>,
 }
 
@@ -71,6 +73,7 @@ impl Reader {
             open: None,
             peeked: Vec::new(),
             changed: true,
+            is_quiet: false,
             line: Vec::new(),
         }
     }
@@ -241,7 +244,9 @@ impl Reader {
     }
 
     fn complain(&self, to: u64) {
-        log::error!("{}: records {} to {to} are damaged and lost", self.dir.display(), self.next);
+        if !self.is_quiet {
+            log::error!("{}: records {} to {to} are damaged and lost", self.dir.display(), self.next);
+        }
     }
 
     /// Opens the segment that holds the next record.
@@ -317,7 +322,7 @@ pub fn first_seq(dir: &Path) -> io::Result<u64> {
 ///
 /// When the folder or a segment cannot be read.
 pub fn oldest_after(dir: &Path, after: u64) -> io::Result<Option<Record>> {
-    let mut reader = Reader::new(dir, after);
+    let mut reader = Reader { is_quiet: true, ..Reader::new(dir, after) };
     loop {
         match reader.next_item()? {
             Some(Item::Record(record)) => return Ok(Some(*record)),

@@ -27,7 +27,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, T
 use rustix::io::Errno;
 
 use super::folder::Folder;
-use super::listing::Place;
+use super::name::Place;
 use super::name::{self, Name};
 use super::reader::GZIP;
 

@@ -11,9 +11,10 @@ use rustix::fs::{AtFlags, fsync, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::folder::{Folder, Refused, open_ours};
-use super::listing::{Listing, Place, path};
+use super::listing::{Listing, path};
 use super::maildrops::{Lock, Maildrops};
 use super::name::Name;
+use super::name::Place;
 use super::reader::{MessageReader, line_ends};
 use crate::message::dot::encode::LineEnds;
 use crate::pop3::{self, Marks};

@@ -2,8 +2,8 @@
 //! files: no link is followed inside a Maildir, and a message is a regular file that belongs to the Maildir's owner or
 //! to the user that this process runs as.
 
-use super::listing::Place;
 use super::name::Name;
+use super::name::Place;
 use crate::message::trace;
 use crate::sys;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};

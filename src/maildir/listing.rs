@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
-use super::name::{self, Arrival, Name};
+use super::name::{self, Arrival, Name, Place};
 use super::stamps::Stamps;
 
 /// Stands for a size that is not in the name.
@@ -17,25 +17,6 @@ pub(super) const UNMEASURED: u64 = u64::MAX;
 
 /// A larger size in a name is no measurement.
 const LARGEST: u64 = 1 << 48;
-
-/// Which directory a message is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// `new/`: not seen by any program that reads mail.
-    New,
-    /// `cur/`.
-    Cur,
-}
-
-impl Place {
-    /// The directory's name.
-    pub fn folder(self) -> &'static str {
-        match self {
-            Place::New => "new",
-            Place::Cur => "cur",
-        }
-    }
-}
 
 /// What a client is told as the unique-id of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

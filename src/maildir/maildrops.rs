@@ -13,7 +13,8 @@ use log::warn;
 
 use super::folder::{Folder, Refused};
 use super::kept::Kept;
-use super::listing::{Listing, Place, UNMEASURED};
+use super::listing::{Listing, UNMEASURED};
+use super::name::Place;
 use super::reader::MessageReader;
 use super::sizes::{Shape, Sizes};
 use crate::limits;

@@ -1,8 +1,8 @@
 //! Finding a message again that another program has moved or flagged.
 
 use super::folder::{Folder, Refused};
-use super::listing::Place;
 use super::name;
+use super::name::Place;
 use super::reader::MessageReader;
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -19,6 +19,25 @@ use memchr::{memchr, memchr2, memmem};
 use crate::limits;
 use std::borrow::Cow;
 
+/// Which directory a message is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// `new/`: not seen by any program that reads mail.
+    New,
+    /// `cur/`.
+    Cur,
+}
+
+impl Place {
+    /// The directory's name.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Place::New => "new",
+            Place::Cur => "cur",
+        }
+    }
+}
+
 /// A file name taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'a> {

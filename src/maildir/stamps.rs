@@ -1,7 +1,7 @@
 //! When the directories of a Maildir changed last, which tells whether what was read of them is still right, and to
 //! whom they belong.
 
-use super::listing::Place;
+use super::name::Place;
 use rustix::fs::Stat;
 use std::io;
 use std::path::Path;

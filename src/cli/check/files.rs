@@ -3,6 +3,7 @@
 use super::Findings;
 use crate::accounts::Accounts;
 use crate::config::{Config, Place};
+use crate::maildir::store;
 use crate::nearest::nearest;
 use crate::net::tls;
 use crate::server::{listener, owner};
@@ -184,18 +185,11 @@ fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, Stri
     found
 }
 
-/// A folder whose entries cannot be made safe. A message there is never safe, so the server would not take it.
+/// A folder that cannot be synced. A message there is never safe, so the server would not take it.
 fn unsafe_folder(folder: &Path) -> Option<String> {
-    let error = File::open(folder).ok()?.sync_all().err()?;
-    let what = format!("fsync(2) of the folder {} fails: {error}", folder.display());
-    Some(match error.kind() {
-        io::ErrorKind::InvalidInput => {
-            format!(
-                "{what}; its file system cannot make folders safe, and all mail would get 451: use another file system"
-            )
-        }
-        _ => format!("{what}; all mail would get 451 until that is mended"),
-    })
+    File::open(folder).ok()?;
+    let error = store::can_be_synced(folder).err()?;
+    Some(format!("{error}; all mail would get 451"))
 }
 
 /// A folder that does not exist: whether the start can make it.
