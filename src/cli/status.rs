@@ -47,7 +47,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
                 io::ErrorKind::PermissionDenied => false,
                 _ => return Err(failed(&monitor::control_socket(&config.state), &error)),
             };
-            // A user who may read the files and not ask the server gets what the files tell.
+            // Without the right to ask the server, the files tell what they can.
             let status = monitor::status_without_server(&config);
             let mut status = status.map_err(|error| failed(&config.state, &error))?;
             if !is_known {

@@ -199,7 +199,7 @@ impl Store {
     }
 }
 
-/// A domain of ours.
+/// A local domain.
 fn own_domain(config: &Config) -> &str {
     match &config.domains {
         Domains::These(ours) => ours.first().unwrap_or(&config.hostname),
