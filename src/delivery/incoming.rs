@@ -98,6 +98,10 @@ impl<'a> Incoming<'a> {
         if self.head.received() > limits::RECEIVED_FIELDS {
             return Err(Failure::Loop);
         }
+        // A buffer that has grown to its size grows no further: there may be hundreds of such messages.
+        if self.begun.is_some() && self.buffer.len() + octets.len() > BLOCK {
+            self.flush()?;
+        }
         self.buffer.extend_from_slice(octets);
         let is_header = self.begun.is_none() && self.head.has().is_none();
         let enough = if is_header { limits::HEADER_OCTETS } else { BLOCK };
@@ -187,6 +191,7 @@ impl<'a> Incoming<'a> {
         {
             begun.draft.write(&self.buffer)?;
             self.buffer.clear();
+            self.buffer.shrink_to(BLOCK);
         }
         Ok(())
     }
@@ -246,6 +251,8 @@ impl<'a> Incoming<'a> {
 
 /// One recipient's part of the record.
 fn copy(to: &Recipient, maildir: &Path, file_name: &str) -> Copy {
-    let path = maildir.join("new").join(file_name).to_string_lossy().into_owned();
+    let mut path = maildir.join("new");
+    path.push(file_name);
+    let path = path.into_os_string().into_string().unwrap_or_else(|path| path.to_string_lossy().into_owned());
     Copy { user: to.user.clone(), path, rcpt_to: Some(to.typed.clone()) }
 }
