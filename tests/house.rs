@@ -26,6 +26,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("accounts", "net"),
     ("accounts", "sys"),
     ("journal", "sys"),
+    ("maildir", "sys"),
     ("net", "sys"),
     ("notify", "sys"),
     ("config", "notify"),

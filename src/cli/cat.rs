@@ -54,7 +54,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     let (path, mut message) = found.ok_or_else(no_message)?;
     let mut block = vec![0; BLOCK];
     loop {
-        let octets = message.read(&mut block).map_err(|error| unreadable(&path, &error))?;
+        let octets = message.read(&mut block).map_err(|error| Failed::at(&path, &error, exit::IO))?;
         match io::stdout().lock().write_all(&block[..octets]) {
             // The reader wants no more.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
@@ -74,7 +74,7 @@ fn find(config: &Config, given: &[u8]) -> Result<Option<(PathBuf, MessageReader)
         match folder.message(path.file_name().unwrap_or_default()) {
             Ok((file, _)) => Ok(Some(MessageReader::of(file, path.file_name().unwrap_or_default().as_bytes()))),
             Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(refused) => Err(unreadable(&path, &refused.into())),
+            Err(refused) => Err(Failed::at(&path, &refused.into(), exit::IO)),
         }
         .map(|reader| reader.map(|reader| (path, reader)))
     };
@@ -106,12 +106,13 @@ fn find(config: &Config, given: &[u8]) -> Result<Option<(PathBuf, MessageReader)
             Ok(listing) => listing,
         };
         if let Some(index) = listing.position(id) {
-            let folder = Folder::of_others(&maildir, listing.place(index)).map_err(|e| unreadable(&maildir, &e))?;
+            let folder =
+                Folder::of_others(&maildir, listing.place(index)).map_err(|e| Failed::at(&maildir, &e, exit::IO))?;
             return open(&folder, listing.path(&maildir, index));
         }
     }
     match denied {
-        Some((maildir, error)) => Err(unreadable(&maildir, &error)),
+        Some((maildir, error)) => Err(Failed::at(&maildir, &error, exit::IO)),
         None => Ok(None),
     }
 }
@@ -121,16 +122,8 @@ fn maildirs(config: &Config) -> Result<BTreeSet<PathBuf>, Failed> {
     let mut all: BTreeSet<PathBuf> = config.watches.iter().map(|watch| watch.maildir.clone()).collect();
     match fs::read_dir(&config.mail.root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(unreadable(&config.mail.root, &error)),
+        Err(error) => return Err(Failed::at(&config.mail.root, &error, exit::IO)),
         Ok(entries) => all.extend(entries.flatten().map(|entry| entry.path())),
     }
     Ok(all)
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Failed {
-    let code = match error.kind() {
-        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-        _ => exit::IO,
-    };
-    Failed::new(code, format!("{}: {error}", path.display()))
 }
