@@ -181,6 +181,7 @@ fn what_is_no_file_in_the_place_of_a_cursor_is_moved_away_and_everything_comes_a
         Cursor::open(&scratch.0, "x", || 7).unwrap().set(Kept::at(8)).unwrap();
         fs::remove_file(&file).unwrap();
         make(&file);
+        assert_eq!(scratch.places().len(), 1, "only y can be read");
         assert_eq!(scratch.place("x"), Place::default());
         assert!(fs::symlink_metadata(&file).unwrap().is_file());
     }
