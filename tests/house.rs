@@ -15,6 +15,9 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("pop3", "sasl"),
     ("pop3", "script"),
     ("pop3", "limits"),
+    ("imap", "message"),
+    ("imap", "sasl"),
+    ("imap", "script"),
     ("sasl", "message"),
     ("message", "limits"),
     ("ledger", "journal"),
@@ -25,6 +28,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("accounts", "config"),
     ("accounts", "net"),
     ("accounts", "sys"),
+    ("config", "net"),
     ("journal", "sys"),
     ("maildir", "sys"),
     ("net", "sys"),
@@ -35,6 +39,8 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("pop3d", "service"),
     ("service", "delivery"),
     ("arrivals", "delivery"),
+    ("fetch", "delivery"),
+    ("service", "fetch"),
     ("cli", "server"),
 ];
 

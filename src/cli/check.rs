@@ -5,6 +5,8 @@ mod files;
 mod lines;
 mod online;
 mod ports;
+#[cfg(feature = "remote")]
+mod remotes;
 
 use super::{Outcome, exit, print};
 use crate::config::{Config, Problem};

@@ -122,7 +122,40 @@ fn human(status: &Value) -> String {
             text.push('\n');
         }
     }
+    remotes(&mut text, status["remotes"].as_array().map(Vec::as_slice).unwrap_or_default());
     text
+}
+
+/// One line for each folder of a remote.
+fn remotes(text: &mut String, remotes: &[Value]) {
+    let name = |each: &Value| {
+        let folder = each["folder"].as_str().map(|folder| format!("/{folder}")).unwrap_or_default();
+        let name = format!("{}{folder}", each["remote"].as_str().unwrap_or("?"));
+        name.chars().filter(|letter| !letter.is_control()).collect::<String>()
+    };
+    let Some(width) = remotes.iter().map(|each| name(each).chars().count()).max() else { return };
+    let width = width.max("remote".len());
+    // write! to a String cannot fail.
+    let _ = writeln!(text, "\n{:width$}  {:<8}  {:>9}  {:>6}  last success", "remote", "state", "new today", "parked");
+    for each in remotes {
+        let number = |key: &str| each[key].as_u64().unwrap_or(0);
+        let _ = write!(
+            text,
+            "{:width$}  {:<8}  {:>9}  {:>6}  {}",
+            name(each),
+            each["state"].as_str().unwrap_or("?"),
+            number("new_today"),
+            number("parked"),
+            each["last_success"].as_str().unwrap_or("-")
+        );
+        if let Some(next) = each["next_try"].as_str() {
+            let _ = write!(text, "  next try {next}");
+        }
+        if let Some(error) = each["last_error"].as_str() {
+            let _ = write!(text, "  {}", error.escape_debug());
+        }
+        text.push('\n');
+    }
 }
 
 /// A number of seconds in the two largest units, such as `3 h 20 m`.

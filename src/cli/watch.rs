@@ -109,6 +109,11 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
 
     let left = wanted.count.unwrap_or(u64::MAX);
     let progress = Progress { done: after, left, retries: 0 };
+    let filter = match (&wanted.format, wanted.command.is_empty()) {
+        (Some(format), true) => filter.for_format(format),
+        (None, true) if !io::stdout().is_terminal() => filter.for_format(&Format::Inotify),
+        _ => filter,
+    };
     let ready = Ready { journal, after, filter, cursor, stop };
     if wanted.command.is_empty() {
         let view = match wanted.format {

@@ -20,6 +20,8 @@ mod notice;
 pub mod owner;
 mod pool;
 mod reload;
+#[cfg(feature = "remote")]
+pub mod remotes;
 mod sandbox;
 mod start;
 
@@ -258,11 +260,15 @@ impl Loop {
         self.stopping_since = Some(Instant::now());
         self.stop.store(true, Relaxed);
         self.service.sessions.stop_all();
+        #[cfg(feature = "remote")]
+        remotes::begin_stop(&self.service);
     }
 
     /// What comes after the last session: everything that is known reaches the disk, unread lines leave the pipes.
     fn end(self) {
         self.service.sessions.cut_all();
+        #[cfg(feature = "remote")]
+        remotes::stop(&self.service);
         self.reloader.stop();
         self.service.ledger.stop();
         let subscribers = self.service.subscribers().take();

@@ -84,6 +84,8 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
 
     let pool = sandbox::pool(&config);
     let service = Arc::new(Service::new(config, live, delivery, ledger, subscribers));
+    #[cfg(feature = "remote")]
+    super::remotes::start(&service).map_err(|error| StartError::io("remotes", &error))?;
     let acceptor = Acceptor::new(listeners, service.clone(), pool);
     Ok(Started { service, acceptor, arrivals, lock })
 }

@@ -13,7 +13,7 @@ mod regular;
 mod wake;
 
 pub use child::{collect_orphans, collected, keep_capabilities, keep_descriptors, limit_open_files, spawn};
-pub use limits::{drop_capabilities, original_nofile, raise_nofile, survive_file_size_limit};
+pub use limits::{drop_capabilities, forbid_core_dumps, original_nofile, raise_nofile, survive_file_size_limit};
 pub use lock::hold;
 pub use regular::read_regular;
 pub use wake::Wake;

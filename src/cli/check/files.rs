@@ -50,6 +50,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     families(findings);
     hooks(findings);
     watches(findings, server);
+    #[cfg(feature = "remote")]
+    super::remotes::check(findings, server, accounts.as_ref());
     if let Some(accounts) = accounts {
         let doors = [&config.smtp.listen, &config.submission, &config.lmtp, &config.tls.smtps];
         if accounts.names().next().is_none() && doors.iter().any(|places| !places.is_empty()) {
@@ -100,7 +102,11 @@ fn server(findings: &mut Findings<'_>) -> Option<Ids> {
 }
 
 /// Does the work with the rights that the server will have.
-fn as_server<T: Send>(server: Option<Ids>, findings: &mut Findings<'_>, work: impl FnOnce() -> T + Send) -> Option<T> {
+pub(super) fn as_server<T: Send>(
+    server: Option<Ids>,
+    findings: &mut Findings<'_>,
+    work: impl FnOnce() -> T + Send,
+) -> Option<T> {
     let Some(ids) = server else { return Some(work()) };
     let done = sys::as_user(ids, work);
     done.map_err(|error| findings.wrong("user", format!("root cannot become this user: {error}"))).ok()

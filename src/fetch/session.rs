@@ -1,0 +1,275 @@
+//! One session: from the secret to the goodbye. What comes before the server's first octet is done with all rights, the
+//! rest in the sandbox.
+
+use super::checkpoint::Checkpoint;
+use super::end::{End, Kind};
+use super::status::{Doing, Status};
+use super::{imap, pop3};
+use crate::config::{Encryption, Protocol, Remote};
+use crate::delivery::Delivery;
+use crate::message::dot::decode::LineEnds;
+use crate::net::remote::conn::{Conn, Signal};
+use crate::net::remote::dial;
+use crate::net::remote::secret::Secret;
+use crate::net::remote::tls::{Client, Trust};
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// That a server ends a session after so long is normal.
+const NORMAL: Duration = Duration::from_secs(60);
+
+/// What a session needs.
+#[derive(Clone)]
+pub struct Job {
+    pub remote: Arc<Remote>,
+    /// `None` for POP3.
+    pub folder: Option<String>,
+    pub delivery: Arc<Delivery>,
+    pub checkpoint: Arc<Mutex<Checkpoint>>,
+    pub status: Status,
+    pub trusts: Arc<Trusts>,
+    /// Ends the session.
+    pub stop: Signal,
+    /// Ends a wait for news.
+    pub look: Signal,
+    /// One pass, then the end.
+    pub once: bool,
+    /// Called after each good pass.
+    pub on_pass: Arc<dyn Fn() + Send + Sync>,
+    /// Enters the sandbox.
+    pub enter: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// The end of a session, and the least wait before the next one after a good pass.
+pub type Outcome = (End, Option<Duration>);
+
+/// Certificates that are trusted, read once for all remotes that trust the same.
+#[derive(Debug, Default)]
+pub struct Trusts(Mutex<Vec<(Trust, Client)>>);
+
+impl Trusts {
+    fn client(&self, trust: &Trust) -> Result<Client, String> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = known.iter().find(|(each, _)| each == trust) {
+            return Ok(client.clone());
+        }
+        let client = Client::new(trust)?;
+        known.push((trust.clone(), client.clone()));
+        Ok(client)
+    }
+}
+
+impl Job {
+    /// For a session that keeps nothing.
+    fn alone(
+        remote: &Remote,
+        folder: Option<String>,
+        delivery: Arc<Delivery>,
+        enter: super::Enter,
+    ) -> Result<Job, End> {
+        Ok(Job {
+            remote: Arc::new(remote.clone()),
+            status: Status::new(&remote.name, folder.as_deref()),
+            folder,
+            delivery,
+            checkpoint: Arc::default(),
+            trusts: Arc::default(),
+            stop: Signal::new()?,
+            look: Signal::new()?,
+            once: true,
+            on_pass: Arc::new(|| {}),
+            enter,
+        })
+    }
+
+    /// What is known of the remote.
+    pub fn checkpoint(&self) -> MutexGuard<'_, Checkpoint> {
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what is known.
+    pub fn save(&self) -> Result<(), End> {
+        let last = self.delivery.ledger().map_or(0, |ledger| ledger.last_seq());
+        Ok(self.checkpoint().save(last)?)
+    }
+
+    /// Before a message is recorded.
+    pub fn begin_message(&self) {
+        let last = self.delivery.ledger().map_or(0, |ledger| ledger.last_seq());
+        self.checkpoint().begin(self.folder.as_deref().unwrap_or_default(), last);
+    }
+
+    /// A good pass is over.
+    pub fn passed(&self, parked: u64, given_up: u64) {
+        if self.status.passed(parked, given_up) {
+            log::info!("remote {}: logged in; everything was looked at", self.label());
+        }
+        (self.on_pass)();
+    }
+
+    /// How its log lines begin.
+    pub fn label(&self) -> String {
+        super::intake::label(&self.remote, self.folder.as_deref())
+    }
+}
+
+/// A connection and what to say on it.
+pub struct Connected {
+    pub conn: Conn,
+    pub secret: Secret,
+    /// For STARTTLS.
+    pub tls: Option<Client>,
+}
+
+/// Reads the secret and connects, then enters the sandbox, then begins implicit TLS.
+pub fn connect(job: &Job) -> Result<Connected, End> {
+    let remote = &job.remote;
+    let tls = match remote.encryption {
+        Encryption::Off => None,
+        _ => Some(job.trusts.client(&remote.trust).map_err(|why| End::new(Kind::Certificate, why))?),
+    };
+    let secret = remote.secret.read()?;
+    let stream = dial::dial(&remote.host, remote.port, remote.encryption == Encryption::Off)?;
+    (job.enter)();
+    let mut conn = Conn::new(stream, job.stop.clone()).map_err(crate::net::remote::Error::from)?;
+    if let (Encryption::Implicit, Some(client)) = (remote.encryption, &tls) {
+        conn.start_tls(client, &remote.host)?;
+    }
+    Ok(Connected { conn, secret, tls })
+}
+
+/// Runs one session in this thread, which is in the sandbox afterwards.
+pub fn run(job: &Job) -> Outcome {
+    let began = Instant::now();
+    job.status.enter(Doing::Fetching);
+    job.look.take();
+    job.checkpoint().belong_to(&job.remote.host, &job.remote.login);
+    let outcome = connect(job).and_then(|connected| match job.remote.protocol {
+        Protocol::Imap => imap::run(job, connected).map(|end| (end, None)),
+        Protocol::Pop3 => pop3::run(job, connected),
+    });
+    // What is known is kept whatever happened.
+    let outcome = job.save().and(outcome);
+    match outcome.unwrap_or_else(|end| (end, None)) {
+        (End { kind: Kind::Normal, why }, wait) if began.elapsed() < NORMAL => (End { kind: Kind::Weather, why }, wait),
+        outcome => outcome,
+    }
+}
+
+/// One pass over each folder of a remote, one after the other, without a server.
+pub fn once(
+    remote: Remote,
+    delivery: Arc<Delivery>,
+    state: &std::path::Path,
+    enter: Arc<dyn Fn() + Send + Sync>,
+) -> Vec<(String, End)> {
+    let remote = Arc::new(remote);
+    let prepared = Checkpoint::open(state, &remote.name)
+        .and_then(|checkpoint| Ok((Arc::new(Mutex::new(checkpoint)), Signal::new()?, Signal::new()?)));
+    let (checkpoint, stop, look) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return vec![(remote.name.clone(), End::from(error))],
+    };
+    let folders: Vec<Option<String>> = match remote.protocol {
+        Protocol::Imap => remote.folders.iter().cloned().map(Some).collect(),
+        Protocol::Pop3 => vec![None],
+    };
+    let trusts = Arc::<Trusts>::default();
+    let mut ends = Vec::new();
+    for folder in folders {
+        let job = Job {
+            remote: remote.clone(),
+            status: Status::new(&remote.name, folder.as_deref()),
+            folder,
+            delivery: delivery.clone(),
+            checkpoint: checkpoint.clone(),
+            trusts: trusts.clone(),
+            stop: stop.clone(),
+            look: look.clone(),
+            once: true,
+            on_pass: Arc::new(|| {}),
+            enter: enter.clone(),
+        };
+        let label = job.label();
+        // In a thread of its own, since it stays in the sandbox.
+        let end = std::thread::scope(|scope| scope.spawn(|| twice(&job)).join());
+        ends.push((label, end.unwrap_or_else(|_| End::new(Kind::Weather, "the session panicked"))));
+    }
+    ends
+}
+
+/// Looks at each folder of a remote without changing anything: what is there, or why that cannot be told.
+pub fn probe(remote: &Remote, delivery: &Arc<Delivery>) -> Vec<(String, Result<Vec<String>, End>)> {
+    let folders: Vec<Option<String>> = match remote.protocol {
+        Protocol::Imap => remote.folders.iter().cloned().map(Some).collect(),
+        Protocol::Pop3 => vec![None],
+    };
+    let probe = |folder: Option<String>| {
+        let job = Job::alone(remote, folder, delivery.clone(), Arc::new(|| {}))?;
+        connect(&job).and_then(|connected| match job.remote.protocol {
+            Protocol::Imap => imap::probe(&job, connected),
+            Protocol::Pop3 => pop3::probe(&job, connected),
+        })
+    };
+    folders.into_iter().map(|folder| (super::intake::label(remote, folder.as_deref()), probe(folder))).collect()
+}
+
+/// Writes a message that stays on its server into a file: `folder` and `uid` are those of its record. The server's octets
+/// are read in a thread of its own, which enters the sandbox.
+///
+/// # Errors
+///
+/// Why it cannot be had.
+pub fn message(
+    remote: &Remote,
+    delivery: &Arc<Delivery>,
+    enter: super::Enter,
+    folder: Option<&str>,
+    uid: &str,
+    into: &std::fs::File,
+) -> Result<(), End> {
+    let job = Job::alone(remote, folder.map(str::to_owned), delivery.clone(), enter)?;
+    let mut ends = LineEnds::new();
+    let (mut block, mut failed) = (Vec::new(), None);
+    let mut write = |octets: &[u8]| {
+        let mut file = into;
+        if let Err(error) = file.write_all(octets) {
+            failed = Some(error);
+        }
+    };
+    let fetch = || {
+        let connected = connect(&job)?;
+        match job.remote.protocol {
+            Protocol::Imap => {
+                let numbers =
+                    uid.split_once('.').and_then(|(validity, uid)| Some((validity.parse().ok()?, uid.parse().ok()?)));
+                let (validity, uid) = numbers.ok_or_else(|| End::new(Kind::Folder, "no UIDVALIDITY.UID"))?;
+                imap::fetch_one(&job, connected, validity, uid, &mut |octets| {
+                    block.clear();
+                    ends.decode(octets, &mut block);
+                    write(&block);
+                })
+            }
+            Protocol::Pop3 => pop3::fetch_one(&job, connected, uid.as_bytes(), &mut write),
+        }
+    };
+    let fetched = std::thread::scope(|scope| scope.spawn(fetch).join());
+    fetched.unwrap_or_else(|_| Err(End::new(Kind::Weather, "the session panicked")))?;
+    match failed {
+        Some(error) => Err(End::new(Kind::Weather, error)),
+        None => Ok(()),
+    }
+}
+
+/// A refused token is asked for once more.
+fn twice(job: &Job) -> End {
+    let run = || std::thread::scope(|scope| scope.spawn(|| run(job).0).join());
+    match run() {
+        Ok(end) if end.kind == Kind::Credentials && job.remote.secret.is_token() => {
+            run().unwrap_or_else(|_| End::new(Kind::Weather, "the session panicked"))
+        }
+        Ok(end) => end,
+        Err(_) => End::new(Kind::Weather, "the session panicked"),
+    }
+}
