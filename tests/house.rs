@@ -30,6 +30,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("accounts", "sys"),
     ("config", "net"),
     ("journal", "sys"),
+    ("maildir", "sys"),
     ("net", "sys"),
     ("notify", "sys"),
     ("config", "notify"),

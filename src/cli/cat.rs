@@ -67,7 +67,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
 fn fetched(config: &Config, id: &str) -> Result<Option<fs::File>, Failed> {
     use crate::delivery::Delivery;
     use crate::server::remotes;
-    let record = remotes::record_of(config, id).map_err(|error| unreadable(&config.journal(), &error))?;
+    let record = remotes::record_of(config, id).map_err(|error| Failed::at(&config.journal(), &error, exit::IO))?;
     let Some(record) = record else { return Ok(None) };
     let name = record.origin.remote.as_deref().unwrap_or_default();
     let remote = config.remotes.iter().find(|remote| remote.name == name);
@@ -87,7 +87,7 @@ fn fetched(_config: &Config, _id: &str) -> Result<Option<fs::File>, Failed> {
 fn show(path: &Path, mut message: impl Read) -> Outcome {
     let mut block = vec![0; BLOCK];
     loop {
-        let octets = message.read(&mut block).map_err(|error| unreadable(path, &error))?;
+        let octets = message.read(&mut block).map_err(|error| Failed::at(path, &error, exit::IO))?;
         match io::stdout().lock().write_all(&block[..octets]) {
             // The reader wants no more.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
@@ -107,7 +107,7 @@ fn find(config: &Config, given: &[u8]) -> Result<Option<(PathBuf, MessageReader)
         match folder.message(path.file_name().unwrap_or_default()) {
             Ok((file, _)) => Ok(Some(MessageReader::of(file, path.file_name().unwrap_or_default().as_bytes()))),
             Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(refused) => Err(unreadable(&path, &refused.into())),
+            Err(refused) => Err(Failed::at(&path, &refused.into(), exit::IO)),
         }
         .map(|reader| reader.map(|reader| (path, reader)))
     };
@@ -139,12 +139,13 @@ fn find(config: &Config, given: &[u8]) -> Result<Option<(PathBuf, MessageReader)
             Ok(listing) => listing,
         };
         if let Some(index) = listing.position(id) {
-            let folder = Folder::of_others(&maildir, listing.place(index)).map_err(|e| unreadable(&maildir, &e))?;
+            let folder =
+                Folder::of_others(&maildir, listing.place(index)).map_err(|e| Failed::at(&maildir, &e, exit::IO))?;
             return open(&folder, listing.path(&maildir, index));
         }
     }
     match denied {
-        Some((maildir, error)) => Err(unreadable(&maildir, &error)),
+        Some((maildir, error)) => Err(Failed::at(&maildir, &error, exit::IO)),
         None => Ok(None),
     }
 }
@@ -154,16 +155,8 @@ fn maildirs(config: &Config) -> Result<BTreeSet<PathBuf>, Failed> {
     let mut all: BTreeSet<PathBuf> = config.watches.iter().map(|watch| watch.maildir.clone()).collect();
     match fs::read_dir(&config.mail.root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(unreadable(&config.mail.root, &error)),
+        Err(error) => return Err(Failed::at(&config.mail.root, &error, exit::IO)),
         Ok(entries) => all.extend(entries.flatten().map(|entry| entry.path())),
     }
     Ok(all)
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Failed {
-    let code = match error.kind() {
-        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-        _ => exit::IO,
-    };
-    Failed::new(code, format!("{}: {error}", path.display()))
 }

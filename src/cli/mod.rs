@@ -77,6 +77,16 @@ impl Failed {
     pub fn new(code: u8, message: impl Display) -> Failed {
         Failed { code, message: message.to_string() }
     }
+
+    /// A failure of the system at a file or folder. Where it is no missing right, it has this code.
+    fn at(path: &Path, error: &io::Error, code: u8) -> Failed {
+        Failed::new(code_of(error, code), format!("{}: {error}", path.display()))
+    }
+}
+
+/// The exit code of a missing right, or else this one.
+fn code_of(error: &io::Error, code: u8) -> u8 {
+    if error.kind() == io::ErrorKind::PermissionDenied { exit::NO_PERMISSION } else { code }
 }
 
 impl From<lexopt::Error> for Failed {

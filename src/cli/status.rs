@@ -45,11 +45,11 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
             let is_known = match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => true,
                 io::ErrorKind::PermissionDenied => false,
-                _ => return Err(failed(&monitor::control_socket(&config.state), &error)),
+                _ => return Err(Failed::at(&monitor::control_socket(&config.state), &error, exit::TEMPORARY)),
             };
-            // A user who may read the files and not ask the server gets what the files tell.
+            // Without the right to ask the server, the files tell what they can.
             let status = monitor::status_without_server(&config);
-            let mut status = status.map_err(|error| failed(&config.state, &error))?;
+            let mut status = status.map_err(|error| Failed::at(&config.state, &error, exit::TEMPORARY))?;
             if !is_known {
                 status["running"] = Value::Null;
             }
@@ -57,14 +57,6 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         }
     };
     if as_json { super::print(&format!("{status}\n")) } else { super::print(&human(&status)) }
-}
-
-fn failed(path: &Path, error: &io::Error) -> Failed {
-    let code = match error.kind() {
-        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-        _ => exit::TEMPORARY,
-    };
-    Failed::new(code, format!("{}: {error}", path.display()))
 }
 
 fn ask(state: &Path) -> io::Result<Value> {

@@ -51,7 +51,7 @@ pub struct Config {
     pub smtp: Smtp,
     /// Submission listeners (`submission.listen`).
     pub submission: Vec<Place>,
-    /// Users who may send from any address (`submission.any_sender`); `*` stands for all.
+    /// Users that may send from any address (`submission.any_sender`); `*` stands for all.
     pub any_sender: Vec<String>,
     /// LMTP listeners (`lmtp.listen`).
     pub lmtp: Vec<Place>,

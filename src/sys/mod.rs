@@ -233,7 +233,7 @@ pub fn inherited_sockets() -> Vec<(OwnedFd, String)> {
     (FIRST..FIRST.saturating_add(number("LISTEN_FDS").unwrap_or(0).clamp(0, 64)))
         .filter_map(|fd| {
             let name = names.next().unwrap_or_default().to_owned();
-            // SAFETY: fcntl on any number is harmless. The descriptor is ours, for LISTEN_PID names this process, and
+            // SAFETY: fcntl on any number is harmless. The descriptor is this process's, because LISTEN_PID names it, and
             // systemd has opened it before anything in this process opened a file.
             unsafe { (libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) == 0).then(|| (OwnedFd::from_raw_fd(fd), name)) }
         })

@@ -62,7 +62,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     }
 }
 
-/// The user that the server will become, where that is another one than ours.
+/// The user that the server will become, where this process runs as another user.
 fn server(findings: &mut Findings<'_>) -> Option<Ids> {
     let Some(user) = &findings.config.user else {
         if let Ok(Some(owner)) = owner::of_state(findings.config) {
@@ -126,8 +126,8 @@ fn folders(config: &Config) -> Vec<(String, PathBuf)> {
     folders
 }
 
-/// What the user `who` has no right to; called with the rights of that user. What root makes before the server becomes
-/// `who` needs no right.
+/// Rights that the user named `who` lacks; called with the rights of that user. What root makes before the change of user
+/// needs no right.
 fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (key, path) in readable(config) {
@@ -156,8 +156,6 @@ fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, Stri
                 found.push((key.to_owned(), format!("{} must be writable for {who}", path.display())));
             }
         }
-    }
-    for (key, folder) in [("state", &config.state), ("mail.root", &config.mail.root)] {
         found.extend(unsafe_folder(folder).map(|message| (key.to_owned(), message)));
     }
     for (index, pipe) in config.pipes.iter().enumerate() {
