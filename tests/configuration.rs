@@ -22,8 +22,10 @@ fn expected(text: &str) -> Vec<(usize, String)> {
 #[test]
 fn bad_configurations_are_refused_with_place_and_hint() {
     let mut files: Vec<PathBuf> = common::files(&root().join("tests/bad-configs"));
-    // Without the feature, every key of [tls] gets the same message; another test checks it.
-    files.retain(|file| cfg!(feature = "tls") || !file.file_name().unwrap().to_str().unwrap().starts_with("tls-"));
+    // Without TLS every key of [tls] has one and the same answer, which has its own test; [[remote]] likewise.
+    let is_of = |file: &PathBuf, room: &str| file.file_name().unwrap().to_str().unwrap().starts_with(room);
+    files.retain(|file| cfg!(feature = "tls") || !is_of(file, "tls-"));
+    files.retain(|file| cfg!(feature = "remote") || !is_of(file, "remote-"));
     assert!(files.len() >= 30);
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
@@ -41,6 +43,17 @@ fn bad_configurations_are_refused_with_place_and_hint() {
     }
 }
 
+#[cfg(not(feature = "remote"))]
+#[test]
+fn without_the_feature_a_remote_is_refused_with_a_sentence() {
+    let scratch = Scratch::new("no-remote");
+    let file = scratch.path("mailbell.toml");
+    fs::write(&file, "\n[[remote]]\nname = \"work\"\n").unwrap();
+    let problems = Config::load(&file).unwrap_err();
+    assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2]);
+    assert!(problems[0].message.contains("built without it (cargo feature `remote`)"), "{problems:?}");
+}
+
 #[cfg(not(feature = "tls"))]
 #[test]
 fn without_the_feature_the_keys_of_tls_are_refused_with_a_sentence() {
@@ -56,11 +69,14 @@ const EXAMPLE: &str = include_str!("../packaging/mailbell.toml");
 
 /// The example with every key live: `#key = value` and `#[section]` lose their mark, prose (`# text`) stays.
 fn uncommented() -> String {
+    // A build without the feature knows no [[remote]].
+    let end = if cfg!(feature = "remote") { "" } else { "# One section for each mailbox on another server" };
+    let example = if end.is_empty() { EXAMPLE } else { EXAMPLE.split(end).next().unwrap() };
     let live = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with(|first: char| first == '[' || first.is_ascii_lowercase()) => rest.to_owned(),
         _ => line.to_owned(),
     };
-    EXAMPLE.lines().map(live).collect::<Vec<_>>().join("\n")
+    example.lines().map(live).collect::<Vec<_>>().join("\n")
 }
 
 fn load(name: &str, text: &str) -> Config {
@@ -87,6 +103,12 @@ fn the_example_has_every_key_with_its_default() {
     let bare = format!("[[hook]]\nname = {:?}\ncommand = {:?}", hook.name, hook.command);
     default.hooks = load("hook", &bare).hooks;
     default.watches = example.watches.clone();
+    #[cfg(feature = "remote")]
+    {
+        // Each stands for one kind of secret.
+        assert_eq!(example.remotes.len(), 3);
+        default.remotes = example.remotes.clone();
+    }
     (default.user, default.group) = (example.user.clone(), example.group.clone());
     (default.hostname, default.domains) = (example.hostname.clone(), example.domains.clone());
     // A path of the aliases that is written in the file must exist, even the default one.

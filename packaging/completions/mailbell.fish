@@ -11,6 +11,7 @@ complete -c mailbell -n __fish_use_subcommand -a user -d 'Add, change, remove an
 complete -c mailbell -n __fish_use_subcommand -a watch -d 'Print or handle each event'
 complete -c mailbell -n __fish_use_subcommand -a cat -d 'Print a stored message'
 complete -c mailbell -n __fish_use_subcommand -a deliver -d 'Store the message on standard input'
+complete -c mailbell -n __fish_use_subcommand -a fetch -d 'Look at a remote mailbox now'
 complete -c mailbell -n __fish_use_subcommand -a status -d 'Show sessions, messages and subscribers'
 complete -c mailbell -n __fish_use_subcommand -a sendmail -d 'Deliver, with the options of sendmail'
 complete -c mailbell -n __fish_use_subcommand -s V -l version -d 'Print the version'

@@ -1,4 +1,4 @@
-//! A bound on the memory that password hashes take at once: who finds it used up waits.
+//! A bound on the memory that password hashes take at once: when it is used up, callers wait.
 
 use super::secret::OWN_MEMORY;
 use std::sync::{Condvar, Mutex, PoisonError};

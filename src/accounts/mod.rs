@@ -52,9 +52,9 @@ pub struct Accounts {
 /// Why no user has an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
-    /// The domain is not ours: 550 5.7.1.
+    /// The domain is not one of `domains`: 550 5.7.1.
     NotOurDomain,
-    /// The domain is ours, and no user has the local part: 550 5.1.1.
+    /// The domain is one of `domains`, and no user has the local part: 550 5.1.1.
     NoSuchUser,
 }
 
@@ -120,7 +120,7 @@ impl Accounts {
 
     /// The users that get mail for this address: each once, at least one.
     ///
-    /// A path without a domain is taken for one of ours, as Postfix does: RFC 5321 section 4.1.1.3 knows it of postmaster
+    /// A path without a domain is taken for a local one, as Postfix does: RFC 5321 section 4.1.1.3 knows it of postmaster
     /// alone, but cameras and scripts are told nothing else. The order: an alias, a user, the same without subaddress, the
     /// catch-all, and for postmaster and root the first account.
     ///
@@ -140,7 +140,7 @@ impl Accounts {
     }
 
     /// Whether this user may send from this address: the null path, the user's own address, with subaddress, or an alias
-    /// that includes the user. An address without a domain is taken for one of ours.
+    /// that includes the user. An address without a domain is taken for a local one.
     pub fn may_send_as(&self, user: &str, path: &ReversePath) -> bool {
         let ReversePath::Mailbox(mailbox) = path else { return true };
         let ours = mailbox.domain.as_ref().is_none_or(|domain| self.domains.contains(domain));

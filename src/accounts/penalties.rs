@@ -92,7 +92,7 @@ impl Penalties {
 
     fn begin_at(&self, address: Option<IpAddr>, user: &str, began: Instant) -> Try {
         let address = address.filter(|address| !self.exempt.iter().any(|network| network.contains(*address)));
-        // The name may be long and is a stranger's; its hash is as good here.
+        // A client chooses the name, which may be long. Its hash is enough here.
         let key = address.map(|address| (network(address), self.hasher.hash_one(user.to_lowercase())));
         Try { key, began }
     }

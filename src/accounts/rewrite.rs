@@ -35,7 +35,7 @@ pub enum PasswdError {
     Exists(String),
     /// No user has that name.
     Unknown(String),
-    /// Others held the lock all the time.
+    /// Other processes held the lock all the time.
     Locked(PathBuf),
     /// A file cannot be read, made or written.
     Io(PathBuf, io::Error),
@@ -232,7 +232,7 @@ fn change(
 
 /// Writes the new file with the old one's owner and mode, safe on disk before it takes the old one's place.
 fn write(folder: &Folder, new: &OsStr, owner: Option<Ids>, mode: u32, text: &[u8]) -> io::Result<()> {
-    // A crash may have left one: no other process of ours writes it, because the lock is held.
+    // A crash may have left one. No other mailbell process writes it now, because this one holds the lock.
     match unlinkat(folder, new, AtFlags::empty()) {
         Err(error) if error != Errno::NOENT => return Err(error.into()),
         _ => {}

@@ -1,4 +1,4 @@
-//! One Maildir that is watched: its folders, and the files in `new/` of which it is not known yet what they are.
+//! One Maildir that is watched: its folders, and the files in `new/` that may not be whole messages yet.
 
 use super::Watched;
 use super::look::{Look, Way, look};

@@ -26,7 +26,9 @@ the `id` of an event, a POP3 unique-id, or a file's name or path.
   -c, --config FILE   configuration (else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml)
   -h, --help          this text
 
-Exit codes: 0 printed, 64 usage, 66 no such message, 74 cannot be read, 77 permission, 78 configuration.
+A message of a [[remote]] with `store = false` is fetched from its server.
+
+Exit codes: 0 printed, 64 usage, 66 no such message, 75 its server does not give it, 74 cannot be read, 77 permission, 78 configuration.
 ";
 
 /// Octets that are read and written at a time.
@@ -51,10 +53,41 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     // It may be moved or flagged while it is looked for.
     let found = find(&config, given)?.map_or_else(|| find(&config, given), |found| Ok(Some(found)))?;
     let no_message = || Failed::new(exit::NO_INPUT, format!("no message {}", Name::parse(given).id.escape_ascii()));
-    let (path, mut message) = found.ok_or_else(no_message)?;
+    match found {
+        Some((path, message)) => show(&path, message),
+        None => {
+            let id = String::from_utf8_lossy(given).into_owned();
+            show(Path::new(&id), fetched(&config, &id)?.ok_or_else(no_message)?)
+        }
+    }
+}
+
+/// A message that stays on its server: `None` where no record has this id.
+#[cfg(feature = "remote")]
+fn fetched(config: &Config, id: &str) -> Result<Option<fs::File>, Failed> {
+    use crate::delivery::Delivery;
+    use crate::server::remotes;
+    let record = remotes::record_of(config, id).map_err(|error| Failed::at(&config.journal(), &error, exit::IO))?;
+    let Some(record) = record else { return Ok(None) };
+    let name = record.origin.remote.as_deref().unwrap_or_default();
+    let remote = config.remotes.iter().find(|remote| remote.name == name);
+    let gone =
+        || Failed::new(exit::TEMPORARY, format!("{id}: the configuration has no [[remote]] named {name:?} any more"));
+    let delivery = std::sync::Arc::new(Delivery::new(config, None));
+    remotes::message(config, remote.ok_or_else(gone)?, &delivery, &record)
+        .map(Some)
+        .map_err(|end| Failed::new(exit::TEMPORARY, format!("{id}: {}", end.why)))
+}
+
+#[cfg(not(feature = "remote"))]
+fn fetched(_config: &Config, _id: &str) -> Result<Option<fs::File>, Failed> {
+    Ok(None)
+}
+
+fn show(path: &Path, mut message: impl Read) -> Outcome {
     let mut block = vec![0; BLOCK];
     loop {
-        let octets = message.read(&mut block).map_err(|error| unreadable(&path, &error))?;
+        let octets = message.read(&mut block).map_err(|error| Failed::at(path, &error, exit::IO))?;
         match io::stdout().lock().write_all(&block[..octets]) {
             // The reader wants no more.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
@@ -74,7 +107,7 @@ fn find(config: &Config, given: &[u8]) -> Result<Option<(PathBuf, MessageReader)
         match folder.message(path.file_name().unwrap_or_default()) {
             Ok((file, _)) => Ok(Some(MessageReader::of(file, path.file_name().unwrap_or_default().as_bytes()))),
             Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(refused) => Err(unreadable(&path, &refused.into())),
+            Err(refused) => Err(Failed::at(&path, &refused.into(), exit::IO)),
         }
         .map(|reader| reader.map(|reader| (path, reader)))
     };
@@ -106,12 +139,13 @@ fn find(config: &Config, given: &[u8]) -> Result<Option<(PathBuf, MessageReader)
             Ok(listing) => listing,
         };
         if let Some(index) = listing.position(id) {
-            let folder = Folder::of_others(&maildir, listing.place(index)).map_err(|e| unreadable(&maildir, &e))?;
+            let folder =
+                Folder::of_others(&maildir, listing.place(index)).map_err(|e| Failed::at(&maildir, &e, exit::IO))?;
             return open(&folder, listing.path(&maildir, index));
         }
     }
     match denied {
-        Some((maildir, error)) => Err(unreadable(&maildir, &error)),
+        Some((maildir, error)) => Err(Failed::at(&maildir, &error, exit::IO)),
         None => Ok(None),
     }
 }
@@ -121,16 +155,8 @@ fn maildirs(config: &Config) -> Result<BTreeSet<PathBuf>, Failed> {
     let mut all: BTreeSet<PathBuf> = config.watches.iter().map(|watch| watch.maildir.clone()).collect();
     match fs::read_dir(&config.mail.root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(unreadable(&config.mail.root, &error)),
+        Err(error) => return Err(Failed::at(&config.mail.root, &error, exit::IO)),
         Ok(entries) => all.extend(entries.flatten().map(|entry| entry.path())),
     }
     Ok(all)
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Failed {
-    let code = match error.kind() {
-        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-        _ => exit::IO,
-    };
-    Failed::new(code, format!("{}: {error}", path.display()))
 }

@@ -3,6 +3,7 @@
 mod cat;
 mod check;
 mod deliver;
+mod fetch;
 mod log;
 mod serve;
 mod status;
@@ -43,6 +44,7 @@ Usage: mailbell COMMAND [OPTION...]
   watch     follow the events of new mail, or run a command for each
   cat       print a stored message
   deliver   store the message on standard input
+  fetch     look at a [[remote]] now
   status    sessions, messages, and how many events wait for each subscriber
   sendmail  store the message on standard input, with the options of sendmail
 
@@ -75,6 +77,16 @@ impl Failed {
     pub fn new(code: u8, message: impl Display) -> Failed {
         Failed { code, message: message.to_string() }
     }
+
+    /// A failure of the system at a file or folder. Where it is no missing right, it has this code.
+    fn at(path: &Path, error: &io::Error, code: u8) -> Failed {
+        Failed::new(code_of(error, code), format!("{}: {error}", path.display()))
+    }
+}
+
+/// The exit code of a missing right, or else this one.
+fn code_of(error: &io::Error, code: u8) -> u8 {
+    if error.kind() == io::ErrorKind::PermissionDenied { exit::NO_PERMISSION } else { code }
 }
 
 impl From<lexopt::Error> for Failed {
@@ -134,6 +146,7 @@ fn run() -> Outcome {
         Some("watch") => watch::run(arguments),
         Some("cat") => cat::run(arguments),
         Some("deliver") => deliver::run(arguments),
+        Some("fetch") => fetch::run(arguments),
         Some("status") => status::run(arguments),
         Some("sendmail") => deliver::sendmail(arguments),
         Some("help") => print(HELP),

@@ -45,11 +45,11 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
             let is_known = match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => true,
                 io::ErrorKind::PermissionDenied => false,
-                _ => return Err(failed(&monitor::control_socket(&config.state), &error)),
+                _ => return Err(Failed::at(&monitor::control_socket(&config.state), &error, exit::TEMPORARY)),
             };
-            // A user who may read the files and not ask the server gets what the files tell.
+            // Without the right to ask the server, the files tell what they can.
             let status = monitor::status_without_server(&config);
-            let mut status = status.map_err(|error| failed(&config.state, &error))?;
+            let mut status = status.map_err(|error| Failed::at(&config.state, &error, exit::TEMPORARY))?;
             if !is_known {
                 status["running"] = Value::Null;
             }
@@ -57,14 +57,6 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         }
     };
     if as_json { super::print(&format!("{status}\n")) } else { super::print(&human(&status)) }
-}
-
-fn failed(path: &Path, error: &io::Error) -> Failed {
-    let code = match error.kind() {
-        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-        _ => exit::TEMPORARY,
-    };
-    Failed::new(code, format!("{}: {error}", path.display()))
 }
 
 fn ask(state: &Path) -> io::Result<Value> {
@@ -130,7 +122,40 @@ fn human(status: &Value) -> String {
             text.push('\n');
         }
     }
+    remotes(&mut text, status["remotes"].as_array().map(Vec::as_slice).unwrap_or_default());
     text
+}
+
+/// One line for each folder of a remote.
+fn remotes(text: &mut String, remotes: &[Value]) {
+    let name = |each: &Value| {
+        let folder = each["folder"].as_str().map(|folder| format!("/{folder}")).unwrap_or_default();
+        let name = format!("{}{folder}", each["remote"].as_str().unwrap_or("?"));
+        name.chars().filter(|letter| !letter.is_control()).collect::<String>()
+    };
+    let Some(width) = remotes.iter().map(|each| name(each).chars().count()).max() else { return };
+    let width = width.max("remote".len());
+    // write! to a String cannot fail.
+    let _ = writeln!(text, "\n{:width$}  {:<8}  {:>9}  {:>6}  last success", "remote", "state", "new today", "parked");
+    for each in remotes {
+        let number = |key: &str| each[key].as_u64().unwrap_or(0);
+        let _ = write!(
+            text,
+            "{:width$}  {:<8}  {:>9}  {:>6}  {}",
+            name(each),
+            each["state"].as_str().unwrap_or("?"),
+            number("new_today"),
+            number("parked"),
+            each["last_success"].as_str().unwrap_or("-")
+        );
+        if let Some(next) = each["next_try"].as_str() {
+            let _ = write!(text, "  next try {next}");
+        }
+        if let Some(error) = each["last_error"].as_str() {
+            let _ = write!(text, "  {}", error.escape_debug());
+        }
+        text.push('\n');
+    }
 }
 
 /// A number of seconds in the two largest units, such as `3 h 20 m`.

@@ -153,8 +153,7 @@ impl From<PasswdError> for Failed {
             PasswdError::Exists(_) => exit::CANT_CREATE,
             PasswdError::Unknown(_) => exit::NO_USER,
             PasswdError::Locked(_) => exit::TEMPORARY,
-            PasswdError::Io(_, error) if error.kind() == io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-            PasswdError::Io(..) => exit::IO,
+            PasswdError::Io(_, error) => super::code_of(error, exit::IO),
         };
         Failed::new(code, error)
     }

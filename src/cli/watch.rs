@@ -91,11 +91,15 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     let journal = state.join("journal");
     let Some(was_there) = wait_for(&journal, stop)? else { return Ok(ExitCode::SUCCESS) };
     // Records that came while it waited are new.
-    let end = if was_there { journal::last_seq(&journal).map_err(|error| failed(&journal, &error))? } else { 0 };
+    let end = if was_there {
+        journal::last_seq(&journal).map_err(|error| Failed::at(&journal, &error, exit::TEMPORARY))?
+    } else {
+        0
+    };
     let begin = match wanted.from {
         From::Now => end,
         // `all` means all that there is: what the journal dropped is not lost.
-        From::All => journal::first_seq(&journal).map_err(|error| failed(&journal, &error))? - 1,
+        From::All => journal::first_seq(&journal).map_err(|error| Failed::at(&journal, &error, exit::TEMPORARY))? - 1,
         From::Seq(seq) => seq.saturating_sub(1),
     };
     let name = wanted.cursor.as_ref().map(|name| format!("watch:{name}"));
@@ -105,6 +109,11 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
 
     let left = wanted.count.unwrap_or(u64::MAX);
     let progress = Progress { done: after, left, retries: 0 };
+    let filter = match (&wanted.format, wanted.command.is_empty()) {
+        (Some(format), true) => filter.for_format(format),
+        (None, true) if !io::stdout().is_terminal() => filter.for_format(&Format::Inotify),
+        _ => filter,
+    };
     let ready = Ready { journal, after, filter, cursor, stop };
     if wanted.command.is_empty() {
         let view = match wanted.format {
@@ -129,7 +138,8 @@ struct Ready<'a> {
 
 impl Ready<'_> {
     fn run<W: Sink>(self, sink: W) -> Result<W, Failed> {
-        let follower = Follower::open(&self.journal, self.after).map_err(|error| failed(&self.journal, &error))?;
+        let follower = Follower::open(&self.journal, self.after)
+            .map_err(|error| Failed::at(&self.journal, &error, exit::TEMPORARY))?;
         Ok(Subscriber::new(follower, self.filter, self.cursor, sink).run(self.stop))
     }
 }
@@ -208,7 +218,7 @@ fn wait_for(folder: &Path, stop: BorrowedFd<'_>) -> Result<Option<bool>, Failed>
         match folder.metadata() {
             Ok(_) => return Ok(Some(was_there)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(folder, &error)),
+            Err(error) => return Err(Failed::at(folder, &error, exit::TEMPORARY)),
         }
         if std::mem::replace(&mut was_there, false) {
             eprintln!("mailbell: {} is not there yet; waiting for a server to begin", folder.display());
@@ -226,18 +236,10 @@ fn usage(message: impl std::fmt::Display) -> Failed {
     Failed::new(exit::USAGE, message)
 }
 
-fn failed(path: &Path, error: &io::Error) -> Failed {
-    let code = match error.kind() {
-        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-        _ => exit::TEMPORARY,
-    };
-    Failed::new(code, format!("{}: {error}", path.display()))
-}
-
 fn cursor_failed(error: &CursorError) -> Failed {
     match error {
         CursorError::InUse(_) => Failed::new(exit::TEMPORARY, error),
-        CursorError::Io(path, error) => failed(path, error),
+        CursorError::Io(path, error) => Failed::at(path, error, exit::TEMPORARY),
     }
 }
 

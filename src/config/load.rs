@@ -157,6 +157,12 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     let pipes = subscribers::pipes(top, base);
     let hooks = subscribers::hooks(top, base);
     let watches = subscribers::watches(top, base);
+    #[cfg(feature = "remote")]
+    let remotes = super::remote::remotes(top, base);
+    #[cfg(not(feature = "remote"))]
+    if top.sections("remote").is_some() {
+        top.wrong("remote", "this mailbell was built without it (cargo feature `remote`)");
+    }
     let mut section = top.section("journal");
     let journal_keep = section.text("keep", "\"30d\"", some_time).unwrap_or(minutes(30 * 24 * 60));
     let journal_max_size = section.text("max_size", "\"1GiB\"", size).unwrap_or(1 << 30);
@@ -183,6 +189,8 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         pipes,
         hooks,
         watches,
+        #[cfg(feature = "remote")]
+        remotes,
         journal_keep,
         journal_max_size,
     }

@@ -5,6 +5,8 @@ mod listener_kind;
 mod load;
 mod network;
 mod place;
+#[cfg(feature = "remote")]
+mod remote;
 mod report;
 mod section;
 mod subscribers;
@@ -15,6 +17,8 @@ mod value;
 pub use listener_kind::ListenerKind;
 pub use network::Network;
 pub use place::Place;
+#[cfg(feature = "remote")]
+pub use remote::{After, Encryption, Protocol, Remote};
 pub use value::user_name;
 
 use crate::message::idn::same_domain;
@@ -47,7 +51,7 @@ pub struct Config {
     pub smtp: Smtp,
     /// Submission listeners (`submission.listen`).
     pub submission: Vec<Place>,
-    /// Users who may send from any address (`submission.any_sender`); `*` stands for all.
+    /// Users that may send from any address (`submission.any_sender`); `*` stands for all.
     pub any_sender: Vec<String>,
     /// LMTP listeners (`lmtp.listen`).
     pub lmtp: Vec<Place>,
@@ -67,6 +71,9 @@ pub struct Config {
     pub hooks: Vec<HookSettings>,
     /// Maildirs that other programs deliver into.
     pub watches: Vec<Watch>,
+    /// Mailboxes on other servers.
+    #[cfg(feature = "remote")]
+    pub remotes: Vec<Remote>,
     /// How long the journal is kept.
     pub journal_keep: Duration,
     /// How large it may grow, octets: the oldest records go earlier beyond it.

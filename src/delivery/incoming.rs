@@ -202,7 +202,11 @@ impl<'a> Incoming<'a> {
         let id = self.delivery.ids.next();
         let seconds = id.microseconds / 1_000_000;
         let Envelope { origin, facts, recipients, .. } = &self.envelope;
-        let recipient = if let [only] = recipients.as_slice() { Some(only.typed.as_str()) } else { None };
+        // A message that was fetched came with no address.
+        let recipient = match recipients.as_slice() {
+            [only] => Some(only.typed.as_str()).filter(|typed| !typed.is_empty()),
+            _ => None,
+        };
         let hostname = self.delivery.hostname.as_str();
         let mut above = trace::prefix(&Trace { origin, facts: *facts, hostname, id: &id.text, recipient, seconds });
         // A header that does not end within a block is left as it is.
@@ -220,7 +224,7 @@ impl<'a> Incoming<'a> {
         // The first recipient is as good as any other to write at.
         let first = recipients.first().ok_or_else(|| io::Error::other("a message without recipients"))?;
         let draft = Draft::create(&self.delivery.maildir(&first.user), &id.text, &self.delivery.modes)?;
-        if recipient.is_none() {
+        if recipients.len() > 1 {
             draft.tell_recipients(recipients.iter().map(|to| (to.user.as_str(), to.typed.as_str())));
         }
         Ok(Begun { draft, id, lines, summary })
@@ -255,5 +259,5 @@ fn copy(to: &Recipient, maildir: &Path, file_name: &str) -> Copy {
     let mut path = maildir.join("new");
     path.push(file_name);
     let path = path.into_os_string().into_string().unwrap_or_else(|path| path.to_string_lossy().into_owned());
-    Copy { user: to.user.clone(), path, rcpt_to: Some(to.typed.clone()) }
+    Copy { user: to.user.clone(), path, rcpt_to: Some(to.typed.clone()).filter(|typed| !typed.is_empty()) }
 }

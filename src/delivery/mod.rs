@@ -38,7 +38,7 @@ const FREE_SPACE_AGE: Duration = Duration::from_secs(1);
 pub struct Recipient {
     /// The user with the Maildir.
     pub user: String,
-    /// As typed, without brackets.
+    /// As typed, without brackets; empty where no address came with the message.
     pub typed: String,
 }
 

@@ -77,13 +77,13 @@ impl Cursor {
         let io = |error: io::Error| CursorError::Io(path.clone(), error);
         let folder = Folder::open(state, true).map_err(io)?;
         folder.remove_stale();
-        let (mut initial, mut recovered) = (Some(initial), None);
+        let (mut initial, mut is_replaced) = (Some(initial), false);
         let file = loop {
             match folder.open_file(name) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     // Another process may make it at the same time: the first one wins, and the other one finds it.
-                    let begin = || Kept::at(initial.take().map_or(0, |initial| initial()));
-                    let kept = recovered.take().unwrap_or_else(begin);
+                    let mut begin = || Kept::at(initial.take().map_or(0, |initial| initial()));
+                    let kept = if is_replaced { Kept::unknown() } else { begin() };
                     if let Some(file) = folder.create(name, &kept).map_err(io)? {
                         return Ok(Cursor::new(folder, name, file, kept));
                     }
@@ -93,7 +93,7 @@ impl Cursor {
                         "{}: {error}; a new one is written. Some events may be handed over again",
                         path.display()
                     );
-                    recovered = Some(Kept::unknown());
+                    is_replaced = true;
                     folder.set_aside(name).map_err(io)?;
                 }
                 Err(error) => return Err(io(error)),

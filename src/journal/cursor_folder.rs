@@ -84,8 +84,7 @@ impl Folder {
     /// Gives what is in the place of a cursor, and is no file, another name. It is not followed or written to.
     /// [`Folder::remove_stale`] removes it later, unless it is a folder.
     pub(super) fn set_aside(&self, name: &str) -> io::Result<()> {
-        let aside = temporary_name();
-        Ok(renameat(&self.cursors, encode(name), &self.cursors, aside)?)
+        Ok(renameat(&self.cursors, encode(name), &self.cursors, temporary_name())?)
     }
 
     /// The second file of a subscriber of version 0.1.0.
@@ -204,8 +203,7 @@ pub fn cursors(state: &Path) -> io::Result<Vec<(String, Kept)>> {
     };
     let mut found = Vec::new();
     for name in folder.names()? {
-        let read = folder.open_file(&name).and_then(|file| folder.read(&name, &file));
-        match read {
+        match folder.open_file(&name).and_then(|file| folder.read(&name, &file)) {
             Ok((kept, _)) => found.push((name, kept)),
             // It may be replaced between the look and the opening.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

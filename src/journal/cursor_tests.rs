@@ -167,7 +167,7 @@ fn no_link_is_followed() {
 }
 
 #[test]
-fn what_is_no_file_in_the_place_of_a_cursor_is_moved_away_and_all_is_repeated() {
+fn what_is_no_file_in_the_place_of_a_cursor_is_moved_away_and_everything_comes_again() {
     let scratch = Scratch::new("no-file");
     let file = scratch.0.join("cursors/x");
     let make: [fn(&Path); 4] = [
@@ -182,7 +182,8 @@ fn what_is_no_file_in_the_place_of_a_cursor_is_moved_away_and_all_is_repeated() 
         fs::remove_file(&file).unwrap();
         make(&file);
         assert_eq!(scratch.places().len(), 1, "only y can be read");
-        assert_eq!(scratch.place("x"), Place::at(0));
+        assert_eq!(scratch.place("x"), Place::default());
+        assert!(fs::symlink_metadata(&file).unwrap().is_file());
     }
     assert_eq!(scratch.place("y"), Place::at(90));
 }

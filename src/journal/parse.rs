@@ -46,7 +46,7 @@ fn read<'de, A: MapAccess<'de>>(record: &mut Record, name: &str, map: &mut A) ->
         }
         "user" => record.user = map.next_value()?,
         "id" => record.id = map.next_value()?,
-        "path" => record.path = map.next_value()?,
+        "path" => record.path = map.next_value::<Option<String>>()?.unwrap_or_default(),
         "size" => record.size = map.next_value()?,
         "via" => {
             let text: String = map.next_value()?;

@@ -19,7 +19,7 @@ pub struct Record {
     pub user: String,
     /// The Maildir base name up to the first `,` or `:`.
     pub id: String,
-    /// The file's absolute path when it was stored.
+    /// The file's absolute path when it was stored; empty where nothing is stored here, which is null in JSON.
     pub path: String,
     /// Octets with CRLF line ends.
     pub size: u64,
@@ -34,13 +34,17 @@ pub struct Record {
 }
 
 /// The names of a record's fields, in the order of its JSON.
-pub const FIELDS: [&str; 25] = [
+pub const FIELDS: [&str; 29] = [
     "seq",
     "event",
     "timestamp",
     "user",
     "id",
     "path",
+    "remote",
+    "folder",
+    "uid",
+    "uri",
     "size",
     "via",
     "mail_from",
@@ -129,7 +133,7 @@ impl Record {
             "timestamp" => Value::Time(self.timestamp),
             "user" => Value::Text(&self.user),
             "id" => Value::Text(&self.id),
-            "path" => Value::Text(&self.path),
+            "path" => Value::Text(Some(self.path.as_str()).filter(|path| !path.is_empty())?),
             "size" => Value::Number(self.size),
             "via" => Value::Text(self.origin.via.name()),
             "duplicate_of" => Value::Number(self.duplicate_of?),
@@ -159,6 +163,10 @@ impl Record {
             "helo" => &self.origin.helo,
             "auth" => &self.origin.auth,
             "tls" => &self.origin.tls,
+            "remote" => &self.origin.remote,
+            "folder" => &self.origin.folder,
+            "uid" => &self.origin.uid,
+            "uri" => &self.origin.uri,
             "message_id" => &self.summary.message_id,
             "date" => &self.summary.date,
             "from" => &self.summary.from,
@@ -181,6 +189,10 @@ impl Record {
             "helo" => &mut self.origin.helo,
             "auth" => &mut self.origin.auth,
             "tls" => &mut self.origin.tls,
+            "remote" => &mut self.origin.remote,
+            "folder" => &mut self.origin.folder,
+            "uid" => &mut self.origin.uid,
+            "uri" => &mut self.origin.uri,
             "message_id" => &mut self.summary.message_id,
             "date" => &mut self.summary.date,
             "from" => &mut self.summary.from,

@@ -44,7 +44,9 @@ impl Identity {
 
     /// Of the message of a record.
     pub(super) fn of_record(record: &Record) -> Identity {
-        Identity::of(record.path.rsplit('/').next().unwrap_or_default().as_bytes())
+        // A message that is not stored here has no file name.
+        let name = if record.path.is_empty() { Some(record.id.as_str()) } else { record.path.rsplit('/').next() };
+        Identity::of(name.unwrap_or_default().as_bytes())
     }
 }
 

@@ -251,6 +251,11 @@ impl Ledger {
         self.lock().writer.last()
     }
 
+    /// Whether the journal has a message of this user with this key.
+    pub fn has_key(&self, user: &str, key: &str) -> bool {
+        self.lock().writer.duplicates.latest(user, key).is_some()
+    }
+
     /// A message is about to be put into the Maildirs of these users under this file name. It is not to be found there
     /// by anybody else as long as the expectation lives.
     pub fn expect<'a>(self: &Arc<Ledger>, users: impl Iterator<Item = &'a str>, file_name: &str) -> Expected {

@@ -1,5 +1,5 @@
-//! Opening what lies in a Maildir. Its owner may be another user, and must not make this process read other people's
-//! files: no link is followed inside a Maildir, and a message is a regular file that belongs to the Maildir's owner or
+//! Opening what is in a Maildir. Its owner may be another user, and must not make this process read the files of other
+//! users: no link is followed inside a Maildir, and a message is a regular file that belongs to the Maildir's owner or
 //! to the user that this process runs as.
 
 use super::name::Name;
@@ -27,7 +27,7 @@ pub enum Refused {
     NotAFile,
     /// It belongs to this user id: neither to the Maildir's owner nor to the user of this process.
     OfOther(u32),
-    /// The system says no.
+    /// The system refuses.
     Io(io::Error),
 }
 
@@ -93,7 +93,7 @@ impl Folder {
     /// Opens a folder of a Maildir that another user may have made, with everything above it. A link above the folder is
     /// followed if it belongs to root, to the user of this process or to the Maildir's owner, or if it is in a folder of
     /// root's or of this process's user that not everybody can write: else the owner of a link could show us
-    /// the Maildir of somebody else.
+    /// the Maildir of another user.
     ///
     /// # Errors
     ///
@@ -185,8 +185,8 @@ pub fn open_ours(maildir: &Path, place: Place, file_name: &[u8], owner: Option<u
     Ok(file)
 }
 
-/// Whether a file may be read as a message of a Maildir with this owner. A file of our own in the Maildir of somebody
-/// else must have one name, or be the message that we wrote under this name: else it is a hard link to another file.
+/// Whether a file may be read as a message of a Maildir with this owner. A file of this process's user in the Maildir of
+/// another user must have one name, or be the message that we wrote under this name: else it is a hard link to another file.
 fn check(file: &File, file_name: &[u8], owner: u32) -> Result<Stat, Refused> {
     let stat = rustix::fs::fstat(file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {

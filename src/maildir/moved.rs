@@ -44,7 +44,7 @@ pub fn is_in(maildir: &Path, file_name: &OsStr) -> io::Result<bool> {
 }
 
 /// Opens a message of a Maildir, whatever folder and flags it has by now. `None` when it is gone, or when the Maildir's
-/// owner has seen to it that it cannot be read: by permissions, by a link, by somebody else's file in its place. An error
+/// owner has made it unreadable: by permissions, by a link, by a file of another user in its place. An error
 /// would make the caller try again, so that one user could hold up the messages of all others.
 ///
 /// # Errors

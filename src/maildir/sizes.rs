@@ -63,7 +63,7 @@ impl Sizes {
         sizes
     }
 
-    /// The size of a message whose file has this shape, octets as RETR sends them.
+    /// The size of a message with a file of this shape, octets as RETR sends them.
     pub fn get(&self, unique_id: &[u8], shape: Shape) -> Option<u64> {
         self.by_id.get(unique_id).filter(|(_, known)| *known == shape).map(|(octets, _)| *octets)
     }

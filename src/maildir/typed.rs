@@ -22,7 +22,7 @@ pub fn write<'a>(file: impl AsFd, recipients: impl Iterator<Item = (&'a str, &'a
     }
 }
 
-/// Takes it away again: a user with the file must not learn who else was sent it.
+/// Removes it: the owner of the file must not learn the other recipients.
 pub fn forget(path: &Path) {
     // A program may have moved the file already, and then it stays.
     let _ = removexattr(path, NAME);

@@ -72,9 +72,90 @@ pub fn rfc5322(seconds: u64) -> String {
     format!("{weekday}, {day:02} {} {year:04} {hour:02}:{minute:02}:{second:02} +0000", MONTHS[month as usize - 1])
 }
 
+/// Seconds since 1970 of a date as mail has it: RFC 5322 with its obsolete zones and comments, and IMAP's INTERNALDATE
+/// (`17-Jul-1996 02:44:25 -0700`). `None` for anything else, and for dates before 1970.
+pub fn parse_mail(text: &str) -> Option<u64> {
+    let text = text.split('(').next()?.replace(',', " ");
+    let mut words = text.split_ascii_whitespace().flat_map(|word| {
+        // The dashes of INTERNALDATE; a zone begins with one, too.
+        let is_date = word.bytes().filter(|octet| *octet == b'-').count() == 2;
+        word.split(move |letter| is_date && letter == '-')
+    });
+    let first = words.next()?;
+    let day: u64 = match first.parse() {
+        Ok(day) => day,
+        Err(_) => words.next()?.parse().ok()?,
+    };
+    let month = words.next()?;
+    let month = MONTHS.iter().position(|name| name.eq_ignore_ascii_case(month))? as u64 + 1;
+    let year = words.next()?;
+    let year = match (year.len(), year.parse::<u64>().ok()?) {
+        // RFC 5322 section 4.3.
+        (2, year) if year < 50 => year + 2_000,
+        (2 | 3, year) => year + 1_900,
+        (_, year) => year,
+    };
+    let mut time = words.next()?.split(':').map(|digits| digits.parse::<u64>().ok());
+    let (hour, minute) = (time.next()??, time.next()??);
+    let second = time.next().unwrap_or(Some(0))?.min(59);
+    if !(1..=31).contains(&day) || hour > 23 || minute > 59 || year > 9_999 {
+        return None;
+    }
+    let seconds = ((day_number(year, month, day)? * 24 + hour) * 60 + minute) * 60 + second;
+    seconds.checked_add_signed(-zone(words.next().unwrap_or("+0000")))
+}
+
+/// Seconds east of Greenwich; 0 for what is not known (RFC 5322 section 4.3).
+fn zone(text: &str) -> i64 {
+    let (sign, digits) = match text.split_at_checked(1) {
+        Some(("+", digits)) => (1, digits),
+        Some(("-", digits)) => (-1, digits),
+        _ => {
+            let hours = [
+                ("EST", -5),
+                ("EDT", -4),
+                ("CST", -6),
+                ("CDT", -5),
+                ("MST", -7),
+                ("MDT", -6),
+                ("PST", -8),
+                ("PDT", -7),
+            ];
+            let known = hours.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+            return known.map_or(0, |(_, hours)| hours * 3_600);
+        }
+    };
+    match digits.parse::<i64>() {
+        Ok(number) if digits.len() == 4 => sign * (number / 100 * 3_600 + number % 100 * 60),
+        _ => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_as_mail_has_them() {
+        let seconds = 1_795_423_499;
+        assert_eq!(parse_mail(&rfc5322(seconds)), Some(seconds));
+        for (text, seconds) in [
+            ("Mon, 23 Nov 2026 08:44:59 +0000", Some(1_795_423_499)),
+            ("23 Nov 2026 09:44:59 +0100 (CET)", Some(1_795_423_499)),
+            (" 23-Nov-2026 00:44:59 -0800", Some(1_795_423_499)),
+            ("Mon, 23 Nov 26 03:44:59 EST", Some(1_795_423_499)),
+            ("Mon,23 nov 2026 08:44 GMT", Some(1_795_423_440)),
+            ("Thu, 01 Jan 1970 00:00:60 +0000", Some(59)),
+            ("Thu, 01 Jan 1970 00:00:00 +0100", None),
+            ("32 Nov 2026 08:44:59 +0000", None),
+            ("23 Nov 2026 24:44:59 +0000", None),
+            ("23 Foo 2026 08:44:59 +0000", None),
+            ("23 Nov 99999999999999999999 08:44:59 +0000", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_mail(text), seconds, "{text}");
+        }
+    }
 
     #[test]
     fn known_moments() {

@@ -58,12 +58,31 @@ pub struct Origin {
     pub auth: Option<String>,
     /// Protocol version and cipher, for example `TLSv1.3 TLS_AES_256_GCM_SHA384`.
     pub tls: Option<String>,
+    /// The name of the `[[remote]]` that it was fetched from.
+    pub remote: Option<String>,
+    /// The folder there; `None` for POP3.
+    pub folder: Option<String>,
+    /// `UIDVALIDITY.UID`, or POP3's unique-id.
+    pub uid: Option<String>,
+    /// Its `imap:` URI (RFC 5092). No trace field says it.
+    pub uri: Option<String>,
 }
 
 impl Origin {
     /// A message without a known origin.
     pub fn unknown(via: Via) -> Origin {
-        Origin { via, mail_from: None, client: None, helo: None, auth: None, tls: None }
+        Origin {
+            via,
+            mail_from: None,
+            client: None,
+            helo: None,
+            auth: None,
+            tls: None,
+            remote: None,
+            folder: None,
+            uid: None,
+            uri: None,
+        }
     }
 }
 
@@ -124,6 +143,13 @@ fn write_prefix(text: &mut String, trace: &Trace<'_>) -> fmt::Result {
     if let Some(auth) = &origin.auth {
         write!(text, "(authenticated as {})\n\t", comment(auth))?;
     }
+    if let (Some(remote), Some(uid)) = (&origin.remote, &origin.uid) {
+        write!(text, "(fetched from {}", comment(remote))?;
+        if let Some(folder) = &origin.folder {
+            write!(text, ", folder {}", comment(folder))?;
+        }
+        write!(text, ", uid {})\n\t", comment(uid))?;
+    }
     write!(text, "by {hostname} (mailbell) with {} id {id}", protocol(origin, *facts))?;
     if let Some(recipient) = recipient {
         write!(text, "\n\tfor <{}>", harmless(recipient))?;
@@ -178,6 +204,16 @@ pub fn read_back(head: &[u8]) -> Option<Written<'_>> {
     if let Some(tail) = rest.strip_prefix("(authenticated as ") {
         let (auth, tail) = tail.split_once(")\n\t")?;
         origin.auth = Some(auth.to_owned());
+        rest = tail;
+    }
+    if let Some(tail) = rest.strip_prefix("(fetched from ") {
+        let (fetched, tail) = tail.split_once(")\n\t")?;
+        let (place, uid) = fetched.rsplit_once(", uid ")?;
+        let (remote, folder) =
+            place.split_once(", folder ").map_or((place, None), |(remote, folder)| (remote, Some(folder)));
+        origin.remote = Some(remote.to_owned());
+        origin.folder = folder.map(str::to_owned);
+        origin.uid = Some(uid.to_owned());
         rest = tail;
     }
     let (_host, tail) = rest.strip_prefix("by ")?.split_once(" (mailbell) with ")?;
@@ -252,8 +288,8 @@ fn atom(text: &str) -> Cow<'_, str> {
     without(text, |letter| is_unsafe(letter) || letter.is_whitespace() || "()<>;\\\"".contains(letter))
 }
 
-/// Text that must stay inside its comment.
-fn comment(text: &str) -> Cow<'_, str> {
+/// Text as it stands inside a comment of a trace field: what could end the comment is replaced.
+pub fn comment(text: &str) -> Cow<'_, str> {
     without(text, |letter| is_unsafe(letter) || "()\\".contains(letter))
 }
 
@@ -277,6 +313,7 @@ mod tests {
             helo: Some("client.example".into()),
             auth: Some("alice".into()),
             tls: Some("TLSv1.3 TLS_AES_256_GCM_SHA384".into()),
+            ..Origin::unknown(Via::Smtp)
         }
     }
 
@@ -311,6 +348,7 @@ mod tests {
                     helo,
                     auth: keep(3, &all.auth),
                     tls: keep(4, &all.tls),
+                    ..Origin::unknown(via)
                 };
                 for recipient in [None, Some("\"b o b\"@example.org")] {
                     let mut head = prefix(&trace(&some, recipient));
@@ -325,6 +363,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_was_fetched_says_from_where() {
+        for (folder, uid) in [(Some("INBOX"), "1700000000.42"), (Some("a, folder b, uid c"), "1.2"), (None, "x, y")] {
+            let fetched = Origin {
+                helo: Some("imap.example.com".into()),
+                remote: Some("work".into()),
+                folder: folder.map(str::to_owned),
+                uid: Some(uid.into()),
+                ..Origin::unknown(Via::Poll)
+            };
+            let head = prefix(&trace(&fetched, None));
+            assert_eq!(read_back(&head).unwrap().origin, fetched, "{}", String::from_utf8_lossy(&head));
+        }
+        let evil = Origin {
+            remote: Some("work".into()),
+            folder: Some("x)\n\tby (\r\nSubject: y".into()),
+            uid: Some("1.2".into()),
+            ..Origin::unknown(Via::Poll)
+        };
+        let read = read_back(&prefix(&trace(&evil, None))).map(|written| written.origin.folder.unwrap());
+        assert_eq!(read.as_deref(), Some(&*comment(evil.folder.as_deref().unwrap())));
     }
 
     #[test]

@@ -4,6 +4,8 @@ pub mod by_address;
 pub mod conn;
 pub mod line;
 pub mod proxy;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod tls;
 #[cfg(feature = "tls")]
 mod x509;

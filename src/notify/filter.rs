@@ -4,6 +4,7 @@
 //! characters, `?` for exactly one, everything else for itself. A field that the message does not have counts as empty:
 //! `*` matches it, `?*` matches only a field with a value, and `""` only one without.
 
+use super::Format;
 use crate::journal::Record;
 use crate::journal::record::FIELDS;
 use crate::nearest::nearest;
@@ -13,6 +14,7 @@ use crate::nearest::nearest;
 pub struct Filter {
     users: Vec<String>,
     fields: Vec<(&'static str, Glob)>,
+    only_stored: bool,
 }
 
 impl Filter {
@@ -25,7 +27,14 @@ impl Filter {
         let parse = |(index, (name, glob)): (usize, (String, String))| {
             Ok((field(&name).map_err(|error| (index, error))?, Glob::new(&glob)))
         };
-        Ok(Filter { users, fields: fields.into_iter().enumerate().map(parse).collect::<Result<_, _>>()? })
+        let fields = fields.into_iter().enumerate().map(parse).collect::<Result<_, _>>()?;
+        Ok(Filter { users, fields, only_stored: false })
+    }
+
+    /// The same for lines that name a file: they leave out messages that are not stored here.
+    pub fn for_format(mut self, format: &Format) -> Filter {
+        self.only_stored = matches!(format, Format::Inotify | Format::Path);
+        self
     }
 
     /// The users to whose mail it is limited; empty: all users.
@@ -36,7 +45,8 @@ impl Filter {
     /// Whether the subscriber wants this record.
     pub fn wants(&self, record: &Record) -> bool {
         let known = self.users.is_empty() || self.users.iter().any(|user| user.eq_ignore_ascii_case(&record.user));
-        known && self.fields.iter().all(|(name, glob)| glob.matches(&record.field(name).unwrap_or_default()))
+        let is_told = !self.only_stored || !record.path.is_empty();
+        known && is_told && self.fields.iter().all(|(name, glob)| glob.matches(&record.field(name).unwrap_or_default()))
     }
 }
 

@@ -57,6 +57,7 @@ mod unread;
 pub use command::{End, Source, Task, run};
 pub use filter::Filter;
 pub use format::{Format, Piece};
+pub use message::{Fetcher, fetch_with};
 pub use status::status_of_files;
 pub use subscriber::{Looked, Sink, Subscriber, Waits};
 pub use subscribers::Subscribers;
@@ -81,6 +82,11 @@ pub struct PipeSettings {
 }
 
 impl PipeSettings {
+    /// The records that become lines.
+    pub fn wanted(&self) -> Filter {
+        self.filter.clone().for_format(&self.format)
+    }
+
     /// The name of the pipe at `path`, as a subscriber.
     pub fn name_of(path: &Path) -> String {
         format!("pipe:{}", path.display())

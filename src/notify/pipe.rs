@@ -310,7 +310,7 @@ impl Sink for Pipe {
 /// The lines that are in a pipe that outlived a server. `None` when they are not what that server wrote.
 fn recover(journal: &Path, settings: &PipeSettings, kept: &Kept, content: &[u8]) -> io::Result<Option<Unread>> {
     let Place { acknowledged, written, .. } = kept.place;
-    let mut reader = Reader::new(journal, acknowledged);
+    let (mut reader, wanted) = (Reader::new(journal, acknowledged), settings.wanted());
     let mut recovery = Recovery::new(acknowledged, kept.rest, content);
     let mut beyond = 0;
     while beyond < COMPARED {
@@ -329,7 +329,7 @@ fn recover(journal: &Path, settings: &PipeSettings, kept: &Kept, content: &[u8])
         }
         match item {
             None => break,
-            Some(Item::Record(record)) if settings.filter.wants(&record) => recovery.add(|out| {
+            Some(Item::Record(record)) if wanted.wants(&record) => recovery.add(|out| {
                 let line = write_line(&settings.format, &record, out);
                 beyond += if seq > written { line.octets as usize } else { 0 };
                 line

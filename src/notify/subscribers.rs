@@ -273,7 +273,7 @@ impl Settings {
         Ok(match self {
             Settings::Pipe(settings) => {
                 let pipe = Pipe::open(&journal, settings, cursor.kept(), last).map_err(text)?;
-                let (after, filter) = (pipe.after(), settings.filter.clone());
+                let (after, filter) = (pipe.after(), settings.wanted());
                 Ready::Pipe(Box::new(Subscriber::new(follow(after)?, filter, Some(cursor), pipe)))
             }
             Settings::Hook(settings) => {

@@ -27,6 +27,7 @@
 
 mod argument;
 mod capa;
+pub mod client;
 mod marks;
 mod reply;
 mod session;

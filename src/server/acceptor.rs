@@ -142,17 +142,18 @@ impl Acceptor {
                 if service.admission.is_crowded() {
                     service.sessions.make_room(IDLE_PATIENCE, 1);
                 }
-                let accepted = Box::new(Accepted { service, socket, client, kind, ticket });
+                let peer = Arc::new(Peer::new(socket));
+                let accepted = Box::new(Accepted { service, peer, client, kind, ticket });
                 if let Err((Work::Session(accepted), error)) = self.pool.run(Work::Session(accepted)) {
                     log::error!("{kind}: no thread for a connection: {error}");
-                    self.refuse(kind, accepted.socket, &accepted.client, Refusal::NoResources);
+                    self.refuse(kind, &accepted.peer, &accepted.client, Refusal::NoResources);
                 }
             }
-            Err(refusal) => self.refuse(kind, socket, &client, refusal),
+            Err(refusal) => self.refuse(kind, &Peer::new(socket), &client, refusal),
         }
     }
 
-    fn refuse(&mut self, kind: ListenerKind, socket: OwnedFd, client: &Client, refusal: Refusal) {
+    fn refuse(&mut self, kind: ListenerKind, peer: &Peer, client: &Client, refusal: Refusal) {
         self.service.counters.connections_refused.one();
         if matches!(refusal, Refusal::Full | Refusal::NoResources) {
             self.service.sessions.make_room(IDLE_PATIENCE, ROOM);
@@ -164,7 +165,7 @@ impl Acceptor {
             log::warn!("{kind}: {client} refused: {reason} reached ({refused} refused since the last such line)");
             (self.refused, self.logged) = (0, Some(now));
         }
-        Peer::new(socket).last_words(refusal_line(kind, refusal));
+        peer.last_words(refusal_line(kind, refusal));
     }
 
     /// The system has no descriptor or no memory for one more connection. With the reserve the client that waits is told so;
@@ -179,7 +180,7 @@ impl Acceptor {
         if self.reserve.take().is_some() {
             let (kind, listener) = &self.listeners[index];
             if let (kind, Ok((socket, client))) = (*kind, listener.accept()) {
-                self.refuse(kind, socket, &client, Refusal::NoResources);
+                self.refuse(kind, &Peer::new(socket), &client, Refusal::NoResources);
             }
         }
         if self.reserve.is_none() {

@@ -24,7 +24,7 @@ pub struct Accepted {
     /// The settings and the store.
     pub service: Arc<Service>,
     /// The socket, blocking.
-    pub socket: OwnedFd,
+    pub peer: Arc<Peer>,
     /// The client, or a proxy before it.
     pub client: Client,
     /// The listener.
@@ -46,7 +46,7 @@ pub enum Work {
 impl Job for Work {
     fn run(self) {
         match self {
-            Work::Session(accepted) => serve(*accepted),
+            Work::Session(mut accepted) => serve(&mut accepted),
             Work::Status(service, socket, _ticket) => monitor::serve_status(&service, socket.into()),
             Work::Task(task) => task(),
         }
@@ -54,26 +54,32 @@ impl Job for Work {
 }
 
 /// Serves a connection until it ends. A session that panics costs itself: its peer is told 421 or `-ERR`.
-fn serve(accepted: Accepted) {
-    let Accepted { service, socket, mut client, kind, mut ticket } = accepted;
-    let peer = Arc::new(Peer::new(socket));
-    let _entry = service.sessions.enter(peer.clone());
+fn serve(accepted: &mut Accepted) {
+    let _entry = accepted.service.sessions.enter(accepted.peer.clone());
+    let Accepted { service, peer, client, kind, ticket } = accepted;
+    let kind = *kind;
     if let Some(proxy) = client.ip().filter(|address| service.config.is_proxy(*address)) {
-        match behind_proxy(&service, &peer, proxy, kind, &mut ticket) {
-            Some(address) => client = Client::Net(address),
+        match behind_proxy(service, peer, proxy, kind, ticket) {
+            Some(address) => *client = Client::Net(address),
             None => return,
         }
     }
-    let outcome = catch_unwind(AssertUnwindSafe(|| session(&service, peer.clone(), &client, kind)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| session(service, peer.clone(), client, kind)));
     if outcome.is_err() {
-        service.counters.session_panics.one();
-        log::error!("{kind}: the session of {client} failed; the others go on");
-        if !kind.is_implicit_tls() {
-            peer.last_words(match kind {
-                ListenerKind::Pop3 => "-ERR [SYS/TEMP] Internal error, try again later\r\n",
-                _ => "421 4.3.0 Internal error, try again later\r\n",
-            });
-        }
+        failed(service, peer, client, kind);
+    }
+}
+
+// Not inlined: only the memory of a session that waits depends on it.
+#[inline(never)]
+fn failed(service: &Service, peer: &Peer, client: &Client, kind: ListenerKind) {
+    service.counters.session_panics.one();
+    log::error!("{kind}: the session of {client} failed; the others go on");
+    if !kind.is_implicit_tls() {
+        peer.last_words(match kind {
+            ListenerKind::Pop3 => "-ERR [SYS/TEMP] Internal error, try again later\r\n",
+            _ => "421 4.3.0 Internal error, try again later\r\n",
+        });
     }
 }
 

@@ -15,11 +15,17 @@ mod background;
 mod handshake;
 pub mod listener;
 pub mod local;
+#[cfg(feature = "remote")]
+pub mod look_once;
 pub mod monitor;
 mod notice;
 pub mod owner;
 mod pool;
 mod reload;
+#[cfg(feature = "remote")]
+mod remote_status;
+#[cfg(feature = "remote")]
+pub mod remotes;
 mod sandbox;
 mod start;
 
@@ -258,11 +264,15 @@ impl Loop {
         self.stopping_since = Some(Instant::now());
         self.stop.store(true, Relaxed);
         self.service.sessions.stop_all();
+        #[cfg(feature = "remote")]
+        remotes::begin_stop(&self.service);
     }
 
     /// What comes after the last session: everything that is known reaches the disk, unread lines leave the pipes.
     fn end(self) {
         self.service.sessions.cut_all();
+        #[cfg(feature = "remote")]
+        remotes::stop(&self.service);
         self.reloader.stop();
         self.service.ledger.stop();
         let subscribers = self.service.subscribers().take();

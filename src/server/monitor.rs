@@ -47,7 +47,18 @@ pub fn status(service: &Service) -> Value {
         "last_seq": service.ledger.last_seq(),
         "counters": Value::Object(counters.collect()),
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
+        "remotes": remotes(service),
     })
+}
+
+#[cfg(feature = "remote")]
+fn remotes(service: &Service) -> Value {
+    super::remote_status::status(service)
+}
+
+#[cfg(not(feature = "remote"))]
+fn remotes(_service: &Service) -> Value {
+    json!([])
 }
 
 /// The status as far as files tell it, when no server runs.
@@ -161,5 +172,7 @@ fn prometheus(service: &Service) -> String {
     family("subscriber_retries_total", "Failed tries of a hook.", "counter", |each, _| each.retries);
     family("subscriber_given_up_total", "Events that a hook gave up.", "counter", |each, _| each.given_up);
     family("subscriber_lost_total", "Events dropped from the journal unread.", "counter", |each, _| each.lost);
+    #[cfg(feature = "remote")]
+    super::remote_status::metrics(service, &mut text);
     text
 }

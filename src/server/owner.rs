@@ -1,8 +1,8 @@
 //! Which system user a process of mailbell becomes when root starts it.
 //!
 //! The server becomes `user` of the configuration. Every other command becomes the user that the server runs as, before
-//! it opens anything in a folder of that user: what it makes there is readable for the server, and what that user may
-//! have put there for root to fall over cannot use root's rights.
+//! it opens anything in a folder of that user: what it makes there is readable for the server, and nothing that
+//! the user has put there is opened with root's rights.
 
 use super::StartError;
 use crate::config::Config;
@@ -36,7 +36,7 @@ pub fn configured(config: &Config) -> Result<Option<Ids>, StartError> {
     ids.map_err(|error| StartError::io("the user database", &error))?.map(Some).ok_or_else(unknown)
 }
 
-/// The user whose files the state and the mail are, for a command of root's: `user`, else the owner of the state folder.
+/// The owner of state and mail, for a command that root runs: `user`, else the owner of the state folder.
 /// Before the first start there is no such folder; then the owner of the users file, which the server must be able to
 /// read, or the packages' account. `None`: this process is not root, or it is to stay root.
 ///
@@ -81,7 +81,7 @@ pub fn become_owner_of_store(config: &Config) -> Result<(), StartError> {
     store_folders(config, None)
 }
 
-/// Becomes, for good, the user in whose folder this file is, when this process is root and the folder is another user's.
+/// Becomes, for good, the owner of the folder of this file, when this process is root and the folder is another user's.
 /// A link to the file counts as the file, if it is root's; a file that does not exist yet is to be made.
 ///
 /// # Errors

@@ -73,8 +73,13 @@ impl Reloader {
         drop(arrivals);
         self.renew_pool();
         service.replace(live);
-        let problems =
+        #[cfg_attr(not(feature = "remote"), allow(unused_mut))]
+        let mut problems =
             service.subscribers().as_mut().map(|all| all.reload(&config.pipes, &config.hooks)).unwrap_or_default();
+        #[cfg(feature = "remote")]
+        if let Err(error) = super::remotes::replace(service, &config) {
+            problems.push(format!("remotes: {error}"));
+        }
         if problems.is_empty() {
             log::info!("reloaded");
         } else {
@@ -91,6 +96,8 @@ impl Reloader {
         if *reached != now {
             *reached = now;
             self.pool.replace(&sandbox::pool(config));
+            #[cfg(feature = "remote")]
+            super::remotes::renew(&self.service);
         }
     }
 

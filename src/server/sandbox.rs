@@ -20,20 +20,31 @@ pub fn pool(config: &Config) -> Pool<Work> {
         let link = link.display();
         log::warn!("{link}: sessions do not follow this link, because root has not made it; make it anew as root");
     }
+    Pool::new(rules(config).map(|rules| Box::new(move || restrict(&rules)) as Box<dyn Fn() + Send + Sync>))
+}
+
+/// Holds a thread that speaks to a remote to the same places.
+#[cfg(feature = "remote")]
+pub fn enter(config: &Config) -> crate::fetch::Enter {
+    let rules = rules(config);
+    std::sync::Arc::new(move || rules.iter().for_each(restrict))
+}
+
+fn restrict(rules: &Ruleset) {
+    if let Err(error) = rules.restrict_self() {
+        log::warn!("landlock: {error}");
+    }
+}
+
+fn rules(config: &Config) -> Option<Ruleset> {
     match enclose(&places(config)) {
-        Ok(Some(rules)) => {
-            return Pool::new(Some(Box::new(move || {
-                if let Err(error) = rules.restrict_self() {
-                    log::warn!("landlock: {error}");
-                }
-            })));
-        }
+        Ok(Some(rules)) => return Some(rules),
         Ok(None) => {
             log::info!("landlock: this kernel has none, or one that is too old; sessions run without a sandbox")
         }
         Err(error) => log::warn!("landlock: {error}; sessions run without a sandbox"),
     }
-    Pool::new(None)
+    None
 }
 
 /// Device and inode of the places that a pool made now would reach; `None` for what does not exist, and for each link that

@@ -1,4 +1,4 @@
-//! The start. The order matters: first what only root may do (folders in folders of root's, pipes, sockets), then the
+//! The start. The order matters: first what only root may do (folders in root's folders, pipes, sockets), then the
 //! change of user, then everything else, and threads at the end.
 
 use super::acceptor::Acceptor;
@@ -24,7 +24,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// New files are closed to everybody else, unless their own mode says otherwise.
+/// Other users get no rights on new files, unless a file's own mode gives them.
 const UMASK: u32 = 0o027;
 
 /// What the event loop needs.
@@ -86,6 +86,8 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
 
     let pool = sandbox::pool(&config);
     let service = Arc::new(Service::new(config, live, delivery, ledger, subscribers));
+    #[cfg(feature = "remote")]
+    super::remotes::start(&service).map_err(|error| StartError::io("remotes", &error))?;
     let acceptor = Acceptor::new(listeners, service.clone(), pool);
     Ok(Started { service, acceptor, arrivals, lock })
 }

@@ -38,6 +38,8 @@ pub struct Service {
     /// What was recorded.
     pub ledger: Arc<Ledger>,
     subscribers: Mutex<Option<Subscribers>>,
+    #[cfg(feature = "remote")]
+    remotes: Mutex<Option<crate::fetch::Remotes>>,
     /// Open maildrops and kept listings.
     pub maildrops: Arc<Maildrops>,
     /// Checks credentials.
@@ -68,6 +70,8 @@ impl Service {
             delivery,
             ledger,
             subscribers: Mutex::new(Some(subscribers)),
+            #[cfg(feature = "remote")]
+            remotes: Mutex::default(),
             maildrops: Arc::new(Maildrops::new(config.state.join("sizes"))),
             verifier: Verifier::default(),
             penalties: Penalties::new(config.limits.penalty_exempt.clone()),
@@ -87,6 +91,12 @@ impl Service {
     /// The running pipes and hooks; `None` during the last moments of a clean stop.
     pub fn subscribers(&self) -> MutexGuard<'_, Option<Subscribers>> {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What watches the remotes; `None` where there are none, and after a stop.
+    #[cfg(feature = "remote")]
+    pub fn remotes(&self) -> MutexGuard<'_, Option<crate::fetch::Remotes>> {
+        self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces them.

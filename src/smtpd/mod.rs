@@ -135,6 +135,8 @@ impl Driver<'_> {
     }
 
     /// Gives the line to the session and does what it says, until the session wants the next line; false when it ends.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
     fn answer(&mut self, is_whole: bool) -> Result<bool, Error> {
         let mut step = match is_whole {
             true => self.session.command(&self.line, self.conn.output()),

@@ -88,12 +88,12 @@ impl<'a> Driver<'a> {
             .map(|(user, path)| delivery::Recipient { user: user.to_owned(), typed: path.text.clone() });
         Some(self.service.delivery.begin(Envelope {
             origin: Origin {
-                via: if self.kind == ListenerKind::Lmtp { Via::Lmtp } else { Via::Smtp },
                 mail_from: Some(transaction.reverse_path.to_string()),
                 client: self.client.ip().map(|ip| ip.to_string()),
                 helo: Some(helo.name.clone()),
                 auth: self.session.user().map(str::to_owned),
                 tls: self.conn.tls_description(),
+                ..Origin::unknown(if self.kind == ListenerKind::Lmtp { Via::Lmtp } else { Via::Smtp })
             },
             facts: Facts { extended: helo.extended, smtputf8: transaction.smtputf8 },
             recipients: recipients.collect(),

@@ -1,4 +1,4 @@
-//! Starting programs: what they inherit, and who collects processes that nobody waits for.
+//! Starting programs: what they inherit, and how processes without a waiting parent are collected.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, setrlimit, waitpid};
@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long to wait for a change that nobody may tell of: processes of others come and go by themselves.
+/// How long to wait for a change that may come without a notice: processes of other programs begin and end too.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// The children that a thread of this process waits for. PID 1 alone keeps this list.
@@ -32,7 +32,7 @@ fn is_init() -> bool {
 ///
 /// When it cannot be started.
 pub fn spawn(command: &mut Command) -> io::Result<Child> {
-    // The list is locked meanwhile, so that a child that ends at once is on it before anybody asks.
+    // The list is locked meanwhile, so that a child that ends at once is on it before another thread reads it.
     let mut ours = is_init().then(ours);
     let child = command.spawn()?;
     if let Some(ours) = &mut ours {

@@ -1,5 +1,5 @@
-//! Folders and files that another user may have prepared as a trap: reached without a link of that user's, and refused
-//! unless they are what they should be.
+//! Opening folders and files that another user can change: no link of that user is followed, and what is not of the
+//! expected kind is refused.
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::fs::{chownat, fchmod, fchown, fstat, mkdirat, openat, readlinkat};
@@ -23,12 +23,12 @@ const SEARCH: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOL
 #[derive(Debug)]
 pub struct Folder {
     fd: OwnedFd,
-    /// Nobody but root can replace an entry of root's in this folder, or the way that led to it.
+    /// No user but root can replace an entry of root in this folder, or a folder above it.
     is_safe: bool,
 }
 
 impl Folder {
-    /// Opens a folder. A process of root's follows links only where nobody but root can have made them.
+    /// Opens a folder. A process of root follows a link only where no other user can have made it.
     ///
     /// # Errors
     ///
@@ -149,7 +149,7 @@ impl Folder {
         Ok(Ids { uid: stat.st_uid, gid: stat.st_gid })
     }
 
-    /// Whether nobody but root can replace what root makes here.
+    /// Whether no user but root can replace what root makes here.
     pub fn is_safe(&self) -> bool {
         self.is_safe
     }

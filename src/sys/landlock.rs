@@ -49,6 +49,7 @@ fn abi() -> i64 {
 }
 
 /// Whether the rules forbid TCP sockets too.
+#[cfg(test)]
 pub fn holds_tcp() -> bool {
     abi() >= TCP
 }
@@ -73,7 +74,7 @@ impl Ruleset {
             RulesetAttr { handled_access_fs: handled, handled_access_net: if abi >= TCP { right::TCP } else { 0 } };
         // Older kernels know a shorter structure.
         let size = if abi >= TCP { size_of::<RulesetAttr>() } else { size_of::<u64>() };
-        // SAFETY: the structure outlives the call and is as long as `size` says; the result is a descriptor of ours.
+        // SAFETY: the structure outlives the call and is as long as `size` says; the result is a descriptor that this process owns.
         unsafe {
             let fd = checked(libc::syscall(libc::SYS_landlock_create_ruleset, &raw const attr, size, 0_u32))?;
             Ok(Some(Ruleset { fd: OwnedFd::from_raw_fd(fd), handled }))
@@ -108,7 +109,7 @@ impl Ruleset {
     ///
     /// As prctl(2) and landlock_restrict_self(2) say.
     pub fn restrict_self(&self) -> io::Result<()> {
-        // SAFETY: both calls take numbers and a descriptor of ours.
+        // SAFETY: both calls take numbers and a descriptor that this process owns.
         unsafe {
             if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
                 return Err(io::Error::last_os_error());

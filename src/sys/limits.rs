@@ -26,6 +26,14 @@ pub fn original_nofile() -> Option<Rlimit> {
     ORIGINAL_NOFILE.get().copied()
 }
 
+/// No core file of this process: its memory holds passwords, tokens and mail. Programs that it starts later inherit that.
+pub fn forbid_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        log::warn!("RLIMIT_CORE: core files cannot be forbidden: {error}");
+    }
+}
+
 extern "C" fn ignore(_: libc::c_int) {}
 
 /// Makes a write beyond RLIMIT_FSIZE fail with EFBIG instead of ending the process. A handler does it and not SIG_IGN,

@@ -13,7 +13,7 @@ mod regular;
 mod wake;
 
 pub use child::{collect_orphans, collected, keep_capabilities, keep_descriptors, limit_open_files, spawn};
-pub use limits::{drop_capabilities, original_nofile, raise_nofile, survive_file_size_limit};
+pub use limits::{drop_capabilities, forbid_core_dumps, original_nofile, raise_nofile, survive_file_size_limit};
 pub use lock::hold;
 pub use regular::read_regular;
 pub use wake::Wake;
@@ -233,7 +233,7 @@ pub fn inherited_sockets() -> Vec<(OwnedFd, String)> {
     (FIRST..FIRST.saturating_add(number("LISTEN_FDS").unwrap_or(0).clamp(0, 64)))
         .filter_map(|fd| {
             let name = names.next().unwrap_or_default().to_owned();
-            // SAFETY: fcntl on any number is harmless. The descriptor is ours, for LISTEN_PID names this process, and
+            // SAFETY: fcntl on any number is harmless. The descriptor is this process's, because LISTEN_PID names it, and
             // systemd has opened it before anything in this process opened a file.
             unsafe { (libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) == 0).then(|| (OwnedFd::from_raw_fd(fd), name)) }
         })

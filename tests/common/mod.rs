@@ -1,6 +1,7 @@
 //! Helpers for tests on the real binary: a scratch folder, a server in it, and clients that send lines as given.
 #![allow(dead_code)]
 
+pub mod dovecot;
 #[cfg(feature = "tls")]
 pub mod tls;
 

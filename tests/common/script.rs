@@ -48,3 +48,42 @@ pub fn repeated(line: &str) -> std::iter::RepeatN<String> {
         _ => std::iter::repeat_n(line.to_owned(), 1),
     }
 }
+
+/// A line of a client's script: `S:` the server says, `L:` octets of a literal or of data, `C:` the client must say, `D:`
+/// the driver's call, `=` the step that must come (with `*` for anything).
+#[derive(Debug)]
+pub enum ClientLine {
+    Server(Vec<u8>),
+    Octets(Vec<u8>),
+    Client(Vec<u8>),
+    Driver(Vec<String>),
+    Step(String),
+}
+
+/// The words after `@`, and the lines.
+pub fn client_script(text: &str) -> (Vec<String>, Vec<ClientLine>) {
+    let (mut settings, mut lines) = (Vec::new(), Vec::new());
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("@", said) => settings.extend(words(said)),
+            ("S:", said) => lines.push(ClientLine::Server(unescape(said))),
+            ("L:", said) => lines.push(ClientLine::Octets(unescape(said))),
+            ("C:", said) => lines.push(ClientLine::Client(unescape(said))),
+            ("D:", said) => lines.push(ClientLine::Driver(words(said))),
+            ("=", step) => lines.push(ClientLine::Step(step.to_owned())),
+            _ => panic!("no line of a client's script: {line}"),
+        }
+    }
+    (settings, lines)
+}
+
+/// Takes the next line from what a client said.
+pub fn said(name: &str, out: &mut Vec<u8>, expected: &[u8]) {
+    let end = out.windows(2).position(|pair| pair == b"\r\n");
+    let end = end.unwrap_or_else(|| panic!("{name}: nothing was said for {}", expected.escape_ascii()));
+    let rest = out.split_off(end + 2);
+    out.truncate(end);
+    let line = std::mem::replace(out, rest);
+    assert!(matches(expected, &line), "{name}: {} is not {}", line.escape_ascii(), expected.escape_ascii());
+}

@@ -38,7 +38,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     for (key, path) in readable(config) {
         shown_to_everybody(findings, key, path);
     }
-    let found = as_server(server, findings, || rights(config, &who, server.is_some()));
+    let found = findings.as_server(server, || rights(config, &who, server.is_some()));
     for (key, message) in found.into_iter().flatten() {
         findings.wrong(&key, message);
     }
@@ -50,6 +50,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     families(findings);
     hooks(findings);
     watches(findings, server);
+    #[cfg(feature = "remote")]
+    super::remotes::check(findings, server, accounts.as_ref());
     if let Some(accounts) = accounts {
         let doors = [&config.smtp.listen, &config.submission, &config.lmtp, &config.tls.smtps];
         if accounts.names().next().is_none() && doors.iter().any(|places| !places.is_empty()) {
@@ -60,7 +62,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     }
 }
 
-/// The user that the server will become, where that is another one than ours.
+/// The user that the server will become, where this process runs as another user.
 fn server(findings: &mut Findings<'_>) -> Option<Ids> {
     let Some(user) = &findings.config.user else {
         if let Ok(Some(owner)) = owner::of_state(findings.config) {
@@ -99,13 +101,6 @@ fn server(findings: &mut Findings<'_>) -> Option<Ids> {
     }
 }
 
-/// Does the work with the rights that the server will have.
-fn as_server<T: Send>(server: Option<Ids>, findings: &mut Findings<'_>, work: impl FnOnce() -> T + Send) -> Option<T> {
-    let Some(ids) = server else { return Some(work()) };
-    let done = sys::as_user(ids, work);
-    done.map_err(|error| findings.wrong("user", format!("root cannot become this user: {error}"))).ok()
-}
-
 /// Files that a server reads at its start and at each reload.
 fn readable(config: &Config) -> Vec<(&'static str, &Path)> {
     let mut files = vec![("users.file", config.users.file.as_path()), ("users.aliases", &config.users.aliases)];
@@ -131,8 +126,8 @@ fn folders(config: &Config) -> Vec<(String, PathBuf)> {
     folders
 }
 
-/// What the user `who` has no right to; called with the rights of that user. What root makes before the server becomes
-/// `who` needs no right.
+/// Rights that the user named `who` lacks; called with the rights of that user. What root makes before the change of user
+/// needs no right.
 fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (key, path) in readable(config) {
@@ -161,8 +156,6 @@ fn rights(config: &Config, who: &str, begins_as_root: bool) -> Vec<(String, Stri
                 found.push((key.to_owned(), format!("{} must be writable for {who}", path.display())));
             }
         }
-    }
-    for (key, folder) in [("state", &config.state), ("mail.root", &config.mail.root)] {
         found.extend(unsafe_folder(folder).map(|message| (key.to_owned(), message)));
     }
     for (index, pipe) in config.pipes.iter().enumerate() {
@@ -246,7 +239,7 @@ fn hooks(findings: &mut Findings<'_>) {
 
 fn watches(findings: &mut Findings<'_>, server: Option<Ids>) {
     for (index, watch) in findings.config.watches.iter().enumerate() {
-        let read = as_server(server, findings, || fs::read_dir(watch.maildir.join("new")).err());
+        let read = findings.as_server(server, || fs::read_dir(watch.maildir.join("new")).err());
         if let Some(error) = read.flatten() {
             let message = match error.kind() {
                 io::ErrorKind::NotFound => {

@@ -19,6 +19,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     listeners(findings, is_running);
     disk(findings);
     domains(findings);
+    #[cfg(feature = "remote")]
+    super::remotes::online(findings);
 }
 
 /// Binds every port for a moment, and names the program that has a port which is taken.

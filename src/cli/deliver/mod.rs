@@ -199,7 +199,7 @@ impl Store {
     }
 }
 
-/// A domain of ours.
+/// A local domain.
 fn own_domain(config: &Config) -> &str {
     match &config.domains {
         Domains::These(ours) => ours.first().unwrap_or(&config.hostname),
@@ -209,7 +209,7 @@ fn own_domain(config: &Config) -> &str {
 
 fn state_failed(config: &Config, held: Held) -> Failed {
     let code = match &held {
-        Held::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
+        Held::Io(error) => super::code_of(error, exit::TEMPORARY),
         _ => exit::TEMPORARY,
     };
     Failed::new(code, format!("{}: {held}", config.state.display()))
@@ -218,8 +218,8 @@ fn state_failed(config: &Config, held: Held) -> Failed {
 fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::TooLarge | Failure::Loop => exit::DATA,
-        Failure::System(error) if error.kind() == io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
+        Failure::System(error) => super::code_of(error, exit::TEMPORARY),
         // There is room again when a user removes mail.
-        Failure::OverQuota | Failure::DiskFull(_) | Failure::System(_) => exit::TEMPORARY,
+        Failure::OverQuota | Failure::DiskFull(_) => exit::TEMPORARY,
     }
 }

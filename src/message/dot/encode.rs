@@ -211,7 +211,8 @@ impl WireSize {
     }
 }
 
-/// The octets of a whole file of ours as `,W=` counts them; see `WireSize`.
+/// The octets of a whole file as `,W=` counts them; see `WireSize`.
+#[cfg(test)]
 pub fn wire_size(file: &[u8]) -> u64 {
     let mut size = WireSize::new(LineEnds::Lf);
     size.add(file);

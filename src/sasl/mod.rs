@@ -1,6 +1,8 @@
 //! SASL for SMTP (RFC 4954) and POP3 (RFC 5034): PLAIN, LOGIN and CRAM-MD5, without their transport. Checks no password:
 //! the credentials go to `accounts`.
 
+pub mod client;
+
 use crate::message::base64;
 use std::fmt;
 

@@ -1,0 +1,104 @@
+//! `[[remote]]`: its secret, its certificates and its user; with `--online` what the server itself says. Nothing is changed
+//! there.
+
+use super::Findings;
+use crate::accounts::Accounts;
+use crate::config::{Config, Encryption, Remote};
+use crate::delivery::Delivery;
+use crate::fetch;
+use crate::nearest::nearest;
+use crate::net::remote::dial;
+use crate::net::remote::secret::{Source, read_file};
+use crate::net::remote::tls::{Client, Trust};
+use crate::notify::Format;
+use crate::sys::Ids;
+use rustix::fs::{Access, access};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the files tell.
+pub(super) fn check(findings: &mut Findings<'_>, server: Option<Ids>, accounts: Option<&Accounts>) {
+    let config = findings.config;
+    for (index, remote) in config.remotes.iter().enumerate() {
+        let key = |name: &str| format!("remote[{index}].{name}");
+        secret(findings, server, remote, &key);
+        let trusted =
+            (remote.encryption != Encryption::Off).then(|| findings.as_server(server, || Client::new(&remote.trust)));
+        if let Some(Some(Err(why))) = trusted {
+            let blamed = if matches!(remote.trust, Trust::File(_)) { "ca" } else { "tls" };
+            let blamed = if config.is_default(&key(blamed)) { key("name") } else { key(blamed) };
+            findings.wrong(&blamed, why);
+        }
+        if remote.encryption == Encryption::Off {
+            findings.doubtful(&key("tls"), "password and mail are not encrypted on their way");
+        }
+        if let Some(accounts) = accounts
+            && !accounts.names().any(|name| name == remote.user)
+        {
+            let hint = nearest(&remote.user, accounts.names());
+            let hint = hint.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+            findings.wrong(&key("user"), format!("there is no account {:?}{hint}", remote.user));
+        }
+        if !remote.store && !has_reader(config, &remote.user) {
+            let message = "no pipe tells these events: \"inotify\" and \"path\" name files, and there are none; use another \
+                           format, or a [[hook]]";
+            findings.doubtful(&key("store"), message);
+        }
+    }
+}
+
+/// A secret that cannot be read, or that others can read.
+fn secret(findings: &mut Findings<'_>, server: Option<Ids>, remote: &Remote, key: &dyn Fn(&str) -> String) {
+    match &remote.secret {
+        Source::File(path) => {
+            if let Some(Err(error)) = findings.as_server(server, || read_file(path)) {
+                findings.wrong(&key("password_file"), error);
+            }
+        }
+        Source::PasswordCommand(command) => program(findings, &key("password_command"), command),
+        Source::TokenCommand(command) => program(findings, &key("token_command"), command),
+    }
+}
+
+fn program(findings: &mut Findings<'_>, key: &str, command: &[String]) {
+    let program = Path::new(command.first().map_or("", String::as_str));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places: Vec<PathBuf> = match program.components().count() > 1 {
+        true => vec![program.to_owned()],
+        false => std::env::split_paths(&path).map(|folder| folder.join(program)).collect(),
+    };
+    if !places.iter().any(|place| place.is_file() && access(place, Access::EXEC_OK).is_ok()) {
+        findings.doubtful(key, format!("there is no program {} that can be run", program.display()));
+    }
+}
+
+/// Whether anybody is told of a message of this user that is not stored here.
+fn has_reader(config: &Config, user: &str) -> bool {
+    let is_for = |users: &[String]| users.is_empty() || users.iter().any(|each| each == user);
+    let mut pipes = config.pipes.iter().filter(|pipe| is_for(pipe.filter.users()));
+    let mut hooks = config.hooks.iter().filter(|hook| is_for(hook.filter.users()));
+    pipes.any(|pipe| !matches!(pipe.format, Format::Inotify | Format::Path)) || hooks.next().is_some()
+}
+
+/// What each server says.
+pub(super) fn online(findings: &mut Findings<'_>) {
+    let config = findings.config;
+    let delivery = Arc::new(Delivery::new(config, None));
+    for (index, remote) in config.remotes.iter().enumerate() {
+        if let Ok(addresses) = dial::look_up(&remote.host, remote.port) {
+            let public = addresses.iter().find(|address| !dial::is_private(address.ip()));
+            if let (Encryption::Off, Some(public)) = (remote.encryption, public) {
+                let message =
+                    format!("\"off\" is for loopback and private addresses only; {} is {}", remote.host, public.ip());
+                findings.wrong(&format!("remote[{index}].tls"), message);
+                continue;
+            }
+        }
+        for (label, found) in fetch::probe(remote, &delivery) {
+            match found {
+                Ok(notes) => findings.notes.extend(notes.into_iter().map(|note| format!("remote {label}: {note}"))),
+                Err(end) => findings.wrong(&format!("remote[{index}].name"), format!("{label}: {}", end.why)),
+            }
+        }
+    }
+}

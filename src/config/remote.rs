@@ -1,0 +1,302 @@
+//! `[[remote]]`: mailboxes on other servers.
+
+use super::section::Section;
+use super::value::{self, domain, one_of, size, some_time, user_name};
+use crate::net::remote::dial::is_private;
+use crate::net::remote::secret::Source;
+use crate::net::remote::tls::{Fingerprint, Trust, parse_fingerprint};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Most folders of one remote: each has a connection of its own.
+const FOLDERS: usize = 8;
+
+/// Longest `name`.
+const NAME: usize = 32;
+
+/// `remote.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// With IDLE where the server has it.
+    Imap,
+    /// Looked at from time to time.
+    Pop3,
+}
+
+/// `remote.tls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// TLS from the first octet.
+    Implicit,
+    /// STARTTLS or STLS, before the login.
+    StartTls,
+    /// None: loopback and private addresses only.
+    Off,
+}
+
+/// `remote.after`: what becomes of a message on its server once it is stored here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Nothing.
+    Leave,
+    /// It is deleted.
+    Delete,
+    /// It is marked as seen.
+    Seen,
+    /// It is moved to this folder.
+    Move(String),
+    /// It is deleted so long after it was stored here.
+    Age(Duration),
+}
+
+/// `[[remote]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// 1 to 32 of `a-z 0-9 -`.
+    pub name: String,
+    /// IMAP or POP3.
+    pub protocol: Protocol,
+    /// A name or an address.
+    pub host: String,
+    /// TCP.
+    pub port: u16,
+    /// How the connection is encrypted.
+    pub encryption: Encryption,
+    /// Which certificates are trusted.
+    pub trust: Trust,
+    /// The account's name there.
+    pub login: String,
+    /// Where password or token come from.
+    pub secret: Source,
+    /// Whose Maildir here.
+    pub user: String,
+    /// IMAP: at least one.
+    pub folders: Vec<String>,
+    /// False: the mail stays there, and only its event is made.
+    pub store: bool,
+    /// What becomes of a stored message there.
+    pub after: After,
+    /// At the first run nothing is fetched that is there already.
+    pub only_new: bool,
+    /// Between two looks of POP3, or at a server without IDLE.
+    pub interval: Duration,
+    /// IDLE is said anew after this time.
+    pub idle: Duration,
+    /// A larger message makes an event and is not stored. Octets.
+    pub max_size: u64,
+}
+
+/// Reads all of them.
+pub(super) fn remotes(top: &mut Section<'_, '_>, base: &Path) -> Vec<Remote> {
+    let mut names = Vec::new();
+    top.sections("remote").into_iter().flatten().filter_map(|section| remote(section, base, &mut names)).collect()
+}
+
+fn remote(mut section: Section<'_, '_>, base: &Path, names: &mut Vec<String>) -> Option<Remote> {
+    let name = section.needed("name", "\"work\"", remote_name);
+    match &name {
+        Some(name) if names.contains(name) => {
+            section.wrong("name", "is another remote's name too; it tells remotes apart")
+        }
+        name => names.extend(name.clone()),
+    }
+    let protocol = section.text("protocol", "\"imap\" or \"pop3\"", protocol).unwrap_or(Protocol::Imap);
+    let host = section.needed("host", "\"imap.example.com\"", host);
+    let encryption = section.text("tls", "\"implicit\"", encryption).unwrap_or(Encryption::Implicit);
+    let port = section.count("port", 1..=65_535).map_or_else(|| default_port(protocol, encryption), |port| port as u16);
+    if let (Encryption::Off, Some(Ok(address))) = (encryption, host.as_ref().map(|host| host.parse::<IpAddr>()))
+        && !is_private(address)
+    {
+        section.wrong("tls", format!("\"off\" is for loopback and private addresses only, and {address} is public"));
+    }
+    let ca = section.text("ca", "\"/etc/mailbell/ca.pem\"", value::or_empty(|text| value::path(base, text))).flatten();
+    let fingerprints = section.list("fingerprint", "\"SHA-256 in hexadecimal\"", fingerprint).unwrap_or_default();
+    let login = section.needed("login", "\"me@example.com\"", login);
+    let secret = secret(&mut section, base);
+    let user = section.needed("user", "\"alice\"", user_name);
+    let folders = folders(&mut section, protocol);
+    let store = section.flag("store").unwrap_or(true);
+    let after = section.text("after", "\"leave\"", after).unwrap_or(After::Leave);
+    if protocol == Protocol::Pop3 && matches!(after, After::Seen | After::Move(_)) {
+        section.wrong("after", "POP3 knows neither flags nor folders: write \"leave\", \"delete\" or an age");
+    } else if !store && after != After::Leave {
+        section.wrong("after", "with `store = false` nothing is stored here, so nothing is deleted there: \"leave\"");
+    }
+    let only_new = section.flag("only_new").unwrap_or(true);
+    let interval = section.text("interval", "\"5m\"", interval).unwrap_or(Duration::from_secs(300));
+    let idle = section.text("idle", "\"4m\"", some_time).unwrap_or(Duration::from_secs(240));
+    let max_size = section.text("max_size", "\"100MiB\"", max_size).unwrap_or(100 << 20);
+    section.finish();
+    let trust = match (fingerprints.is_empty(), ca) {
+        (false, _) => Trust::Fingerprints(fingerprints),
+        (true, Some(file)) => Trust::File(file),
+        (true, None) => Trust::System,
+    };
+    Some(Remote {
+        name: name?,
+        protocol,
+        host: host?,
+        port,
+        encryption,
+        trust,
+        login: login?,
+        secret: secret?,
+        user: user?,
+        folders,
+        store,
+        after,
+        only_new,
+        interval,
+        idle,
+        max_size,
+    })
+}
+
+fn default_port(protocol: Protocol, encryption: Encryption) -> u16 {
+    match (protocol, encryption) {
+        (Protocol::Imap, Encryption::Implicit) => 993,
+        (Protocol::Imap, _) => 143,
+        (Protocol::Pop3, Encryption::Implicit) => 995,
+        (Protocol::Pop3, _) => 110,
+    }
+}
+
+/// Exactly one of three keys.
+fn secret(section: &mut Section<'_, '_>, base: &Path) -> Option<Source> {
+    const KEYS: [&str; 3] = ["password_file", "password_command", "token_command"];
+    let file = section.text(KEYS[0], "\"/etc/mailbell/work.pw\"", |text| value::path(base, text));
+    let password = command(section, KEYS[1], base);
+    let token = command(section, KEYS[2], base);
+    let mut given = KEYS.iter().filter(|key| section.has(key));
+    match given.next() {
+        None => section.missing(KEYS[0], "\"/etc/mailbell/work.pw\"; or password_command, or token_command"),
+        Some(first) => {
+            given.for_each(|key| section.wrong(key, format!("there is `{first}` already; one secret is enough")))
+        }
+    }
+    file.map(Source::File).or(password.map(Source::PasswordCommand)).or(token.map(Source::TokenCommand))
+}
+
+/// A program with a slash in it is a path, and as every path relative to the file.
+fn command(section: &mut Section<'_, '_>, key: &'static str, base: &Path) -> Option<Vec<String>> {
+    let word = |text: &str| if text.contains('\0') { Err("has a NUL in it".to_owned()) } else { Ok(text.to_owned()) };
+    let mut words = section.list(key, "\"pass\", \"show\", \"work\"", word)?;
+    match words.first_mut() {
+        Some(program) if program.contains('/') => {
+            match value::path(base, program).map(PathBuf::into_os_string).map(std::ffi::OsString::into_string) {
+                Ok(Ok(path)) => *program = path,
+                Ok(Err(_)) => section.wrong(key, "lies in a folder whose name is not UTF-8"),
+                Err(why) => section.wrong(key, why),
+            }
+        }
+        Some(program) if !program.is_empty() => {}
+        _ => {
+            section.wrong(key, "begins with the program to run: [\"pass\", \"show\", \"work\"]");
+            return None;
+        }
+    }
+    Some(words)
+}
+
+fn folders(section: &mut Section<'_, '_>, protocol: Protocol) -> Vec<String> {
+    let Some(folders) = section.list("folders", "\"INBOX\"", folder) else { return vec!["INBOX".into()] };
+    let twice = (1..folders.len()).find(|&index| folders[..index].contains(&folders[index]));
+    if protocol == Protocol::Pop3 {
+        section.wrong("folders", "POP3 knows no folders: leave the key out");
+    } else if !matches!(folders.len(), 1..=FOLDERS) {
+        section.wrong("folders", "1 to 8 folders, since each has a connection of its own");
+    } else if let Some(twice) = twice {
+        section.wrong("folders", format!("{:?} is there twice", folders[twice]));
+    }
+    folders
+}
+
+fn folder(text: &str) -> Result<String, String> {
+    match text.is_empty() || text.len() > 1_000 || text.chars().any(char::is_control) {
+        true => Err(format!("{text:?} is not a folder's name, such as \"INBOX\"")),
+        // RFC 3501 section 5.1: this one name is the same in any case.
+        false if text.eq_ignore_ascii_case("INBOX") => Ok("INBOX".into()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+fn remote_name(text: &str) -> Result<String, String> {
+    let plain = |octet: u8| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    match matches!(text.len(), 1..=NAME) && text.bytes().all(plain) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is not a remote's name: 1 to 32 of a-z 0-9 -")),
+    }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    match bare.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) if text.contains("://") || text.contains(':') => {
+            Err(format!("{text:?} is not a host; write its name alone, and the port as `port`"))
+        }
+        Err(_) => domain(text),
+    }
+}
+
+fn login(text: &str) -> Result<String, String> {
+    match matches!(text.len(), 1..=1_000) && !text.chars().any(char::is_control) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is not a login: 1 to 1,000 octets without control characters")),
+    }
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    match text {
+        "imap" => Ok(Protocol::Imap),
+        "pop3" => Ok(Protocol::Pop3),
+        _ => Err(one_of(text, &["imap", "pop3"])),
+    }
+}
+
+fn encryption(text: &str) -> Result<Encryption, String> {
+    match text {
+        "implicit" => Ok(Encryption::Implicit),
+        "starttls" => Ok(Encryption::StartTls),
+        "off" => Ok(Encryption::Off),
+        _ => Err(one_of(text, &["implicit", "starttls", "off"])),
+    }
+}
+
+fn fingerprint(text: &str) -> Result<Fingerprint, String> {
+    parse_fingerprint(text).ok_or_else(|| {
+        format!(
+            "{text:?} is not a fingerprint: SHA-256 in 64 hexadecimal digits, as `mailbell check --online` prints it"
+        )
+    })
+}
+
+fn after(text: &str) -> Result<After, String> {
+    match text {
+        "leave" => Ok(After::Leave),
+        "delete" => Ok(After::Delete),
+        "seen" => Ok(After::Seen),
+        age if age.starts_with(|letter: char| letter.is_ascii_digit()) => some_time(age).map(After::Age),
+        _ => match text.strip_prefix("move:") {
+            Some("") => Err("\"move:\" needs a folder, such as \"move:Archive\"".into()),
+            Some(name) => folder(name).map(After::Move),
+            None => Err(one_of(text, &["leave", "delete", "seen", "move:FOLDER", "14d"])),
+        },
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = some_time(text)?;
+    match interval < Duration::from_secs(60) {
+        true => Err(format!("{text:?} is less than the least, \"1m\"; providers lock out who asks more often")),
+        false => Ok(interval),
+    }
+}
+
+fn max_size(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err(format!("{text:?} would store nothing; `store = false` says that")),
+        size => Ok(size),
+    }
+}
