@@ -100,6 +100,46 @@ fn what_arrives_there_is_stored_and_recorded_here() {
 }
 
 #[test]
+fn tls_by_a_ca_a_fingerprint_and_starttls() {
+    let Some(dovecot) = Dovecot::start("tls") else { return };
+    dovecot.deliver("one", "1@x");
+    let ca = format!("ca = {:?}\n", dovecot.scratch.path("ca.pem"));
+    let wrong = format!("fingerprint = [\"{}\"]\n", "0".repeat(64));
+    let of = |protocol: &str, port: u16, tls: &str, trust: &str| {
+        let settings = format!("only_new = false\n{trust}");
+        remote(port, protocol, &settings).replace("tls = \"off\"", &format!("tls = \"{tls}\""))
+    };
+    let fetch = |remotes: String| {
+        let scratch = prepared("remote-tls", &remotes);
+        let output = run(&scratch.path("mailbell.toml"), &["fetch", "--once", "work"], "");
+        let records = common::records(&scratch.path("state/journal"));
+        (output.status.code().unwrap(), records, String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, _, said) = fetch(of("imap", dovecot.imaps, "implicit", &wrong));
+    assert!(code == 75 && said.contains("none of `fingerprint`; the fingerprint that came is "), "{said}");
+    let came = said.split("the fingerprint that came is ").nth(1).unwrap().trim().to_uppercase();
+    let fingerprint = format!("fingerprint = [\"{came}\"]\n");
+    for (protocol, port, tls) in [
+        ("imap", dovecot.imaps, "implicit"),
+        ("imap", dovecot.imap, "starttls"),
+        ("pop3", dovecot.pop3s, "implicit"),
+        ("pop3", dovecot.pop3, "starttls"),
+    ] {
+        for trust in [&ca, &fingerprint] {
+            let (code, records, said) = fetch(of(protocol, port, tls, trust));
+            assert_eq!((code, records.len()), (0, 1), "{protocol} {tls} {trust}: {said}");
+            assert!(records[0]["tls"].as_str().unwrap().starts_with("TLSv1."), "{}", records[0]);
+        }
+    }
+    // The system's roots know nothing of it; neither does this certificate name another host.
+    let (code, records, said) = fetch(of("imap", dovecot.imaps, "implicit", ""));
+    assert!(
+        code == 75 && records.is_empty() && said.contains("not trusted") || said.contains("ca-certificates"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_stop_says_goodbye() {
     let Some(dovecot) = Dovecot::start("stop") else { return };
     let server = serve("remote-stop", &remote(dovecot.imap, "imap", ""));
@@ -403,9 +443,11 @@ fn pop3_gives_every_message_once_over_kills_of_either_side() {
 
 fn every_message_comes_once(protocol: &str) {
     let Some(mut dovecot) = Dovecot::start(&format!("kills-{protocol}")) else { return };
-    let settings = "only_new = false\nafter = \"delete\"\n";
-    let port = if protocol == "imap" { dovecot.imap } else { dovecot.pop3 };
-    let mut scratch = prepared("remote-kills", &remote(port, protocol, settings));
+    let ca = dovecot.scratch.path("ca.pem");
+    let settings = format!("only_new = false\nafter = \"delete\"\nca = {ca:?}\n");
+    let (port, tls) = if protocol == "imap" { (dovecot.imap, "off") } else { (dovecot.pop3s, "implicit") };
+    let settings = remote(port, protocol, &settings).replace("tls = \"off\"", &format!("tls = \"{tls}\""));
+    let mut scratch = prepared("remote-kills", &settings);
     for number in 0..300 {
         dovecot.deliver(&format!("m{number}"), &format!("{number}@x"));
     }

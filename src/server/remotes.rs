@@ -2,7 +2,7 @@
 //! without a server.
 
 use super::reload::{live, watched};
-use super::{StartError, sandbox};
+use super::{StartError, owner, sandbox};
 use crate::arrivals::Arrivals;
 use crate::config::{Config, Remote};
 use crate::delivery::Delivery;
@@ -178,6 +178,8 @@ pub fn metrics(service: &Service, text: &mut String) {
 /// When a server runs after all, or the state cannot be opened.
 pub fn look_once(config: &Config, remote: Remote) -> Result<Vec<(String, End)>, StartError> {
     sys::forbid_core_dumps();
+    // Before the sandbox, in which nothing can be reached that is not there yet.
+    owner::store_folders(config, None)?;
     let _lock = Lock::for_server(&config.state).map_err(|held| match held {
         Held::Io(error) => StartError::io(config.state.join("lock").display(), &error),
         held => StartError::Temporary(format!("{}: {held}", config.state.display())),

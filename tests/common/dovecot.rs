@@ -14,6 +14,8 @@ pub struct Dovecot {
     child: Option<Child>,
     pub imap: u16,
     pub pop3: u16,
+    pub imaps: u16,
+    pub pop3s: u16,
 }
 
 fn free_port() -> u16 {
@@ -37,19 +39,27 @@ impl Dovecot {
             return None;
         }
         let scratch = Scratch::new(&format!("dovecot-{name}"));
-        let mut dovecot = Dovecot { scratch, child: None, imap: free_port(), pop3: free_port() };
+        let mut dovecot = Dovecot {
+            scratch,
+            child: None,
+            imap: free_port(),
+            pop3: free_port(),
+            imaps: free_port(),
+            pop3s: free_port(),
+        };
+        dovecot.make_certificates();
         let root = dovecot.scratch.0.display();
-        let (imap, pop3) = (dovecot.imap, dovecot.pop3);
+        let Dovecot { imap, pop3, imaps, pop3s, .. } = dovecot;
         let configuration = format!(
-            "base_dir = {root}/run\nlog_path = {root}/dovecot.log\nprotocols = imap pop3\nssl = no\n\
+            "base_dir = {root}/run\nlog_path = {root}/dovecot.log\nprotocols = imap pop3\nssl = yes\nssl_cert = <{root}/cert.pem\nssl_key = <{root}/key.pem\n\
              listen = 127.0.0.1\ndisable_plaintext_auth = no\nauth_mechanisms = plain login xoauth2 oauthbearer\n\
              mail_location = maildir:{root}/Maildir\nfirst_valid_uid = 1\nmail_max_userip_connections = 100\n\
              auth_failure_delay = 0\n\
              passdb {{\n  driver = passwd-file\n  args = scheme=PLAIN username_format=%u {root}/passwd\n}}\n\
              userdb {{\n  driver = static\n  args = uid={NOBODY} gid={NOBODY} home={root}/home\n}}\n\
              namespace inbox {{\n  inbox = yes\n  separator = /\n}}\n\
-             service imap-login {{\n  inet_listener imap {{\n    port = {imap}\n  }}\n  inet_listener imaps {{\n    port = 0\n  }}\n}}\n\
-             service pop3-login {{\n  inet_listener pop3 {{\n    port = {pop3}\n  }}\n  inet_listener pop3s {{\n    port = 0\n  }}\n}}\n\
+             service imap-login {{\n  inet_listener imap {{\n    port = {imap}\n  }}\n  inet_listener imaps {{\n    port = {imaps}\n    ssl = yes\n  }}\n}}\n\
+             service pop3-login {{\n  inet_listener pop3 {{\n    port = {pop3}\n  }}\n  inet_listener pop3s {{\n    port = {pop3s}\n    ssl = yes\n  }}\n}}\n\
              service stats {{\n  unix_listener stats-writer {{\n    mode = 0666\n  }}\n}}\n"
         );
         fs::write(dovecot.scratch.path("dovecot.conf"), configuration).unwrap();
@@ -62,6 +72,22 @@ impl Dovecot {
         fs::set_permissions(&dovecot.scratch.0, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         dovecot.up();
         Some(dovecot)
+    }
+
+    /// A CA in `ca.pem`, and a certificate of its for 127.0.0.1 and localhost.
+    fn make_certificates(&self) {
+        let ca_key = rcgen::KeyPair::generate().unwrap();
+        let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        ca.distinguished_name.push(rcgen::DnType::CommonName, "Test CA");
+        let root = ca.self_signed(&ca_key).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = ["127.0.0.1", "localhost"].map(str::to_owned);
+        let leaf = rcgen::CertificateParams::new(names).unwrap();
+        let leaf = leaf.signed_by(&key, &rcgen::Issuer::new(ca, ca_key)).unwrap();
+        fs::write(self.scratch.path("ca.pem"), root.pem()).unwrap();
+        fs::write(self.scratch.path("cert.pem"), leaf.pem()).unwrap();
+        fs::write(self.scratch.path("key.pem"), key.serialize_pem()).unwrap();
     }
 
     /// Starts it, again.
