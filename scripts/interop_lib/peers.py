@@ -135,6 +135,9 @@ service stats {{
     def maildir(self, user):
         return self.scratch / "mail" / user
 
+    def deliver(self, user, octets):
+        deliver(self.maildir(user), octets)
+
     def messages(self, user):
         return [path for folder in ("new", "cur") for path in (self.maildir(user) / folder).iterdir()]
 
