@@ -1,4 +1,6 @@
 """mailbell fetches from other servers, and from itself: everything once, and nothing a second time."""
+import re
+
 from interop_lib.common import *
 from interop_lib.peers import PASSWORD, PEERS, Courier, Cyrus, Dovecot, Mailutils, Popa3d
 
@@ -52,7 +54,8 @@ only_new = false
         problem = self.nothing(name, len(sent))
         if problem:
             return problem
-        left = lambda octets: octets[octets.find(b"From: "):].rstrip(b"\n")
+        # mailutils adds a field of its own.
+        left = lambda octets: re.sub(rb"\nX-UIDL: .*", b"", octets[octets.find(b"From: "):]).rstrip(b"\n")
         want = sorted(left(octets.replace(b"\r\n", b"\n")) for octets in sent)
         got = sorted(left(path.read_bytes()) for path in self.new)
         return next((difference("a message", each, other) for each, other in zip(got, want) if each != other), None)
