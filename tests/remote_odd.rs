@@ -202,6 +202,25 @@ fn a_folder_without_uidnext_and_a_server_that_wants_id() {
 }
 
 #[test]
+fn mailbell_fetches_from_mailbell() {
+    let there = Server::with("odd-there", BASIC);
+    there.send("bob@example.org", "Subject: first\n\n..dot\n");
+    let settings = "protocol = \"pop3\"\nafter = \"delete\"\n";
+    let remote = remote("there", there.address("pop3").port(), settings).replace("login = \"me\"", "login = \"bob\"");
+    let scratch = Scratch::prepared("odd-here", &format!("{BASIC}{remote}"));
+    fs::write(scratch.path("work.pw"), "secret-b").unwrap();
+    fs::set_permissions(scratch.path("work.pw"), fs::Permissions::from_mode(0o600)).unwrap();
+    let here = Server::start_in(scratch, &[]);
+    assert_eq!(here.run(&["fetch", "there"], "").status.code(), Some(0), "{}", here.log());
+    there.send("bob@example.org", "Subject: second\n\nx\n");
+    assert_eq!(here.run(&["fetch", "there"], "").status.code(), Some(0), "{}", here.log());
+    assert_eq!(subjects(&here), ["first", "second"]);
+    let text = fs::read_to_string(here.records()[0]["path"].as_str().unwrap()).unwrap();
+    assert!(text.ends_with("\nSubject: first\n\n.dot\n"), "{text}");
+    assert!(there.new_files("bob").is_empty() && common::files(&there.path("mail/bob/cur")).is_empty());
+}
+
+#[test]
 fn a_literal_that_lies_stores_nothing() {
     for (message, why) in [(Message::Short, "broke the protocol"), (Message::Cut, "closed the connection")] {
         let (port, fake) = Fake::new(vec![message]).serve();

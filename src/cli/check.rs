@@ -10,6 +10,7 @@ mod remotes;
 
 use super::{Outcome, exit, print};
 use crate::config::{Config, Problem};
+use crate::sys::{self, Ids};
 use lexopt::prelude::*;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -69,6 +70,13 @@ impl Findings<'_> {
     /// Adds a warning: something that an administrator may want to change.
     fn doubtful(&mut self, key: &str, message: impl std::fmt::Display) {
         self.warnings.push(self.config.problem(key, format!("warning: `{}`: {message}", name(key))));
+    }
+
+    /// Does the work with the rights that the server will have.
+    fn as_server<T: Send>(&mut self, server: Option<Ids>, work: impl FnOnce() -> T + Send) -> Option<T> {
+        let Some(ids) = server else { return Some(work()) };
+        let done = sys::as_user(ids, work);
+        done.map_err(|error| self.wrong("user", format!("root cannot become this user: {error}"))).ok()
     }
 
     fn tell(mut self) -> Outcome {

@@ -44,7 +44,7 @@ fn look(_config: crate::config::Config, _name: &str) -> Outcome {
 #[cfg(feature = "remote")]
 fn look(config: crate::config::Config, name: &str) -> Outcome {
     use crate::fetch::{Answer, Kind};
-    use crate::server::{owner, remotes};
+    use crate::server::{look_once, owner};
     use std::io;
     use std::process::ExitCode;
 
@@ -71,7 +71,7 @@ fn look(config: crate::config::Config, name: &str) -> Outcome {
     if std::env::var_os("MAILBELL_LOG").is_some() {
         super::log::start();
     }
-    let ends = remotes::look_once(&config, remote.clone())?;
+    let ends = look_once::look_once(&config, remote.clone())?;
     let mut code = 0;
     for (label, end) in ends {
         match end.kind {

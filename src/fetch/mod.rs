@@ -16,6 +16,7 @@ mod end;
 mod folder;
 mod imap;
 mod intake;
+mod job;
 mod maildrop;
 mod pop3;
 mod resync;
@@ -28,6 +29,7 @@ mod testing;
 
 pub use answer::Answer;
 pub use end::{End, Kind};
+pub use job::Enter;
 pub use session::{message, once, probe};
 pub use status::{Doing, Entry};
-pub use supervisor::{Enter, Remotes};
+pub use supervisor::Remotes;

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, SharedWaiter, tell};
 use super::end::{BackOff, End, Kind};
-use super::session::Job;
+use super::job::Job;
 use std::time::{Duration, Instant};
 
 /// A failure that lasts is logged again after this, then each day.

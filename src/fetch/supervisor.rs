@@ -3,7 +3,8 @@
 use super::answer::{Answer, Waiter, socket};
 use super::checkpoint::{Checkpoint, now};
 use super::end::{BackOff, End, Kind};
-use super::session::{Job, Outcome, Trusts, run};
+use super::job::{Enter, Job, Outcome, Trusts};
+use super::session::run;
 use super::slot::Slot;
 use super::status::{Entry, Status};
 use crate::config::{Protocol, Remote};
@@ -27,9 +28,6 @@ const REOPEN: Duration = Duration::from_secs(60);
 
 /// How long `mailbell fetch` may take to say what it wants.
 const ASKING: Duration = Duration::from_secs(2);
-
-/// Enters the sandbox of threads that speak to peers.
-pub type Enter = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Debug)]
 enum Order {
@@ -108,6 +106,11 @@ impl Remotes {
         *lock(&self.enter) = enter;
         lock(&self.remotes).clone_from(&remotes);
         self.orders.give(Order::Replace(remotes));
+    }
+
+    /// The next sessions enter this sandbox.
+    pub fn enter_by(&self, enter: Enter) {
+        *lock(&self.enter) = enter;
     }
 
     /// Tells all sessions to end; does not wait.
@@ -334,7 +337,8 @@ impl Supervisor {
             kind => slot.back_off.next(kind),
         };
         slot.complain(&end);
-        if slot.job.look.is_given() && end.kind == Kind::Passed {
+        if slot.job.look.is_given() {
+            // It was asked for after this session began, so the next one answers.
             delay = Duration::ZERO;
         } else if !delay.is_zero() || end.kind != Kind::Credentials {
             slot.answer(&Answer::of(&end));

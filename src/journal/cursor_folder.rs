@@ -1,4 +1,4 @@
-//! The files of cursors: `STATE/cursors/`, the copies in `.safe/` below it, and the second folder of version 0.1.0.
+//! The files of cursors: `STATE/cursors/`, and the second folder of version 0.1.0.
 //!
 //! Every file is opened below a descriptor of the folder and without following links: the process may be root's, and the
 //! folder another user's.
@@ -26,8 +26,6 @@ pub(super) const STALE: Duration = Duration::from_secs(60);
 pub(super) struct Folder {
     state: OwnedFd,
     pub(super) cursors: OwnedFd,
-    /// The folder of the copies; `None` where there is no cursor yet.
-    safe: Option<OwnedFd>,
     /// The owner of the state folder. root gives its files to this user, which must read them at the next start.
     owner: Option<(Uid, Gid)>,
 }
@@ -58,9 +56,7 @@ impl Folder {
             openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty())
         };
         let cursors = below(&state, "cursors")?;
-        let safe = below(&cursors, ".safe");
-        let safe = if create { Some(safe?) } else { safe.ok() };
-        Ok(Folder { state, cursors, safe, owner })
+        Ok(Folder { state, cursors, owner })
     }
 
     pub(super) fn open_file(&self, name: &str) -> io::Result<File> {
@@ -72,7 +68,7 @@ impl Folder {
         file.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (path.st_dev, path.st_ino))
     }
 
-    /// What a cursor's file says; where it is damaged, what its copy says.
+    /// What a cursor's file says; where it is damaged, what repeats most.
     pub(super) fn read(&self, name: &str, file: &File) -> io::Result<(Kept, Form)> {
         let mut text = Vec::new();
         file.take(LONGEST).read_to_end(&mut text)?;
@@ -81,15 +77,7 @@ impl Folder {
             form = Form::Old;
             self.tally(name)
         });
-        let damaged = match kept {
-            Ok(kept) => return Ok((kept, form)),
-            Err(damaged) => damaged,
-        };
-        let copy = self.safe.as_ref().and_then(|safe| open_regular(safe, &encode(name)).ok());
-        let mut text = Vec::new();
-        let copy = copy.and_then(|file| file.take(LONGEST).read_to_end(&mut text).ok());
-        let copy = copy.and_then(|_| Kept::parse(name, &text, || None).ok());
-        Ok((copy.unwrap_or(damaged), Form::Damaged))
+        Ok(kept.map_or_else(|damaged| (damaged, Form::Damaged), |kept| (kept, form)))
     }
 
     /// The second file of a subscriber of version 0.1.0.
@@ -104,7 +92,7 @@ impl Folder {
     /// Writes a damaged file, or one of version 0.1.0, in the form of this version; then the second file of that version
     /// goes.
     pub(super) fn take_over(&self, name: &str, kept: &Kept) -> io::Result<File> {
-        let file = self.replace(&self.cursors, name, &kept.text(), true)?;
+        let file = self.replace(name, &kept.text())?;
         rustix::fs::fsync(&self.cursors)?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         if let Ok(folder) = openat(&self.state, "tallies", flags, Mode::empty()) {
@@ -117,7 +105,7 @@ impl Folder {
 
     /// Makes a cursor that is not there; `None` when another process was faster.
     pub(super) fn create(&self, name: &str, kept: &Kept) -> io::Result<Option<File>> {
-        let (temporary, file) = self.temporary(&kept.text(), true)?;
+        let (temporary, file) = self.temporary(&kept.text())?;
         let made = linkat(&self.cursors, &temporary, &self.cursors, encode(name), AtFlags::empty());
         let _ = unlinkat(&self.cursors, &temporary, AtFlags::empty());
         match made {
@@ -133,22 +121,17 @@ impl Folder {
 
     /// Puts a new file in the place of the cursor's, locked, as the old one is. That the rename is not synced does not
     /// matter: after a power cut an older cursor only repeats.
-    pub(super) fn replace(&self, folder: &OwnedFd, name: &str, text: &str, sync: bool) -> io::Result<File> {
-        let (temporary, file) = self.temporary(text, sync)?;
-        if let Err(error) = renameat(&self.cursors, &temporary, folder, encode(name)) {
+    pub(super) fn replace(&self, name: &str, text: &str) -> io::Result<File> {
+        let (temporary, file) = self.temporary(text)?;
+        if let Err(error) = renameat(&self.cursors, &temporary, &self.cursors, encode(name)) {
             let _ = unlinkat(&self.cursors, &temporary, AtFlags::empty());
             return Err(error.into());
         }
         Ok(file)
     }
 
-    /// Writes the copy, which is safe on disk before it has its name.
-    pub(super) fn copy(&self, name: &str, text: &str) -> io::Result<()> {
-        self.safe.as_ref().map_or(Ok(()), |safe| self.replace(safe, name, text, true).map(drop))
-    }
-
-    /// A locked file of a name that no cursor has; with `sync` its content is safe on disk.
-    fn temporary(&self, text: &str, sync: bool) -> io::Result<(String, File)> {
+    /// A locked file of a name that no cursor has; its content is safe on disk.
+    fn temporary(&self, text: &str) -> io::Result<(String, File)> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (name, mut file) = loop {
@@ -165,7 +148,7 @@ impl Folder {
                 fchown(&file, Some(user), Some(group))?;
             }
             file.write_all(text.as_bytes())?;
-            if sync { file.sync_data() } else { Ok(()) }
+            file.sync_data()
         })();
         if let Err(error) = written {
             let _ = unlinkat(&self.cursors, &name, AtFlags::empty());
@@ -237,7 +220,7 @@ impl Folder {
         let Ok(entries) = rustix::fs::Dir::read_from(&self.cursors) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let is_temporary = name.to_bytes().starts_with(b".") && ![c".", c"..", c".safe"].contains(&name);
+            let is_temporary = name.to_bytes().starts_with(b".") && ![c".", c".."].contains(&name);
             let is_stale = || {
                 let modified = statat(&self.cursors, name, AtFlags::SYMLINK_NOFOLLOW).ok()?.st_mtime;
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();

@@ -15,11 +15,15 @@ mod background;
 mod handshake;
 pub mod listener;
 pub mod local;
+#[cfg(feature = "remote")]
+pub mod look_once;
 pub mod monitor;
 mod notice;
 pub mod owner;
 mod pool;
 mod reload;
+#[cfg(feature = "remote")]
+mod remote_status;
 #[cfg(feature = "remote")]
 pub mod remotes;
 mod sandbox;

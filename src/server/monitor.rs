@@ -51,7 +51,7 @@ pub fn status(service: &Service) -> Value {
 
 #[cfg(feature = "remote")]
 fn remotes(service: &Service) -> Value {
-    super::remotes::status(service)
+    super::remote_status::status(service)
 }
 
 #[cfg(not(feature = "remote"))]
@@ -169,6 +169,6 @@ fn prometheus(service: &Service) -> String {
     family("subscriber_given_up_total", "Events that a hook gave up.", "counter", |each, _| each.given_up);
     family("subscriber_lost_total", "Events dropped from the journal unread.", "counter", |each, _| each.lost);
     #[cfg(feature = "remote")]
-    super::remotes::metrics(service, &mut text);
+    super::remote_status::metrics(service, &mut text);
     text
 }

@@ -96,6 +96,8 @@ impl Reloader {
         if *reached != now {
             *reached = now;
             self.pool.replace(&sandbox::pool(config));
+            #[cfg(feature = "remote")]
+            super::remotes::renew(&self.service);
         }
     }
 

@@ -1,20 +1,15 @@
 //! The remotes of a server: begun and ended with it, replaced by a reload, shown in its status; and one look at a remote
 //! without a server.
 
-use super::reload::{live, watched};
-use super::{StartError, owner, sandbox};
-use crate::arrivals::Arrivals;
+use super::sandbox;
 use crate::config::{Config, Remote};
 use crate::delivery::Delivery;
-use crate::fetch::{self, End, Entry, Remotes};
-use crate::journal::{Held, Item, Lock, Reader, Record};
-use crate::ledger::{Keep, Ledger};
-use crate::message::date;
+use crate::fetch::{self, End, Remotes};
+use crate::journal::{Item, Reader, Record};
 use crate::notify;
 use crate::service::Service;
-use crate::service::counters;
 use crate::sys;
-use serde_json::{Value, json};
+use crate::sys::folder::make_folder;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -81,6 +76,10 @@ pub fn record_of(config: &Config, id: &str) -> io::Result<Option<Record>> {
 pub fn replace(service: &Service, config: &Config) -> io::Result<()> {
     let mut running = service.remotes();
     let remotes = config.remotes.clone();
+    if !remotes.is_empty() {
+        // Before the sandbox, in which nothing can be reached that is not there yet.
+        make_folder(&service.config.state.join("remote"), 0o750, None)?;
+    }
     match &*running {
         None if remotes.is_empty() => {}
         None => {
@@ -93,6 +92,13 @@ pub fn replace(service: &Service, config: &Config) -> io::Result<()> {
         Some(running) => running.replace(remotes, sandbox::enter(&service.config)),
     }
     Ok(())
+}
+
+/// The sandbox is another one now, as after a mount; the next sessions enter it.
+pub fn renew(service: &Service) {
+    if let Some(remotes) = &*service.remotes() {
+        remotes.enter_by(sandbox::enter(&service.config));
+    }
 }
 
 /// Tells all sessions with remotes to end.
@@ -108,94 +114,4 @@ pub fn stop(service: &Service) {
     if let Some(remotes) = remotes {
         remotes.stop();
     }
-}
-
-/// Each remote's folders for `mailbell status`.
-pub fn status(service: &Service) -> Value {
-    entries(service).iter().map(entry).collect()
-}
-
-fn entries(service: &Service) -> Vec<Entry> {
-    service.remotes().as_ref().map(Remotes::status).unwrap_or_default()
-}
-
-fn entry(entry: &Entry) -> Value {
-    let time = |seconds: Option<u64>| seconds.map(|seconds| date::rfc3339_micros(seconds * 1_000_000));
-    json!({
-        "remote": entry.remote,
-        "folder": entry.folder,
-        "state": entry.doing.name(),
-        "last_success": time(entry.last_success),
-        "new_today": entry.new_today,
-        "messages": entry.messages,
-        "parked": entry.parked,
-        "given_up": entry.given_up,
-        "next_try": time(entry.next_try),
-        "last_error": entry.last_error,
-    })
-}
-
-/// Appends the metrics.
-pub fn metrics(service: &Service, text: &mut String) {
-    let entries = entries(service);
-    if entries.is_empty() {
-        return;
-    }
-    let labels = |entry: &Entry, more: &str| {
-        let remote = counters::label("remote", &entry.remote);
-        let folder = counters::label("folder", entry.folder.as_deref().unwrap_or_default());
-        format!("{},{}{more}}}", remote.trim_end_matches('}'), folder.trim_matches(['{', '}']))
-    };
-    let mut family = |name: &str, help: &str, kind: &str, value: fn(&Entry) -> u64| {
-        let samples: Vec<_> = entries.iter().map(|entry| (labels(entry, ""), value(entry))).collect();
-        counters::prometheus(text, name, help, kind, &samples);
-    };
-    family("remote_up", "Whether the last session with a remote is or was good.", "gauge", |entry| {
-        u64::from(entry.last_success.is_some() && entry.last_error.is_none())
-    });
-    family(
-        "remote_last_success_timestamp_seconds",
-        "When a remote was last looked at with success.",
-        "gauge",
-        |entry| entry.last_success.unwrap_or(0),
-    );
-    family("remote_messages_total", "Messages of a remote since the start.", "counter", |entry| entry.messages);
-    family("remote_parked", "Messages that cannot be fetched for now.", "gauge", |entry| entry.parked);
-    let mut samples = Vec::new();
-    for entry in &entries {
-        for kind in fetch::Kind::ERRORS {
-            let count = entry.errors.get(kind.name()).copied().unwrap_or(0);
-            samples.push((labels(entry, &format!(",kind=\"{}\"", kind.name())), count));
-        }
-    }
-    counters::prometheus(text, "remote_errors_total", "Sessions with a remote that failed.", "counter", &samples);
-}
-
-/// One look at a remote, where no server runs: under the server's lock. Gives for each folder how it ended.
-///
-/// # Errors
-///
-/// When a server runs after all, or the state cannot be opened.
-pub fn look_once(config: &Config, remote: Remote) -> Result<Vec<(String, End)>, StartError> {
-    sys::forbid_core_dumps();
-    // Before the sandbox, in which nothing can be reached that is not there yet.
-    owner::store_folders(config, None)?;
-    let _lock = Lock::for_server(&config.state).map_err(|held| match held {
-        Held::Io(error) => StartError::io(config.state.join("lock").display(), &error),
-        held => StartError::Temporary(format!("{}: {held}", config.state.display())),
-    })?;
-    let state = |error: io::Error| StartError::io(config.state.display(), &error);
-    let live = live(config).map_err(|problems| StartError::Configuration(problems.join("\n")))?;
-    let keep = Keep { age: config.journal_keep, size: config.journal_max_size };
-    let ledger = Ledger::open(&config.state, keep).map_err(state)?;
-    ledger.start().map_err(state)?;
-    let delivery = Arc::new(Delivery::new(config, Some(ledger.clone())));
-    // What an earlier run stored and did not record is recorded first.
-    let arrivals = Arrivals::start(delivery.clone(), watched(config, &config.watches, &live.accounts))
-        .map_err(|error| StartError::io("watching the Maildirs", &error))?;
-    ledger.tick();
-    let ends = fetch::once(remote, delivery, &config.state, sandbox::enter(config));
-    arrivals.stop();
-    ledger.stop();
-    Ok(ends)
 }

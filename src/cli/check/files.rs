@@ -38,7 +38,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     for (key, path) in readable(config) {
         shown_to_everybody(findings, key, path);
     }
-    let found = as_server(server, findings, || rights(config, &who, server.is_some()));
+    let found = findings.as_server(server, || rights(config, &who, server.is_some()));
     for (key, message) in found.into_iter().flatten() {
         findings.wrong(&key, message);
     }
@@ -99,17 +99,6 @@ fn server(findings: &mut Findings<'_>) -> Option<Ids> {
             None
         }
     }
-}
-
-/// Does the work with the rights that the server will have.
-pub(super) fn as_server<T: Send>(
-    server: Option<Ids>,
-    findings: &mut Findings<'_>,
-    work: impl FnOnce() -> T + Send,
-) -> Option<T> {
-    let Some(ids) = server else { return Some(work()) };
-    let done = sys::as_user(ids, work);
-    done.map_err(|error| findings.wrong("user", format!("root cannot become this user: {error}"))).ok()
 }
 
 /// Files that a server reads at its start and at each reload.
@@ -252,7 +241,7 @@ fn hooks(findings: &mut Findings<'_>) {
 
 fn watches(findings: &mut Findings<'_>, server: Option<Ids>) {
     for (index, watch) in findings.config.watches.iter().enumerate() {
-        let read = as_server(server, findings, || fs::read_dir(watch.maildir.join("new")).err());
+        let read = findings.as_server(server, || fs::read_dir(watch.maildir.join("new")).err());
         if let Some(error) = read.flatten() {
             let message = match error.kind() {
                 io::ErrorKind::NotFound => {

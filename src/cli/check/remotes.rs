@@ -2,7 +2,6 @@
 //! there.
 
 use super::Findings;
-use super::files::as_server;
 use crate::accounts::Accounts;
 use crate::config::{Config, Encryption, Remote};
 use crate::delivery::Delivery;
@@ -24,7 +23,7 @@ pub(super) fn check(findings: &mut Findings<'_>, server: Option<Ids>, accounts: 
         let key = |name: &str| format!("remote[{index}].{name}");
         secret(findings, server, remote, &key);
         let trusted =
-            (remote.encryption != Encryption::Off).then(|| as_server(server, findings, || Client::new(&remote.trust)));
+            (remote.encryption != Encryption::Off).then(|| findings.as_server(server, || Client::new(&remote.trust)));
         if let Some(Some(Err(why))) = trusted {
             let blamed = if matches!(remote.trust, Trust::File(_)) { "ca" } else { "tls" };
             let blamed = if config.is_default(&key(blamed)) { key("name") } else { key(blamed) };
@@ -52,7 +51,7 @@ pub(super) fn check(findings: &mut Findings<'_>, server: Option<Ids>, accounts: 
 fn secret(findings: &mut Findings<'_>, server: Option<Ids>, remote: &Remote, key: &dyn Fn(&str) -> String) {
     match &remote.secret {
         Source::File(path) => {
-            if let Some(Err(error)) = as_server(server, findings, || read_file(path)) {
+            if let Some(Err(error)) = findings.as_server(server, || read_file(path)) {
                 findings.wrong(&key("password_file"), error);
             }
         }

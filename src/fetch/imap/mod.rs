@@ -6,7 +6,7 @@ mod talk;
 mod watch;
 
 use super::end::{End, Kind};
-use super::session::{Connected, Job};
+use super::job::{Connected, Job};
 use crate::imap::{Body, Fetched, Outcome, Step};
 use talk::{REPLY, SELECT, login, unexpected};
 

@@ -2,7 +2,7 @@
 
 use crate::config::Encryption;
 use crate::fetch::end::{End, Kind};
-use crate::fetch::session::{Connected, Job};
+use crate::fetch::job::{Connected, Job};
 use crate::imap::{Failure, Fetched, LINE, Outcome, Secret, Session, Settings, Step};
 use crate::net::remote::conn::{Conn, Signal};
 use std::collections::BTreeMap;
