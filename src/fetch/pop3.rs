@@ -125,7 +125,8 @@ fn login(job: &Job, connected: Connected) -> Result<Talk<'_>, End> {
             if end.kind == Kind::Credentials {
                 job.without_apop.store(has_tried, Ordering::Relaxed);
             }
-        })?;
+        });
+        let next = next.map_err(|end| end.without(secret.octets(), &job.remote))?;
         step = match next {
             Step::StartTls => {
                 let client = tls.as_ref().ok_or_else(|| End::new(Kind::Weather, "no TLS"))?;
