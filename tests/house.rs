@@ -24,7 +24,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("ledger", "maildir"),
     ("notify", "journal"),
     ("notify", "maildir"),
-    ("notify", "sys"),
+    ("maildir", "sys"),
     ("accounts", "config"),
     ("accounts", "net"),
     ("accounts", "sys"),

@@ -88,9 +88,9 @@ impl Orders {
 }
 
 impl Arrivals {
-    /// Watches every Maildir, scans it once, then goes on in a thread. What came while no server ran is recorded before
-    /// this returns, except for files that may still be written. Without inotify it looks from time to time, which is
-    /// logged.
+    /// Starts a thread that watches every Maildir, and first looks at what came while no server ran.
+    /// [`Delivery::first_look`] tells the end of that. Without inotify the thread looks from time to time, which
+    /// is logged.
     ///
     /// # Errors
     ///
@@ -100,15 +100,15 @@ impl Arrivals {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "nothing to record in"));
         }
         let orders = Arc::new(Orders::new()?);
-        let mut watcher = Watcher::new(delivery.clone());
-        watcher.watch(watched);
         let scan = orders.clone();
         delivery.on_missed(Box::new(move || scan.give(Order::Scan)));
-        let for_thread = orders.clone();
-        let thread = std::thread::Builder::new()
-            .name("arrivals".into())
-            .stack_size(STACK)
-            .spawn(move || watcher.run(&for_thread))?;
+        let mut watcher = Watcher::new(delivery.clone());
+        let (for_thread, look) = (orders.clone(), delivery.first_look().begin());
+        let thread = std::thread::Builder::new().name("arrivals".into()).stack_size(STACK).spawn(move || {
+            watcher.watch(watched);
+            drop(look);
+            watcher.run(&for_thread);
+        })?;
         Ok(Arrivals { delivery, orders, thread })
     }
 

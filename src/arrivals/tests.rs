@@ -90,6 +90,21 @@ fn another_programs_delivery_becomes_one_record() {
 }
 
 #[test]
+fn the_first_look_records_what_came_before_in_order_and_can_be_awaited() {
+    let house = House::new("first-look");
+    let watched = foreign(&house);
+    let names: Vec<String> = (100..300).map(|second| format!("{second}.M1P1.h")).collect();
+    names.iter().rev().for_each(|name| deliver(&watched.maildir, name, &format!("Subject: {name}\n\n")));
+    let delivery = Arc::new(house.open());
+    let arrivals = Arrivals::start(delivery.clone(), vec![watched.clone()]).unwrap();
+    delivery.first_look().wait();
+    // A message that is removed after that has its record.
+    names.iter().for_each(|name| fs::remove_file(watched.maildir.join("new").join(name)).unwrap());
+    assert_eq!(subjects(&settled(&house, names.len())), names);
+    arrivals.stop();
+}
+
+#[test]
 fn links_and_files_written_in_place_are_recorded_when_they_are_whole() {
     let house = House::new("links");
     let watched = foreign(&house);
@@ -190,7 +205,7 @@ fn what_came_while_no_server_ran_is_recorded_at_the_start_in_order() {
     deliver(&bob.maildir, "1700000001.M1P1.h", "Subject: first\n\n");
     fs::write(bob.maildir.join("cur/1700000000.M1P1.h:2,"), "Subject: seen\n\n").unwrap();
     let arrivals = Arrivals::start(Arc::new(house.open()), vec![alice.clone(), bob.clone()]).unwrap();
-    assert_eq!(subjects(&house.records()), ["first", "second", "third"]);
+    assert_eq!(subjects(&settled(&house, 3)), ["first", "second", "third"]);
     arrivals.stop();
     deliver(&bob.maildir, "1700000004.M1P1.h", "Subject: fourth\n\n");
     Arrivals::start(Arc::new(house.open()), vec![alice, bob]).unwrap().stop();

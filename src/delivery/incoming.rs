@@ -98,6 +98,10 @@ impl<'a> Incoming<'a> {
         if self.head.received() > limits::RECEIVED_FIELDS {
             return Err(Failure::Loop);
         }
+        // A buffer that has grown to its size grows no further: there may be hundreds of such messages.
+        if self.begun.is_some() && self.buffer.len() + octets.len() > BLOCK {
+            self.flush()?;
+        }
         self.buffer.extend_from_slice(octets);
         let is_header = self.begun.is_none() && self.head.has().is_none();
         let enough = if is_header { limits::HEADER_OCTETS } else { BLOCK };
@@ -114,7 +118,7 @@ impl<'a> Incoming<'a> {
         // A disk that is full although there is room in `mail.root` is one user's own.
         let is_users = |failure: &Failure| match failure {
             Failure::System(error) => !unwritable::is_ours(error),
-            Failure::DiskFull => self.delivery.has_room(0),
+            Failure::DiskFull(_) => self.delivery.has_room(0),
             _ => false,
         };
         if outcome.as_ref().is_err_and(is_users) {
@@ -177,7 +181,7 @@ impl<'a> Incoming<'a> {
     /// Writes what is in memory.
     fn flush(&mut self) -> Result<(), Failure> {
         if !self.delivery.has_room(self.buffer.len() as u64) {
-            return Err(Failure::DiskFull);
+            return Err(Failure::DiskFull("disk full: less than mail.min_free is left"));
         }
         if self.begun.is_none() {
             self.begun = Some(self.begin()?);
@@ -187,6 +191,7 @@ impl<'a> Incoming<'a> {
         {
             begun.draft.write(&self.buffer)?;
             self.buffer.clear();
+            self.buffer.shrink_to(BLOCK);
         }
         Ok(())
     }
@@ -250,6 +255,8 @@ impl<'a> Incoming<'a> {
 
 /// One recipient's part of the record.
 fn copy(to: &Recipient, maildir: &Path, file_name: &str) -> Copy {
-    let path = maildir.join("new").join(file_name).to_string_lossy().into_owned();
+    let mut path = maildir.join("new");
+    path.push(file_name);
+    let path = path.into_os_string().into_string().unwrap_or_else(|path| path.to_string_lossy().into_owned());
     Copy { user: to.user.clone(), path, rcpt_to: Some(to.typed.clone()).filter(|typed| !typed.is_empty()) }
 }

@@ -3,6 +3,7 @@
 //! Nothing is locked while the disk works, so that many messages are synced at once. `incoming.rs` tells the way of a
 //! message from top to bottom.
 
+mod first_look;
 mod housekeeping;
 #[cfg(test)]
 mod housekeeping_tests;
@@ -13,6 +14,7 @@ mod recorder_tests;
 pub(crate) mod tests;
 mod unwritable;
 
+pub use first_look::FirstLook;
 pub use incoming::Incoming;
 
 use crate::config::Config;
@@ -62,8 +64,8 @@ pub enum Failure {
     TooLarge,
     /// More than 100 Received fields: 554 5.4.6.
     Loop,
-    /// The disk is full, or as full as `min_free` allows: 452 4.3.1.
-    DiskFull,
+    /// The disk is full, or as full as `min_free` allows, or another limit is reached; the text says which: 452 4.3.1.
+    DiskFull(&'static str),
     /// The quota of every recipient (of any, where one answer is for all of them) was reached: 552 5.2.2.
     OverQuota,
     /// The system failed: 451 4.3.0.
@@ -75,7 +77,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::TooLarge => f.write_str("message too large"),
             Failure::Loop => f.write_str("too many Received fields"),
-            Failure::DiskFull => f.write_str("disk full"),
+            Failure::DiskFull(why) => f.write_str(why),
             Failure::OverQuota => f.write_str("mailbox full"),
             Failure::System(error) => write!(f, "{error}"),
         }
@@ -85,8 +87,10 @@ impl fmt::Display for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Failure::DiskFull
+            io::ErrorKind::StorageFull => Failure::DiskFull("disk full"),
+            io::ErrorKind::QuotaExceeded => Failure::DiskFull("disk quota reached"),
+            io::ErrorKind::FileTooLarge => {
+                Failure::DiskFull("file size limit reached (RLIMIT_FSIZE, or the file system's)")
             }
             _ => Failure::System(error),
         }
@@ -116,6 +120,7 @@ pub struct Delivery {
     free: Mutex<Option<(Instant, u64)>>,
     ledger: OnceLock<Arc<Ledger>>,
     unwritable: Unwritable,
+    first_look: FirstLook,
     /// Held by the work of the hour, which never overlaps itself.
     housekeeping: Mutex<()>,
 }
@@ -134,6 +139,7 @@ impl Delivery {
             free: Mutex::default(),
             ledger: OnceLock::new(),
             unwritable: Unwritable::default(),
+            first_look: FirstLook::default(),
             housekeeping: Mutex::default(),
         };
         ledger.into_iter().for_each(|ledger| delivery.record_in(ledger));
@@ -175,6 +181,11 @@ impl Delivery {
     /// Whether it is the Maildir of a user of ours, where our trace fields can be believed.
     pub fn is_own(&self, user: &str, maildir: &Path) -> bool {
         self.maildir(user) == maildir
+    }
+
+    /// The first look at the Maildirs after a start.
+    pub fn first_look(&self) -> &FirstLook {
+        &self.first_look
     }
 
     /// Where messages are recorded; `None` where another process records.

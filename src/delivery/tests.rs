@@ -260,15 +260,19 @@ fn a_disk_as_full_as_it_may_be_takes_nothing() {
     let delivery = house.open();
     assert!(!delivery.has_room(0));
     let outcome = store(&delivery, envelope(&["alice"]), b"x\n");
-    assert!(matches!(outcome, Err(Failure::DiskFull)), "{outcome:?}");
+    assert!(matches!(outcome, Err(Failure::DiskFull(_))), "{outcome:?}");
     assert!(!house.config.maildir("alice").exists());
 }
 
 #[test]
 fn system_errors_have_their_names() {
-    for (errno, full) in [(libc::ENOSPC, true), (libc::EDQUOT, true), (libc::EIO, false), (libc::EROFS, false)] {
+    let full = [(libc::ENOSPC, "disk full"), (libc::EDQUOT, "disk quota"), (libc::EFBIG, "file size limit")];
+    for (errno, why) in full {
         let failure = Failure::from(io::Error::from_raw_os_error(errno));
-        assert_eq!(matches!(failure, Failure::DiskFull), full, "{failure}");
+        assert!(matches!(failure, Failure::DiskFull(_)) && failure.to_string().starts_with(why), "{failure}");
+    }
+    for errno in [libc::EIO, libc::EROFS] {
+        assert!(matches!(Failure::from(io::Error::from_raw_os_error(errno)), Failure::System(_)), "{errno}");
     }
     let house = House::new("error");
     fs::create_dir_all(&house.config.mail.root).unwrap();

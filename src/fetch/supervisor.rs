@@ -66,7 +66,7 @@ pub struct Remotes {
 }
 
 impl Remotes {
-    /// Starts the thread. What the journal has must be safe: see [`crate::ledger::Ledger::tick`].
+    /// Starts the thread. It begins after the first look at the Maildirs.
     ///
     /// # Errors
     ///
@@ -163,6 +163,9 @@ struct Supervisor {
 
 impl Supervisor {
     fn run(mut self) {
+        // A message that is in its Maildir and has no safe record yet would be fetched again.
+        self.delivery.first_look().wait();
+        self.delivery.ledger().inspect(|ledger| ledger.tick());
         while !self.is_over() {
             self.wait();
             for order in self.orders.take() {

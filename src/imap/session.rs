@@ -215,6 +215,11 @@ impl Session {
         &self.capabilities
     }
 
+    /// Whether IDLE was sent, and the server's `+` has not come.
+    pub fn is_about_to_idle(&self) -> bool {
+        matches!(self.state, State::IdleSent)
+    }
+
     /// Whether the server waits in IDLE.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle)

@@ -67,7 +67,7 @@ pub struct Cursor {
 
 impl Cursor {
     /// Takes the cursor of that name until it is dropped. A new one begins after the record that `initial` gives; one
-    /// with a damaged file where that can be done without losing a record.
+    /// with a damaged file, or with something else in the place of the file, begins where no record is lost.
     ///
     /// # Errors
     ///
@@ -77,16 +77,24 @@ impl Cursor {
         let io = |error: io::Error| CursorError::Io(path.clone(), error);
         let folder = Folder::open(state, true).map_err(io)?;
         folder.remove_stale();
-        let mut initial = Some(initial);
+        let (mut initial, mut recovered) = (Some(initial), None);
         let file = loop {
             match folder.open_file(name) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     // Another process may make it at the same time: the first one wins, and the other one finds it.
-                    let begin = initial.take().map_or(0, |initial| initial());
-                    let kept = Kept::at(begin);
+                    let begin = || Kept::at(initial.take().map_or(0, |initial| initial()));
+                    let kept = recovered.take().unwrap_or_else(begin);
                     if let Some(file) = folder.create(name, &kept).map_err(io)? {
                         return Ok(Cursor::new(folder, name, file, kept));
                     }
+                }
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    log::error!(
+                        "{}: {error}; a new one is written. Some events may be handed over again",
+                        path.display()
+                    );
+                    recovered = Some(Kept::unknown());
+                    folder.set_aside(name).map_err(io)?;
                 }
                 Err(error) => return Err(io(error)),
                 Ok(file) if !hold(&file, |waited| Ok(waited >= INHERITED)).map_err(io)? => {

@@ -59,6 +59,7 @@ impl Folder {
         Ok(Folder { state, cursors, owner })
     }
 
+    /// Opens a cursor's file; `InvalidData` for what is no regular file.
     pub(super) fn open_file(&self, name: &str) -> io::Result<File> {
         open_regular(&self.cursors, &encode(name))
     }
@@ -78,6 +79,13 @@ impl Folder {
             self.tally(name)
         });
         Ok(kept.map_or_else(|damaged| (damaged, Form::Damaged), |kept| (kept, form)))
+    }
+
+    /// Gives what is in the place of a cursor, and is no file, another name. It is not followed or written to.
+    /// [`Folder::remove_stale`] removes it later, unless it is a folder.
+    pub(super) fn set_aside(&self, name: &str) -> io::Result<()> {
+        let aside = temporary_name();
+        Ok(renameat(&self.cursors, encode(name), &self.cursors, aside)?)
     }
 
     /// The second file of a subscriber of version 0.1.0.
@@ -132,10 +140,9 @@ impl Folder {
 
     /// A locked file of a name that no cursor has; its content is safe on disk.
     fn temporary(&self, text: &str) -> io::Result<(String, File)> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (name, mut file) = loop {
-            let name = format!(".{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+            let name = temporary_name();
             match openat(&self.cursors, &name, flags, Mode::from_raw_mode(0o640)) {
                 // A process with the same number, in another container or before.
                 Err(Errno::EXIST) => {}
@@ -158,6 +165,12 @@ impl Folder {
     }
 }
 
+/// A name that no cursor has.
+fn temporary_name() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    format!(".{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 /// How a file says what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -167,14 +180,16 @@ pub(super) enum Form {
     Damaged,
 }
 
-/// Opens a regular file to read it; anything else is an error. It does not block, whatever is there.
+/// Opens a regular file to read it; anything else is `InvalidData`. It does not block, whatever is there.
 fn open_regular(folder: &OwnedFd, name: &str) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(openat(folder, name, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    Ok(file)
+    let no_file = || io::Error::new(io::ErrorKind::InvalidData, "not a regular file");
+    let file = match openat(folder, name, flags, Mode::empty()) {
+        // A link, and a socket.
+        Err(Errno::LOOP | Errno::NXIO) => return Err(no_file()),
+        opened => File::from(opened?),
+    };
+    if file.metadata()?.is_file() { Ok(file) } else { Err(no_file()) }
 }
 
 /// Every cursor and what it says, without holding them; for `status`. One that cannot be read is logged and left out.
@@ -189,7 +204,8 @@ pub fn cursors(state: &Path) -> io::Result<Vec<(String, Kept)>> {
     };
     let mut found = Vec::new();
     for name in folder.names()? {
-        match folder.open_file(&name).and_then(|file| folder.read(&name, &file)) {
+        let read = folder.open_file(&name).and_then(|file| folder.read(&name, &file));
+        match read {
             Ok((kept, _)) => found.push((name, kept)),
             // It may be replaced between the look and the opening.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -155,12 +155,36 @@ fn no_link_is_followed() {
     drop(Cursor::open(&scratch.0, "x", || 7).unwrap());
     fs::remove_file(scratch.0.join("cursors/x")).unwrap();
     symlink("../precious", scratch.0.join("cursors/x")).unwrap();
-    assert!(matches!(Cursor::open(&scratch.0, "x", || 7), Err(CursorError::Io(..))));
+    assert_eq!(scratch.places(), []);
+    // Nothing is known of it, so everything comes again.
+    assert_eq!(scratch.place("x"), Place::default());
+    assert!(fs::symlink_metadata(scratch.0.join("cursors/x")).unwrap().is_file());
     fs::remove_dir_all(scratch.0.join("cursors")).unwrap();
     symlink("elsewhere", scratch.0.join("cursors")).unwrap();
     assert!(matches!(Cursor::open(&scratch.0, "x", || 7), Err(CursorError::Io(..))));
     assert_eq!(fs::read_to_string(scratch.0.join("precious")).unwrap(), "precious");
     assert_eq!(fs::read_dir(scratch.0.join("elsewhere")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_no_file_in_the_place_of_a_cursor_is_moved_away_and_all_is_repeated() {
+    let scratch = Scratch::new("no-file");
+    let file = scratch.0.join("cursors/x");
+    let make: [fn(&Path); 4] = [
+        |path| symlink("/nonexistent", path).unwrap(),
+        |path| symlink("y", path).unwrap(),
+        |path| fs::create_dir_all(path.join("full")).unwrap(),
+        |path| rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).unwrap(),
+    ];
+    drop(Cursor::open(&scratch.0, "y", || 90).unwrap());
+    for make in make {
+        Cursor::open(&scratch.0, "x", || 7).unwrap().set(Kept::at(8)).unwrap();
+        fs::remove_file(&file).unwrap();
+        make(&file);
+        assert_eq!(scratch.places().len(), 1, "only y can be read");
+        assert_eq!(scratch.place("x"), Place::at(0));
+    }
+    assert_eq!(scratch.place("y"), Place::at(90));
 }
 
 #[test]

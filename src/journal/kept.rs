@@ -72,6 +72,11 @@ impl Kept {
         Kept { place: Place::at(seq), ..Kept::default() }
     }
 
+    /// A subscriber of which nothing is known: it gets every record again.
+    pub(super) fn unknown() -> Kept {
+        Kept { rest: u64::MAX, ..Kept::default() }
+    }
+
     /// Counts records that the journal dropped, each once. Returns how many of them were not counted before.
     pub fn lose(&mut self, from: u64, to: u64) -> u64 {
         let count = to.saturating_sub(self.lost_to.max(from.saturating_sub(1)));
@@ -98,7 +103,7 @@ impl Kept {
         let text = std::str::from_utf8(text).unwrap_or_default();
         let Some((place, rest)) = text.split_once('\n').and_then(|(line, rest)| Some((Place::parse(line)?, rest)))
         else {
-            return Err(Kept { rest: u64::MAX, ..Kept::default() });
+            return Err(Kept::unknown());
         };
         if rest.is_empty() {
             return Ok(Kept::of_version_0_1(name, place, tally().as_deref()));

@@ -82,7 +82,8 @@ impl Segment {
     }
 }
 
-/// Every segment of a journal, oldest first, each once: of a pair that a crash left, the plain one.
+/// Every segment of a journal, oldest first, each once: of a pair that a crash left, the plain one. What is no regular
+/// file is no segment: the records that should be in it are missing.
 ///
 /// # Errors
 ///
@@ -90,7 +91,10 @@ impl Segment {
 pub fn list(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
-        found.extend(Segment::parse(entry?.path()));
+        let entry = entry?;
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            found.extend(Segment::parse(entry.path()));
+        }
     }
     // Plain sorts before compressed.
     found.sort();

@@ -5,6 +5,7 @@
 use super::name::Name;
 use super::name::Place;
 use crate::message::trace;
+use crate::sys;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -14,10 +15,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::{Component, Path};
-
-/// Links that are followed on the way to one Maildir; as many as the kernel follows (path_resolution(7)).
-const LINKS: usize = 40;
+use std::path::Path;
 
 /// Octets at the beginning of a file in which our own trace fields are looked for.
 const TRACE: usize = 4_096;
@@ -27,7 +25,7 @@ const TRACE: usize = 4_096;
 pub enum Refused {
     /// It is a link, a folder, a socket, a FIFO or a device.
     NotAFile,
-    /// It belongs to this user id, who is neither the Maildir's owner nor the user of this process.
+    /// It belongs to this user id: neither to the Maildir's owner nor to the user of this process.
     OfOther(u32),
     /// The system says no.
     Io(io::Error),
@@ -102,7 +100,7 @@ impl Folder {
     /// Of openat(2), and PermissionDenied because of a link.
     pub fn of_others(maildir: &Path, place: Place) -> io::Result<Folder> {
         let maildir = open_maildir(maildir)?;
-        let owner = rustix::fs::fstat(&maildir)?.st_uid;
+        let owner = maildir.owner()?.uid;
         let fd = open_folder(&maildir, Path::new(place.folder()))?;
         let stat = rustix::fs::fstat(&fd)?;
         Ok(Folder { fd, owner, identity: (stat.st_dev, stat.st_ino) })
@@ -208,58 +206,27 @@ fn open_folder(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(at, path, flags, Mode::empty())?)
 }
 
-/// Goes to a Maildir one step at a time and asks of each link: by whom?
-fn open_maildir(path: &Path) -> io::Result<OwnedFd> {
+/// Opens a Maildir. A link above it is followed or refused as [`Folder::of_others`] says.
+fn open_maildir(path: &Path) -> io::Result<sys::folder::Folder> {
     let euid = rustix::process::geteuid().as_raw();
     let is_trusted = |uid: u32| uid == 0 || uid == euid;
-    let open = |at: &OwnedFd, name: &OsStr| {
-        rustix::fs::openat(at, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-    };
-    let start = |path: &Path| {
-        let start = if path.is_absolute() { "/" } else { "." };
-        rustix::fs::open(start, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-    };
-    let mut at = start(path)?;
-    let mut stat = rustix::fs::fstat(&at)?;
-    let mut steps = Vec::new();
-    push_steps(path, &mut steps);
-    let (mut links, mut doubtful) = (0, Vec::new());
-    while let Some(step) = steps.pop() {
-        let next = open(&at, &step)?;
-        let next_stat = rustix::fs::fstat(&next)?;
-        if FileType::from_raw_mode(next_stat.st_mode) != FileType::Symlink {
-            (at, stat) = (next, next_stat);
-            continue;
+    let mut doubtful = Vec::new();
+    let (maildir, missing) = sys::folder::Folder::walk(path, |folder, _, link| {
+        let folder = rustix::fs::fstat(folder)?;
+        if !is_trusted(link.st_uid) && (!is_trusted(folder.st_uid) || folder.st_mode & 0o002 != 0) {
+            doubtful.push(link.st_uid);
         }
-        links += 1;
-        if links > LINKS {
-            return Err(Errno::LOOP.into());
-        }
-        if !is_trusted(next_stat.st_uid) && (!is_trusted(stat.st_uid) || stat.st_mode & 0o002 != 0) {
-            doubtful.push(next_stat.st_uid);
-        }
-        let target = rustix::fs::readlinkat(&next, "", Vec::new())?;
-        let target = Path::new(OsStr::from_bytes(target.as_bytes()));
-        if target.is_absolute() {
-            at = start(target)?;
-            stat = rustix::fs::fstat(&at)?;
-        }
-        push_steps(target, &mut steps);
+        Ok(())
+    })?;
+    if !missing.is_empty() {
+        return Err(Errno::NOENT.into());
     }
-    if let Some(uid) = doubtful.into_iter().find(|uid| *uid != stat.st_uid) {
-        let why = format!("a link of uid {uid} leads to a Maildir of uid {}; it is not followed", stat.st_uid);
+    let owner = maildir.owner()?.uid;
+    if let Some(uid) = doubtful.into_iter().find(|uid| *uid != owner) {
+        let why = format!("a link of uid {uid} leads to a Maildir of uid {owner}; it is not followed");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
-    Ok(at)
-}
-
-/// The steps of a path, the first one last.
-fn push_steps(path: &Path, steps: &mut Vec<OsString>) {
-    let of = |component: Component<'_>| match component {
-        Component::Normal(_) | Component::ParentDir => Some(component.as_os_str().to_owned()),
-        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-    };
-    steps.extend(path.components().filter_map(of).rev());
+    Ok(maildir)
 }
 
 #[cfg(test)]

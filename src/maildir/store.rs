@@ -8,10 +8,12 @@
 //! | `new/NAME` for all | killed before the record | the next start records it |
 
 use super::{failpoint, typed};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::retry_on_intr;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -201,7 +203,7 @@ impl Staged {
             // unwrap: every path here was made by joining a Maildir, "tmp" and an id.
             let maildir = path.parent().and_then(Path::parent).unwrap();
             let new = maildir.join("new");
-            let folder = in_maildir(maildir, &self.modes, || File::open(&new))?;
+            let folder = in_maildir(maildir, &self.modes, || open(&new, OFlags::RDONLY | OFlags::DIRECTORY, 0))?;
             let target = new.join(file_name);
             fs::rename(&*path, &target).map_err(at(&target))?;
             failpoint::reach("after-rename");
@@ -293,8 +295,14 @@ pub fn errno(error: &io::Error) -> Option<i32> {
     error.raw_os_error().or_else(inner)
 }
 
+/// One open(2). That of musl's standard library has an fcntl(2) behind it, for kernels that did not know O_CLOEXEC.
+fn open(path: &Path, flags: OFlags, mode: u32) -> io::Result<File> {
+    let mode = Mode::from_raw_mode(mode);
+    Ok(File::from(retry_on_intr(|| rustix::fs::open(path, flags | OFlags::CLOEXEC, mode))?))
+}
+
 fn create(path: &Path, modes: &Modes) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(modes.file).open(path)?;
+    let file = open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, modes.file)?;
     let mode = || file.metadata().map(|metadata| metadata.permissions().mode() & 0o777);
     if *modes.masked.get_or_init(|| mode().is_ok_and(|mode| mode != modes.file)) {
         file.set_permissions(fs::Permissions::from_mode(modes.file))?;

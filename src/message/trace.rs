@@ -5,6 +5,8 @@
 
 use crate::message::date;
 use crate::message::letter::is_unsafe;
+use std::borrow::Cow;
+use std::fmt::{self, Write};
 
 /// How a message entered a Maildir.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,42 +114,47 @@ pub struct Trace<'a> {
 
 /// `Return-Path`, `Delivered-To` and `Received`, with LF line ends.
 pub fn prefix(trace: &Trace<'_>) -> Vec<u8> {
-    let Trace { origin, facts, hostname, id, recipient, seconds } = trace;
     let mut text = String::with_capacity(512);
+    // unwrap: writing to a String cannot fail.
+    write_prefix(&mut text, trace).unwrap();
+    text.into_bytes()
+}
+
+fn write_prefix(text: &mut String, trace: &Trace<'_>) -> fmt::Result {
+    let Trace { origin, facts, hostname, id, recipient, seconds } = trace;
     if let Some(sender) = &origin.mail_from {
-        text += &format!("Return-Path: <{}>\n", harmless(sender));
+        writeln!(text, "Return-Path: <{}>", harmless(sender))?;
     }
     if let Some(recipient) = recipient {
-        text += &format!("Delivered-To: {}\n", harmless(recipient));
+        writeln!(text, "Delivered-To: {}", harmless(recipient))?;
     }
-    text += "Received: ";
+    text.push_str("Received: ");
     if let Some(helo) = &origin.helo {
-        text += &format!("from {}", atom(helo));
+        write!(text, "from {}", atom(helo))?;
         if let Some(client) = &origin.client {
             let tag = if client.contains(':') { "IPv6:" } else { "" };
-            text += &format!(" ([{tag}{}])", atom(client));
+            write!(text, " ([{tag}{}])", atom(client))?;
         }
-        text += "\n\t";
+        text.push_str("\n\t");
     }
     if let Some(tls) = &origin.tls {
-        text += &format!("(using {})\n\t", comment(tls));
+        write!(text, "(using {})\n\t", comment(tls))?;
     }
     if let Some(auth) = &origin.auth {
-        text += &format!("(authenticated as {})\n\t", comment(auth));
+        write!(text, "(authenticated as {})\n\t", comment(auth))?;
     }
     if let (Some(remote), Some(uid)) = (&origin.remote, &origin.uid) {
-        text += &format!("(fetched from {}", comment(remote));
+        write!(text, "(fetched from {}", comment(remote))?;
         if let Some(folder) = &origin.folder {
-            text += &format!(", folder {}", comment(folder));
+            write!(text, ", folder {}", comment(folder))?;
         }
-        text += &format!(", uid {})\n\t", comment(uid));
+        write!(text, ", uid {})\n\t", comment(uid))?;
     }
-    text += &format!("by {hostname} (mailbell) with {} id {id}", protocol(origin, *facts));
+    write!(text, "by {hostname} (mailbell) with {} id {id}", protocol(origin, *facts))?;
     if let Some(recipient) = recipient {
-        text += &format!("\n\tfor <{}>", harmless(recipient));
+        write!(text, "\n\tfor <{}>", harmless(recipient))?;
     }
-    text += &format!(";\n\t{}\n", date::rfc5322(*seconds));
-    text.into_bytes()
+    writeln!(text, ";\n\t{}", date::rfc5322(*seconds))
 }
 
 /// What [`prefix`] wrote at the top of a file.
@@ -272,20 +279,26 @@ fn protocol(origin: &Origin, facts: Facts) -> String {
 }
 
 /// Text from a peer, in a field of its own.
-fn harmless(text: &str) -> String {
-    text.chars().map(|letter| if is_unsafe(letter) { '?' } else { letter }).collect()
+fn harmless(text: &str) -> Cow<'_, str> {
+    without(text, is_unsafe)
 }
 
 /// Text from a peer that must stay one word outside comments.
-fn atom(text: &str) -> String {
-    let word = |letter: char| !(is_unsafe(letter) || letter.is_whitespace() || "()<>;\\\"".contains(letter));
-    text.chars().map(|letter| if word(letter) { letter } else { '?' }).collect()
+fn atom(text: &str) -> Cow<'_, str> {
+    without(text, |letter| is_unsafe(letter) || letter.is_whitespace() || "()<>;\\\"".contains(letter))
 }
 
 /// Text as it stands inside a comment of a trace field: what could end the comment is replaced.
-pub fn comment(text: &str) -> String {
-    let inside = |letter: char| !(is_unsafe(letter) || "()\\".contains(letter));
-    text.chars().map(|letter| if inside(letter) { letter } else { '?' }).collect()
+pub fn comment(text: &str) -> Cow<'_, str> {
+    without(text, |letter| is_unsafe(letter) || "()\\".contains(letter))
+}
+
+/// The text with `?` in the place of each letter that is not wanted; the text itself where there is none.
+fn without(text: &str, unwanted: impl Fn(char) -> bool) -> Cow<'_, str> {
+    match text.contains(&unwanted) {
+        true => Cow::Owned(text.replace(unwanted, "?")),
+        false => Cow::Borrowed(text),
+    }
 }
 
 #[cfg(test)]
@@ -372,7 +385,7 @@ mod tests {
             ..Origin::unknown(Via::Poll)
         };
         let read = read_back(&prefix(&trace(&evil, None))).map(|written| written.origin.folder.unwrap());
-        assert_eq!(read.as_deref(), Some(comment(evil.folder.as_deref().unwrap()).as_str()));
+        assert_eq!(read.as_deref(), Some(&*comment(evil.folder.as_deref().unwrap())));
     }
 
     #[test]

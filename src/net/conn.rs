@@ -31,10 +31,8 @@ const PIPELINED_BLOCK: usize = 4 * 1024;
 const TLS_BLOCK: usize = 64 * 1024;
 
 /// One read of message data, octets. It bounds the memory of a session whose client stops in the middle of a message.
-const DATA_BLOCK: usize = 16 * 1024;
-
-/// The first read of message data, octets: all of a small message.
-const FIRST_DATA_BLOCK: usize = 8 * 1024;
+/// A small message is read as a whole.
+const DATA_BLOCK: usize = 8 * 1024;
 
 /// Slowest sender of message data, octets a second, after the patience of its first timeout. The same as Postfix's
 /// `smtpd_min_data_rate`.
@@ -256,11 +254,10 @@ impl Conn {
             let patience = self.command_timeout + Duration::from_secs(received / MIN_DATA_RATE);
             let now = Instant::now();
             let deadline = (began + patience).min(now + self.command_timeout).min(self.session_end);
-            let block = if received == 0 { FIRST_DATA_BLOCK } else { DATA_BLOCK };
             self.flush()?;
             while self.input.is_empty() {
                 self.arm(deadline)?;
-                self.receive(block, Some(Wait::Data))?;
+                self.receive(DATA_BLOCK, Some(Wait::Data))?;
             }
             self.moved += self.input.bytes().len();
             if self.moved >= PROGRESS {

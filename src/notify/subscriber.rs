@@ -32,9 +32,11 @@ pub trait Sink {
     /// Says how far it has come, and adds what failed since the last call. The cursor is set to this.
     fn report(&mut self, kept: &mut Kept);
 
-    /// Looks at what happened while it waited. Before `rest` the cursor is not written, so that progress alone is no
+    /// Looks at what happened while it waited. Before `_rest` the cursor is not written, so that progress alone is no
     /// reason to wake up.
-    fn look(&mut self, rest: Option<Instant>) -> Looked;
+    fn look(&mut self, _rest: Option<Instant>) -> Looked {
+        Looked::default()
+    }
 
     /// What it waits for besides the journal; `full` says that it has given back a record.
     fn waits(&self, full: bool) -> Waits<'_>;
@@ -45,7 +47,7 @@ pub trait Sink {
     }
 
     /// The end: what has not been taken yet will be handed over after the next start.
-    fn finish(&mut self);
+    fn finish(&mut self) {}
 }
 
 /// What [`Sink::look`] saw.

@@ -66,6 +66,7 @@ impl Driver<'_> {
         let Some(user) = &verified else {
             return Ok(self.session.opened(Err(Refusal::Auth), self.conn.output()));
         };
+        service.delivery.first_look().wait();
         let opened = Maildrop::open(&service.config.maildir(user), user, &service.maildrops).map_err(|error| {
             log::warn!("pop3: {user}: {error}");
             match error {

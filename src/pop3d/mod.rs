@@ -26,6 +26,8 @@ const BLOCK: usize = 64 * 1024;
 const TOP_BLOCK: usize = 8 * 1024;
 
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
+// Not inlined: only the memory of a session that waits depends on it.
+#[inline(never)]
 pub fn serve(service: &Service, conn: Conn, client: &Client, kind: ListenerKind) {
     service.counters.pop3_sessions.one();
     let mut driver = Driver::new(service, conn, client, kind);
@@ -63,6 +65,8 @@ struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     /// On the heap, so that the stack of a session that waits stays small.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
     fn new(service: &'a Service, conn: Conn, client: &'a Client, kind: ListenerKind) -> Box<Driver<'a>> {
         let stamp = service.live().accounts.all_plain().then(|| authorization::stamp(&service.config.hostname));
         let session = Session::new(authorization::settings(service, client, kind, stamp.clone()));
@@ -84,41 +88,51 @@ impl<'a> Driver<'a> {
 
     fn run(&mut self) -> Result<(), Error> {
         self.session.greeting(self.conn.output());
-        loop {
-            let mut step = self.next_line()?;
-            loop {
-                self.conn.flush_blocks()?;
-                step = match step {
-                    Step::Continue => break,
-                    Step::Close => return Ok(()),
-                    Step::More => self.session.more(self.conn.output()),
-                    Step::StartTls => self.start_tls()?,
-                    Step::Login(_) | Step::Auth { .. } | Step::AuthResponse => self.authorize(step)?,
-                    Step::Send(part) => self.send(part)?,
-                    Step::Update => self.update(),
-                };
-            }
+        let mut goes_on = true;
+        while goes_on {
+            let is_whole = self.await_line()?;
+            goes_on = self.answer(is_whole)?;
         }
+        Ok(())
     }
 
-    /// Waits for a line and gives it to the session.
-    fn next_line(&mut self) -> Result<Step, Error> {
+    /// Waits for a line and puts it into `line`; false when it was too long.
+    fn await_line(&mut self) -> Result<bool, Error> {
+        self.line.clear();
         if !self.conn.has_input() {
             (self.block, self.line) = (Vec::new(), Vec::new());
             let usual = self.service.config.pop3.command_timeout;
             self.conn.set_command_timeout(self.service.admission.patience(usual, limits::CROWDED_COMMAND));
         }
-        Ok(match self.conn.command(self.session.line_limit())? {
-            Command::Line(line) => {
-                self.line.clear();
-                self.line.extend_from_slice(line);
-                self.session.command(&self.line, self.conn.output())
-            }
-            Command::TooLong => {
-                self.exchange = None;
-                self.session.line_too_long(self.conn.output())
-            }
-        })
+        match self.conn.command(self.session.line_limit())? {
+            Command::Line(line) => self.line.extend_from_slice(line),
+            Command::TooLong => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Gives the line to the session and does what it says, until the session wants the next line; false when it ends.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
+    fn answer(&mut self, is_whole: bool) -> Result<bool, Error> {
+        let mut step = if is_whole {
+            self.session.command(&self.line, self.conn.output())
+        } else {
+            self.exchange = None;
+            self.session.line_too_long(self.conn.output())
+        };
+        loop {
+            self.conn.flush_blocks()?;
+            step = match step {
+                Step::Continue => return Ok(true),
+                Step::Close => return Ok(false),
+                Step::More => self.session.more(self.conn.output()),
+                Step::StartTls => self.start_tls()?,
+                Step::Login(_) | Step::Auth { .. } | Step::AuthResponse => self.authorize(step)?,
+                Step::Send(part) => self.send(part)?,
+                Step::Update => self.update(),
+            };
+        }
     }
 
     fn start_tls(&mut self) -> Result<Step, Error> {
@@ -189,6 +203,8 @@ impl<'a> Driver<'a> {
     }
 
     /// Says that the server stops, where it does, and releases the maildrop before the client can see the end.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
     fn end(mut self: Box<Self>, end: &Result<(), Error>) {
         // RFC 1939 section 3: the connection of a silent client is closed without a reply.
         if matches!(end, Err(Error::Stopping)) {

@@ -142,7 +142,7 @@ impl Acceptor {
                 if service.admission.is_crowded() {
                     service.sessions.make_room(IDLE_PATIENCE, 1);
                 }
-                let accepted = Accepted { service, socket, client, kind, ticket };
+                let accepted = Box::new(Accepted { service, socket, client, kind, ticket });
                 if let Err((Work::Session(accepted), error)) = self.pool.run(Work::Session(accepted)) {
                     log::error!("{kind}: no thread for a connection: {error}");
                     self.refuse(kind, accepted.socket, &accepted.client, Refusal::NoResources);

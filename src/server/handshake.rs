@@ -10,6 +10,7 @@ use crate::service::Service;
 use crate::service::admission::{Origin, Refusal, Ticket};
 use crate::service::login;
 use crate::{pop3d, smtpd};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -34,8 +35,8 @@ pub struct Accepted {
 
 /// What the worker threads do.
 pub enum Work {
-    /// Serve a connection.
-    Session(Accepted),
+    /// Serve a connection. On the heap, so that the stack of the thread that serves it stays small.
+    Session(Box<Accepted>),
     /// Answer a client of the control socket.
     Status(Arc<Service>, OwnedFd, Ticket),
     /// Something short that may wait for the disk.
@@ -45,7 +46,7 @@ pub enum Work {
 impl Job for Work {
     fn run(self) {
         match self {
-            Work::Session(accepted) => serve(accepted),
+            Work::Session(accepted) => serve(*accepted),
             Work::Status(service, socket, _ticket) => monitor::serve_status(&service, socket.into()),
             Work::Task(task) => task(),
         }
@@ -57,23 +58,10 @@ fn serve(accepted: Accepted) {
     let Accepted { service, socket, mut client, kind, mut ticket } = accepted;
     let peer = Arc::new(Peer::new(socket));
     let _entry = service.sessions.enter(peer.clone());
-    if let Some(address) = client.ip()
-        && service.config.is_proxy(address)
-    {
-        let patience = PROXY_PATIENCE.min(service.config.limits.command_timeout);
-        let address = match proxied(&peer, patience) {
-            Ok(Source::Proxy) => address,
-            Ok(Source::Client(true_client)) => true_client.ip().to_canonical(),
-            Err(fault) => {
-                log::warn!("{kind}: {client} is a trusted proxy, but sent no PROXY header: {fault}");
-                return;
-            }
-        };
-        client = Client::Net(address);
-        if let Err(refusal) = ticket.move_to(Origin::Address(address)) {
-            service.counters.connections_refused.one();
-            log::warn!("{kind}: {client} refused: {} reached", refusal.reason());
-            return peer.last_words(refusal_line(kind, refusal));
+    if let Some(proxy) = client.ip().filter(|address| service.config.is_proxy(*address)) {
+        match behind_proxy(&service, &peer, proxy, kind, &mut ticket) {
+            Some(address) => client = Client::Net(address),
+            None => return,
         }
     }
     let outcome = catch_unwind(AssertUnwindSafe(|| session(&service, peer.clone(), &client, kind)));
@@ -87,6 +75,34 @@ fn serve(accepted: Accepted) {
             });
         }
     }
+}
+
+/// The address of the client behind a proxy; `None` when it is not served.
+// Not inlined: only the memory of a session that waits depends on it.
+#[inline(never)]
+fn behind_proxy(
+    service: &Service,
+    peer: &Peer,
+    proxy: IpAddr,
+    kind: ListenerKind,
+    ticket: &mut Ticket,
+) -> Option<IpAddr> {
+    let patience = PROXY_PATIENCE.min(service.config.limits.command_timeout);
+    let address = match proxied(peer, patience) {
+        Ok(Source::Proxy) => proxy,
+        Ok(Source::Client(true_client)) => true_client.ip().to_canonical(),
+        Err(fault) => {
+            log::warn!("{kind}: {proxy} is a trusted proxy, but sent no PROXY header: {fault}");
+            return None;
+        }
+    };
+    if let Err(refusal) = ticket.move_to(Origin::Address(address)) {
+        service.counters.connections_refused.one();
+        log::warn!("{kind}: {address} refused: {} reached", refusal.reason());
+        peer.last_words(refusal_line(kind, refusal));
+        return None;
+    }
+    Some(address)
 }
 
 /// The reply to a client that is not admitted.

@@ -37,6 +37,7 @@ pub fn look_once(config: &Config, remote: Remote) -> Result<Vec<(String, End)>, 
     // What an earlier run stored and did not record is recorded first.
     let arrivals = Arrivals::start(delivery.clone(), watched(config, &config.watches, &live.accounts))
         .map_err(|error| StartError::io("watching the Maildirs", &error))?;
+    delivery.first_look().wait();
     ledger.tick();
     let ends = fetch::once(remote, delivery, &config.state, sandbox::enter(config));
     arrivals.stop();

@@ -292,6 +292,7 @@ fn make_safe(service: &Service) {
 /// The slow work of each hour, in a thread of its own and at the lowest priority.
 fn housekeeping(service: &Service, stop: &AtomicBool) {
     let _ = rustix::process::setpriority_process(None, 19);
+    service.delivery.first_look().wait();
     service.delivery.housekeep();
     let Some(older_than) = service.config.mail.compress_after else { return };
     let users: Vec<String> = service.live().accounts.names().map(str::to_owned).collect();

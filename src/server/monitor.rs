@@ -24,6 +24,8 @@ pub fn control_socket(state: &Path) -> PathBuf {
 }
 
 /// Answers one client of the control socket: the whole status as one JSON object, then the end.
+// Not inlined: only the memory of a session that waits depends on it.
+#[inline(never)]
 pub fn serve_status(service: &Service, mut stream: std::os::unix::net::UnixStream) {
     let _ = stream.set_write_timeout(Some(STATUS_PATIENCE));
     let _ = stream.write_all(format!("{}\n", status(service)).as_bytes());
@@ -105,6 +107,8 @@ fn free_octets(folder: &Path) -> Option<u64> {
 }
 
 /// Answers one HTTP request: `GET /metrics`.
+// Not inlined: only the memory of a session that waits depends on it.
+#[inline(never)]
 pub fn serve_metrics(service: &Service, mut conn: Conn) {
     let mut target = None;
     for _ in 0..HTTP_LINES {

@@ -16,7 +16,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Begins with what the configuration has. What was found in the Maildirs is recorded already.
+/// Begins with what the configuration has.
 ///
 /// # Errors
 ///
@@ -84,8 +84,6 @@ pub fn replace(service: &Service, config: &Config) -> io::Result<()> {
         None if remotes.is_empty() => {}
         None => {
             sys::forbid_core_dumps();
-            // A message that is in its Maildir and whose record is not safe yet would be fetched again.
-            service.ledger.tick();
             let enter = sandbox::enter(&service.config);
             *running = Some(Remotes::start(&service.config.state, remotes, service.delivery.clone(), enter)?);
         }

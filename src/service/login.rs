@@ -14,6 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// # Errors
 ///
 /// When it failed, or a reload has removed the certificate. The connection must end then.
+// Not inlined: only the memory of a session that waits depends on it.
+#[inline(never)]
 pub fn start_tls(service: &Service, conn: &mut Conn, client: &Client, kind: ListenerKind) -> Result<(), Error> {
     let Some(config) = service.live().tls.clone() else {
         log::error!(
@@ -35,6 +37,8 @@ pub fn start_tls(service: &Service, conn: &mut Conn, client: &Client, kind: List
 /// # Errors
 ///
 /// When the peer left during the wait, or the session must end.
+// Not inlined: only the memory of a session that waits depends on it.
+#[inline(never)]
 pub fn log_in(
     service: &Service,
     conn: &mut Conn,

@@ -16,7 +16,10 @@ pub struct Line(String);
 impl Line {
     /// Begins with the event's name: `accepted`, `refused`, `login`, `login-failed`, `retrieved`, `deleted`, ...
     pub fn new(event: &str) -> Line {
-        Line(event.to_owned())
+        // Most lines fit, so that the fields that follow allocate nothing.
+        let mut line = String::with_capacity(256);
+        line.push_str(event);
+        Line(line)
     }
 
     /// Adds `key=value`.

@@ -38,7 +38,8 @@ impl<M> Session<M> {
         if parameters.size > self.settings.max_message_size {
             return self.say(reply::TOO_LARGE, out);
         }
-        self.enter(State::Sender(Transaction::new(reverse_path, parameters.size, parameters.smtputf8)));
+        let transaction = Transaction::new(reverse_path, parameters.size, parameters.smtputf8);
+        self.enter(State::Sender(Box::new(transaction)));
         Step::Sender
     }
 
@@ -86,9 +87,10 @@ impl<M> Session<M> {
         if full {
             return self.say(reply::TOO_MANY_RECIPIENTS, out);
         }
-        if let State::Transaction(transaction) = self.enter(State::Ready) {
-            self.enter(State::Recipient(transaction, forward_path));
-        }
+        self.advance(|state| match state {
+            State::Transaction(transaction) => State::Recipient(transaction, forward_path),
+            other => other,
+        });
         Step::Recipient
     }
 
@@ -96,20 +98,23 @@ impl<M> Session<M> {
     ///
     /// In LMTP a refusal is no error: the client is a server that hands on what it was given.
     pub fn recipient_checked(&mut self, outcome: Result<Vec<String>, RecipientRefusal>, out: &mut Vec<u8>) -> Step {
-        let State::Recipient(mut transaction, path) = self.enter(State::Ready) else {
+        if !matches!(self.state, State::Recipient(..)) {
             return Step::Close;
-        };
-        let reply = match outcome {
-            Ok(users) => {
-                transaction.recipients.push(Recipient { path, users });
-                reply::RECIPIENT_OK
-            }
+        }
+        let reply = match &outcome {
+            Ok(_) => reply::RECIPIENT_OK,
             Err(RecipientRefusal::NotOurDomain) => reply::NO_RELAY,
             Err(RecipientRefusal::NoSuchUser) => reply::NO_SUCH_USER,
             Err(RecipientRefusal::Unavailable) => reply::MAILBOX_UNAVAILABLE,
             Err(RecipientRefusal::OverQuota) => reply::MAILBOX_FULL,
         };
-        self.enter(State::Transaction(transaction));
+        self.advance(|state| match state {
+            State::Recipient(mut transaction, path) => {
+                transaction.recipients.extend(outcome.ok().map(|users| Recipient { path, users }));
+                State::Transaction(transaction)
+            }
+            other => other,
+        });
         match self.settings.protocol {
             Protocol::Smtp => self.say(reply, out),
             Protocol::Lmtp => {

@@ -14,7 +14,8 @@ use log::trace;
 /// Longest name in HELO, octets: that of a domain (RFC 5321 section 4.5.3.1.2).
 const NAME: usize = 255;
 
-/// Where a session is.
+/// Where a session is. A transaction is on the heap, so that a change of state moves a pointer and a session without a
+/// transaction is small.
 #[derive(Debug)]
 pub(super) enum State<M> {
     /// Before HELO, and after TLS has begun.
@@ -26,15 +27,15 @@ pub(super) enum State<M> {
     /// The driver checks credentials.
     Login,
     /// The driver checks the sender.
-    Sender(Transaction<M>),
+    Sender(Box<Transaction<M>>),
     /// After MAIL.
-    Transaction(Transaction<M>),
+    Transaction(Box<Transaction<M>>),
     /// The driver looks a recipient up.
-    Recipient(Transaction<M>, ForwardPath),
+    Recipient(Box<Transaction<M>>, ForwardPath),
     /// The driver reads and stores the message.
-    Data(Transaction<M>),
+    Data(Box<Transaction<M>>),
     /// After the first BDAT.
-    Chunks(Transaction<M>),
+    Chunks(Box<Transaction<M>>),
     /// The session has ended.
     Closed,
 }
@@ -175,11 +176,19 @@ impl<M> Session<M> {
         self.enter(State::Start);
     }
 
-    /// Changes the state; nothing else does. Gives back the old state: a caller that drops it drops the transaction and its
-    /// message.
+    /// Changes the state; besides it only `advance` does. Gives back the old state: a caller that drops it drops the
+    /// transaction and its message.
     pub(super) fn enter(&mut self, next: State<M>) -> State<M> {
         trace!("smtp: {} -> {}", self.state.name(), next.name());
         std::mem::replace(&mut self.state, next)
+    }
+
+    /// Changes the state to what `next` makes of it.
+    pub(super) fn advance(&mut self, next: impl FnOnce(State<M>) -> State<M>) {
+        let before = std::mem::replace(&mut self.state, State::Closed);
+        let name = before.name();
+        self.state = next(before);
+        trace!("smtp: {name} -> {}", self.state.name());
     }
 
     /// Appends a reply of one line. A permanent refusal counts as an error; after too many errors the session ends with

@@ -49,11 +49,17 @@ impl<M> Transaction<M> {
 
     /// The users that get the message, each once, with the first address that named the user.
     pub fn mailboxes(&self) -> Vec<(&str, &ForwardPath)> {
-        let mut known = HashSet::new();
         let all = self
             .recipients
             .iter()
             .flat_map(|recipient| recipient.users.iter().map(|user| (user.as_str(), &recipient.path)));
+        // Most messages have one recipient, which needs no set.
+        if let [Recipient { users, .. }] = &self.recipients[..]
+            && users.len() == 1
+        {
+            return all.collect();
+        }
+        let mut known = HashSet::new();
         all.filter(|(user, _)| known.insert(*user)).collect()
     }
 }

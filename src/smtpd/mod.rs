@@ -1,6 +1,9 @@
 //! SMTP, submission and LMTP over a connection: does what the session's steps say. Message data streams from socket to
 //! store through the dot decoder in large blocks; what a reply says and which command may come when is the session's
 //! affair (`smtp`), not this room's.
+//!
+//! A thousand sessions may wait for their clients, each on a stack of its own. So the driver is on the heap, and what a
+//! session does between two waits runs in frames that are gone when it waits again.
 
 mod check;
 mod receive;
@@ -15,22 +18,15 @@ use crate::smtp::{Auth, Farewell, Protocol, Session, Settings, Step};
 use receive::Message;
 use std::sync::Arc;
 
+/// An idle session keeps a buffer of so many octets for its line: most commands fit.
+const KEPT_LINE: usize = 128;
+
 /// Serves one connection until it ends. Implicit TLS and the PROXY header are dealt with already; `client` is the true one.
+// Not inlined: only the memory of a session that waits depends on it.
+#[inline(never)]
 pub fn serve(service: &Service, conn: Conn, client: &Client, kind: ListenerKind) {
     service.counters.smtp_sessions.one();
-    let live = service.live();
-    let session = Session::new(settings(service, &live, client, kind));
-    let mut driver = Driver {
-        service,
-        conn,
-        client,
-        kind,
-        session,
-        live,
-        unknown_recipients: 0,
-        line: Vec::new(),
-        decoded: Vec::new(),
-    };
+    let mut driver = Driver::new(service, conn, client, kind);
     let end = driver.run();
     driver.end(&end);
 }
@@ -75,8 +71,40 @@ struct Driver<'a> {
     decoded: Vec<u8>,
 }
 
+impl<'a> Driver<'a> {
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
+    fn new(service: &'a Service, conn: Conn, client: &'a Client, kind: ListenerKind) -> Box<Driver<'a>> {
+        let live = service.live();
+        let session = Session::new(settings(service, &live, client, kind));
+        Box::new(Driver {
+            service,
+            conn,
+            client,
+            kind,
+            session,
+            live,
+            unknown_recipients: 0,
+            line: Vec::new(),
+            decoded: Vec::new(),
+        })
+    }
+}
+
 impl Driver<'_> {
     fn run(&mut self) -> Result<(), Error> {
+        let mut goes_on = self.greet()?;
+        while goes_on {
+            let is_whole = self.await_line()?;
+            goes_on = self.answer(is_whole)?;
+        }
+        Ok(())
+    }
+
+    /// Greets the client; false when the session ends with that.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
+    fn greet(&mut self) -> Result<bool, Error> {
         if self.is_early()? {
             log::info!(
                 "{}: {} refused: sent data before the greeting (smtp.early_talkers = \"refuse\")",
@@ -84,23 +112,47 @@ impl Driver<'_> {
                 self.client
             );
             self.session.farewell(Farewell::TalksEarly, self.conn.output());
-            return Ok(());
+            return Ok(false);
         }
         self.session.greeting(self.conn.output());
+        Ok(true)
+    }
+
+    /// Waits for a line and puts it into `line`; false when it was too long.
+    fn await_line(&mut self) -> Result<bool, Error> {
+        self.line.clear();
+        if !self.conn.has_input() {
+            self.decoded = Vec::new();
+            self.line.shrink_to(KEPT_LINE);
+            let usual = self.service.config.limits.command_timeout;
+            self.conn.set_command_timeout(self.service.admission.patience(usual, limits::CROWDED_SMTP_COMMAND));
+        }
+        match self.conn.command(self.session.line_limit())? {
+            Command::Line(line) => self.line.extend_from_slice(line),
+            Command::TooLong => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Gives the line to the session and does what it says, until the session wants the next line; false when it ends.
+    fn answer(&mut self, is_whole: bool) -> Result<bool, Error> {
+        let mut step = match is_whole {
+            true => self.session.command(&self.line, self.conn.output()),
+            false => self.session.line_too_long(self.conn.output()),
+        };
         loop {
-            let mut step = self.next_line()?;
-            loop {
-                self.conn.flush_blocks()?;
-                step = match step {
-                    Step::Continue => break,
-                    Step::Close => return Ok(()),
-                    step => self.act(step)?,
-                };
-            }
+            self.conn.flush_blocks()?;
+            step = match step {
+                Step::Continue => return Ok(true),
+                Step::Close => return Ok(false),
+                step => self.act(step)?,
+            };
         }
     }
 
     /// Does what a step says and answers the session.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
     fn act(&mut self, step: Step) -> Result<Step, Error> {
         match step {
             Step::Continue | Step::Close => Ok(step),
@@ -137,23 +189,6 @@ impl Driver<'_> {
         }
     }
 
-    /// Waits for a line and gives it to the session.
-    fn next_line(&mut self) -> Result<Step, Error> {
-        if !self.conn.has_input() {
-            self.decoded = Vec::new();
-            let usual = self.service.config.limits.command_timeout;
-            self.conn.set_command_timeout(self.service.admission.patience(usual, limits::CROWDED_SMTP_COMMAND));
-        }
-        Ok(match self.conn.command(self.session.line_limit())? {
-            Command::Line(line) => {
-                self.line.clear();
-                self.line.extend_from_slice(line);
-                self.session.command(&self.line, self.conn.output())
-            }
-            Command::TooLong => self.session.line_too_long(self.conn.output()),
-        })
-    }
-
     fn start_tls(&mut self) -> Result<Step, Error> {
         login::start_tls(self.service, &mut self.conn, self.client, self.kind)?;
         self.session.tls_started();
@@ -161,7 +196,9 @@ impl Driver<'_> {
     }
 
     /// Says goodbye where that is right. What came of a message is gone before the client can see the end.
-    fn end(mut self, end: &Result<(), Error>) {
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
+    fn end(mut self: Box<Self>, end: &Result<(), Error>) {
         if let (Err(error), Some(transaction)) = (end, self.session.transaction())
             && !transaction.recipients.is_empty()
         {

@@ -119,7 +119,7 @@ impl<'a> Driver<'a> {
                     delivery::Failure::TooLarge => (Failure::TooLarge, false),
                     delivery::Failure::Loop => (Failure::Loop, false),
                     delivery::Failure::OverQuota => (Failure::OverQuota, false),
-                    delivery::Failure::DiskFull => (Failure::NoRoom, true),
+                    delivery::Failure::DiskFull(_) => (Failure::NoRoom, true),
                     delivery::Failure::System(_) => (Failure::System, true),
                 };
                 if ours {

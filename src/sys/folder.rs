@@ -53,6 +53,19 @@ impl Folder {
 
     /// The deepest folder of the path that exists, and what is missing below it.
     fn reach(path: &Path) -> io::Result<(Folder, VecDeque<OsString>)> {
+        Folder::walk(path, Folder::check_link)
+    }
+
+    /// Goes along a path, from `/`: the deepest folder that exists, and what is missing below it. Of each link
+    /// `check_link` is asked, with the folder that it is in, its name and what fstat(2) says of it.
+    ///
+    /// # Errors
+    ///
+    /// As openat(2) says, and what `check_link` says; ELOOP for more than [`MOST_LINKS`] links.
+    pub fn walk(
+        path: &Path,
+        mut check_link: impl FnMut(&Folder, &OsStr, &Stat) -> io::Result<()>,
+    ) -> io::Result<(Folder, VecDeque<OsString>)> {
         let mut rest: VecDeque<OsString> = parts(&std::path::absolute(path)?);
         let mut folder = Folder::root()?;
         let mut links = 0;
@@ -67,7 +80,7 @@ impl Folder {
                     return Ok((folder, rest));
                 }
                 Err(Errno::NOTDIR | Errno::LOOP) => {
-                    let Some(target) = folder.link(&name)? else { return Err(Errno::NOTDIR.into()) };
+                    let target = folder.read_link(&name, &mut check_link)?.ok_or(Errno::NOTDIR)?;
                     links += 1;
                     if links > MOST_LINKS {
                         return Err(Errno::LOOP.into());
@@ -95,6 +108,14 @@ impl Folder {
     ///
     /// `PermissionDenied` when this process is root and others can have made the link.
     pub fn link(&self, name: &OsStr) -> io::Result<Option<PathBuf>> {
+        self.read_link(name, Folder::check_link)
+    }
+
+    fn read_link(
+        &self,
+        name: &OsStr,
+        mut check_link: impl FnMut(&Folder, &OsStr, &Stat) -> io::Result<()>,
+    ) -> io::Result<Option<PathBuf>> {
         let entry = match openat(&self.fd, name, SEARCH.difference(OFlags::DIRECTORY), Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
             opened => opened?,
@@ -103,13 +124,19 @@ impl Folder {
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
             return Ok(None);
         }
-        if rustix::process::geteuid().is_root() && !(self.is_safe && stat.st_uid == 0) {
+        check_link(self, name, &stat)?;
+        let target = readlinkat(&entry, "", Vec::new())?;
+        Ok(Some(PathBuf::from(OsStr::from_bytes(target.as_bytes()))))
+    }
+
+    /// Refuses a link that root must not follow.
+    fn check_link(&self, name: &OsStr, link: &Stat) -> io::Result<()> {
+        if rustix::process::geteuid().is_root() && !(self.is_safe && link.st_uid == 0) {
             let name = name.to_string_lossy().escape_debug().to_string();
             let message = format!("{name} is a link that root does not follow: others can change it");
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
         }
-        let target = readlinkat(&entry, "", Vec::new())?;
-        Ok(Some(PathBuf::from(OsStr::from_bytes(target.as_bytes()))))
+        Ok(())
     }
 
     /// The user and the group that the folder belongs to.

@@ -185,7 +185,7 @@ impl<R: Read> Dialogue<'_, R> {
             Ok(Err(Failure::TooLarge)) => Err(smtp::Failure::TooLarge),
             Ok(Err(Failure::Loop)) => Err(smtp::Failure::Loop),
             Ok(Err(Failure::OverQuota)) => Err(smtp::Failure::OverQuota),
-            Ok(Err(Failure::DiskFull)) => Err(smtp::Failure::NoRoom),
+            Ok(Err(Failure::DiskFull(_))) => Err(smtp::Failure::NoRoom),
             Ok(Err(Failure::System(_))) | Err(_) => Err(smtp::Failure::System),
         }
     }

@@ -220,6 +220,6 @@ fn code(failure: &Failure) -> u8 {
         Failure::TooLarge | Failure::Loop => exit::DATA,
         Failure::System(error) if error.kind() == io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
         // There is room again when a user removes mail.
-        Failure::OverQuota | Failure::DiskFull | Failure::System(_) => exit::TEMPORARY,
+        Failure::OverQuota | Failure::DiskFull(_) | Failure::System(_) => exit::TEMPORARY,
     }
 }

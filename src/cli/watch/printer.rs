@@ -105,6 +105,4 @@ impl Sink for Printer {
     fn is_done(&self) -> bool {
         self.ended.is_some() || self.progress.left == 0
     }
-
-    fn finish(&mut self) {}
 }

@@ -3,7 +3,7 @@
 use super::Progress;
 use crate::cli::{Failed, Outcome};
 use crate::journal::{Kept, Record};
-use crate::notify::{End, Looked, Sink, Source, Task, Waits, run};
+use crate::notify::{End, Sink, Source, Task, Waits, run};
 use std::ffi::OsString;
 use std::io::Cursor;
 use std::os::fd::BorrowedFd;
@@ -108,10 +108,6 @@ impl Sink for Runner<'_> {
         self.progress.report(kept);
     }
 
-    fn look(&mut self, _rest: Option<Instant>) -> Looked {
-        Looked::default()
-    }
-
     fn waits(&self, _full: bool) -> Waits<'_> {
         let timeout = self.again.map(|again| again.saturating_duration_since(Instant::now()));
         Waits { fds: Vec::new(), timeout }
@@ -120,6 +116,4 @@ impl Sink for Runner<'_> {
     fn is_done(&self) -> bool {
         self.failed.is_some() || self.progress.left == 0
     }
-
-    fn finish(&mut self) {}
 }

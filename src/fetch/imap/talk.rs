@@ -123,6 +123,10 @@ impl Talk<'_> {
         let Ok(never) = Signal::new() else { return };
         self.conn.heed(never);
         self.end = Instant::now() + GOODBYE;
+        // Only then can IDLE be ended.
+        if self.session.is_about_to_idle() && self.run(Step::Line, GOODBYE).is_err() {
+            return;
+        }
         let step = match self.session.is_idle() {
             true => {
                 let step = self.session.done(&mut self.out);
