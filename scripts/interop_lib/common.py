@@ -2,7 +2,7 @@
 import json, os, pathlib, signal, socket, subprocess, sys, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-BINARY = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "target/debug/mailbell").resolve()
+BINARY = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1][0] != "-" else ROOT / "target/debug/mailbell").resolve()
 PATIENCE = 30
 # A mount or a link above a watched Maildir is noticed within a minute.
 MOUNT_PATIENCE = 90

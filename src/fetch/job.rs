@@ -9,6 +9,7 @@ use crate::net::remote::conn::{Conn, Signal};
 use crate::net::remote::dial;
 use crate::net::remote::secret::Secret;
 use crate::net::remote::tls::{Client, Trust};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Job {
     pub stop: Signal,
     /// Ends a wait for news.
     pub look: Signal,
+    /// APOP was refused, and USER and PASS not yet.
+    pub without_apop: Arc<AtomicBool>,
     /// One pass, then the end.
     pub once: bool,
     /// Called after each good pass.
@@ -68,6 +71,7 @@ impl Job {
             trusts: Arc::default(),
             stop: Signal::new()?,
             look: Signal::new()?,
+            without_apop: Arc::default(),
             once: true,
             on_pass: Arc::new(|| {}),
             enter,
@@ -97,6 +101,11 @@ impl Job {
             log::info!("remote {}: logged in; everything was looked at", self.label());
         }
         (self.on_pass)();
+    }
+
+    /// Whether a refused login is tried once more at once: with a new token, or without APOP.
+    pub fn has_another_way(&self) -> bool {
+        self.remote.secret.is_token() || self.without_apop.load(Ordering::Relaxed)
     }
 
     /// How its log lines begin.

@@ -15,6 +15,7 @@ use crate::net::remote::Error;
 use crate::net::remote::conn::Conn;
 use crate::pop3::client::{LINE, Outcome, Secret, Session, Settings, Step};
 use crate::sasl::client::Failure;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// For the greeting, and for each reply.
@@ -117,15 +118,28 @@ fn login(job: &Job, connected: Connected) -> Result<Talk<'_>, End> {
         implicit_tls: job.remote.encryption == Encryption::Implicit,
     });
     let mut talk = Talk { job, conn, session, out: Vec::new(), end: Instant::now() + SESSION };
-    let mut step = Step::Line;
+    let (mut step, mut has_tried) = (Step::Line, false);
     loop {
-        step = match talk.run(step, REPLY)? {
+        let next = talk.run(step, REPLY).inspect_err(|end| {
+            // Several servers send a stamp and can do APOP for few accounts: the other way is next, on a connection of its own.
+            if end.kind == Kind::Credentials {
+                job.without_apop.store(has_tried, Ordering::Relaxed);
+            }
+        });
+        let next = next.map_err(|end| end.without(secret.octets(), &job.remote))?;
+        step = match next {
             Step::StartTls => {
                 let client = tls.as_ref().ok_or_else(|| End::new(Kind::Weather, "no TLS"))?;
                 talk.conn.start_tls(client, &job.remote.host)?;
                 talk.session.secured(&mut talk.out)
             }
-            Step::Credentials => talk.session.credentials(secret.octets(), &mut talk.out),
+            Step::Credentials => {
+                if job.without_apop.load(Ordering::Relaxed) {
+                    talk.session.forget_apop();
+                }
+                has_tried = talk.session.has_apop();
+                talk.session.credentials(secret.octets(), &mut talk.out)
+            }
             Step::Ready => return Ok(talk),
             _ => return Err(unexpected()),
         };
@@ -181,6 +195,7 @@ impl Talk<'_> {
         let listing = self.listing(count)?;
         if let Some(listed) = &listing {
             self.settle(listed)?;
+            self.settle_deleted(listed)?;
         }
         // Without unique-ids and without TOP each message is new, and goes when it was stored.
         let listed = listing.unwrap_or_else(|| {
@@ -275,6 +290,32 @@ impl Talk<'_> {
                 _ => return Err(unexpected()),
             };
         }
+    }
+
+    /// What we deleted and is listed again: the server kept it, or gave its unique-id to another message, as servers do that
+    /// make unique-ids of some header fields. Another message is new.
+    fn settle_deleted(&mut self, listed: &[Listed]) -> Result<(), End> {
+        let job = self.job;
+        for message in listed {
+            let is_deleted = job.checkpoint().maildrop().known.get(&message.id).is_some_and(|known| known.deleted);
+            if !is_deleted {
+                continue;
+            }
+            let header = self.header(message.number)?;
+            let ledger = job.delivery.ledger();
+            let has_key = |header: &[u8]| {
+                ledger.is_some_and(|ledger| ledger.has_key(&job.remote.user, &Summary::parse(header).key))
+            };
+            let mut checkpoint = job.checkpoint();
+            let maildrop = checkpoint.maildrop();
+            match header {
+                Ok(header) if !has_key(&header) => drop(maildrop.known.remove(&message.id)),
+                Ok(_) => {}
+                // It cannot be told; so it is not deleted a second time.
+                Err(_) => maildrop.succeeded(message.id, 0),
+            }
+        }
+        Ok(())
     }
 
     /// Compares the listing with what is known.

@@ -11,6 +11,7 @@ use crate::delivery::Delivery;
 use crate::message::dot::decode::LineEnds;
 use crate::net::remote::conn::Signal;
 use std::io::Write;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,7 @@ pub fn once(
             trusts: trusts.clone(),
             stop: stop.clone(),
             look: look.clone(),
+            without_apop: Arc::default(),
             once: true,
             on_pass: Arc::new(|| {}),
             enter: enter.clone(),
@@ -85,10 +87,16 @@ pub fn probe(remote: &Remote, delivery: &Arc<Delivery>) -> Vec<(String, Result<V
     };
     let probe = |folder: Option<String>| {
         let job = Job::alone(remote, folder, delivery.clone(), Arc::new(|| {}))?;
-        connect(&job).and_then(|connected| match job.remote.protocol {
-            Protocol::Imap => imap::probe(&job, connected),
-            Protocol::Pop3 => pop3::probe(&job, connected),
-        })
+        let probe = || {
+            connect(&job).and_then(|connected| match job.remote.protocol {
+                Protocol::Imap => imap::probe(&job, connected),
+                Protocol::Pop3 => pop3::probe(&job, connected),
+            })
+        };
+        match probe() {
+            Err(end) if end.kind == Kind::Credentials && job.without_apop.load(Ordering::Relaxed) => probe(),
+            probed => probed,
+        }
     };
     folders.into_iter().map(|folder| (super::intake::label(remote, folder.as_deref()), probe(folder))).collect()
 }
@@ -116,7 +124,7 @@ pub fn message(
             failed = Some(error);
         }
     };
-    let fetch = || {
+    let mut fetch = || {
         let connected = connect(&job)?;
         match job.remote.protocol {
             Protocol::Imap => {
@@ -132,19 +140,25 @@ pub fn message(
             Protocol::Pop3 => pop3::fetch_one(&job, connected, uid.as_bytes(), &mut write),
         }
     };
-    let fetched = std::thread::scope(|scope| scope.spawn(fetch).join());
-    fetched.unwrap_or_else(|_| Err(End::new(Kind::Weather, "the session panicked")))?;
+    let mut fetch = || {
+        let fetched = std::thread::scope(|scope| scope.spawn(&mut fetch).join());
+        fetched.unwrap_or_else(|_| Err(End::new(Kind::Weather, "the session panicked")))
+    };
+    match fetch() {
+        Err(end) if end.kind == Kind::Credentials && job.without_apop.load(Ordering::Relaxed) => fetch()?,
+        fetched => fetched?,
+    }
     match failed {
         Some(error) => Err(End::new(Kind::Weather, error)),
         None => Ok(()),
     }
 }
 
-/// A refused token is asked for once more.
+/// A refused token is asked for once more; after a refused APOP comes USER.
 fn twice(job: &Job) -> End {
     let run = || std::thread::scope(|scope| scope.spawn(|| run(job).0).join());
     match run() {
-        Ok(end) if end.kind == Kind::Credentials && job.remote.secret.is_token() => {
+        Ok(end) if end.kind == Kind::Credentials && job.has_another_way() => {
             run().unwrap_or_else(|_| End::new(Kind::Weather, "the session panicked"))
         }
         Ok(end) => end,

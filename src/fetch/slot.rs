@@ -16,7 +16,7 @@ pub struct Slot {
     pub back_off: BackOff,
     /// When the next session begins; `None` while one runs.
     pub due: Option<Instant>,
-    /// A refused token was asked for once more.
+    /// A refused login was tried once more.
     pub has_retried: bool,
     /// It is not wanted any more.
     pub is_gone: bool,

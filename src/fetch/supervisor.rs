@@ -278,6 +278,7 @@ impl Supervisor {
                     trusts: self.trusts.clone(),
                     stop: Signal::new()?,
                     look: Signal::new()?,
+                    without_apop: Arc::default(),
                     once: false,
                     on_pass: Arc::new(move || orders.give(Order::Passed(id))),
                     enter: Arc::new(move || {
@@ -333,7 +334,7 @@ impl Supervisor {
         let remote = slot.job.remote.clone();
         let mut delay = match end.kind {
             Kind::Passed => wait.unwrap_or_default().max(remote.interval),
-            Kind::Credentials if remote.secret.is_token() && !std::mem::replace(&mut slot.has_retried, true) => {
+            Kind::Credentials if slot.job.has_another_way() && !std::mem::replace(&mut slot.has_retried, true) => {
                 Duration::ZERO
             }
             kind => slot.back_off.next(kind),

@@ -48,7 +48,8 @@ pub fn login(job: &Job, connected: Connected) -> Result<Talk<'_>, End> {
     let mut talk = Talk { job, conn, session, out: Vec::new(), end, validity: 0, fetched: 0 };
     let mut step = Step::Line;
     loop {
-        step = match talk.run(step, REPLY)? {
+        let next = talk.run(step, REPLY).map_err(|end| end.without(secret.octets(), &job.remote))?;
+        step = match next {
             Step::StartTls => {
                 let client = tls.as_ref().ok_or_else(|| End::new(Kind::Weather, "no TLS"))?;
                 talk.conn.start_tls(client, &job.remote.host)?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// For the end of IDLE.
 const IDLE_END: Duration = Duration::from_secs(30);
 
-/// A turn of the loop that took less than this was quick; so many in a row may be.
+/// A turn of the loop that took less than this and fetched nothing was quick; so many in a row may be.
 const QUICK: Duration = Duration::from_secs(1);
 const QUICK_TURNS: u32 = 20;
 
@@ -29,7 +29,7 @@ impl Talk<'_> {
         let mut has_idle = self.session.has_idle();
         let (mut is_first, mut quick) = (true, 0);
         loop {
-            let began = Instant::now();
+            let (began, fetched) = (Instant::now(), self.fetched);
             job.status.enter(Doing::Fetching);
             job.look.take();
             // Servers may show what came only after a command that asks for it.
@@ -50,8 +50,9 @@ impl Talk<'_> {
             job.status.enter(Doing::Idle);
             if has_idle {
                 has_idle = self.idle()?;
-                // A server that never waits is made to.
-                quick = if began.elapsed() < QUICK { quick + 1 } else { 0 };
+                // A server that never waits, and has nothing, is made to.
+                let is_idle_turn = began.elapsed() < QUICK && self.fetched == fetched;
+                quick = if is_idle_turn { quick + 1 } else { 0 };
                 if quick > QUICK_TURNS {
                     Signal::wait_any(&[&job.stop, &job.look], Some(QUICK));
                 }

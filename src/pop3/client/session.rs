@@ -108,6 +108,16 @@ impl Session {
         send("CAPA", out)
     }
 
+    /// Whether the login will be APOP: the greeting has a stamp, and there is no TLS.
+    pub fn has_apop(&self) -> bool {
+        self.stamp.is_some() && !self.is_secure && self.settings.secret == Secret::Password
+    }
+
+    /// No APOP: the account's password may not be of the kind that the server can do it with.
+    pub fn forget_apop(&mut self) {
+        self.stamp = None;
+    }
+
     /// Answers [`Step::Credentials`].
     pub fn credentials(&mut self, secret: &[u8], out: &mut Vec<u8>) -> Step {
         // A line end would make a command of what follows it.
