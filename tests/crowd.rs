@@ -161,7 +161,8 @@ fn a_fifo_in_place_of_a_file_holds_up_nothing_and_many_reloads_cost_no_threads()
     for user in ["alice", "bob"] {
         server.send(&format!("{user}@example.org"), "Subject: first\n");
     }
-    let before = (threads(), descriptors());
+    // A subscriber may still be about to open the journal and its cursor; a reload that keeps something would keep 300.
+    let before = (threads() + 4, descriptors() + 8);
     for name in ["users", "aliases", "mailbell.toml"] {
         let (path, kept) = (server.path(name), server.path("kept"));
         let reports = || server.log().matches("is not a regular file").count();
