@@ -12,7 +12,7 @@
 //! floor 0   smtp  pop3  imap  sasl  message  nearest  limits  script    pure: no I/O, no clock
 //! ```
 //!
-//! A message flows one way. Nothing below knows who reads it.
+//! A message flows one way. No room knows which rooms read what it writes.
 //!
 //! ```text
 //! accept -> net::conn -> smtp::Session -> dot decoder -> delivery: write, fsync -> ledger: expect -> maildir: rename

@@ -24,12 +24,12 @@ pub const SESSION_ERRORS: u32 = 20;
 /// the connection meanwhile.
 pub const TLS_HANDSHAKE: Duration = Duration::from_secs(30);
 
-/// How long a POP3 client may be silent while places are few. RFC 1939 section 3 wants 10 minutes, which is what all have
-/// as long as nobody else is kept out by it.
+/// How long a POP3 client may be silent while places are few. RFC 1939 section 3 wants 10 minutes: that is the
+/// limit while there are enough places.
 pub const CROWDED_COMMAND: Duration = Duration::from_secs(30);
 
-/// How long an SMTP client may be silent while places are few. RFC 5321 section 4.5.3.2.7 wants 5 minutes, which is what
-/// all have as long as nobody else is kept out by it.
+/// How long an SMTP client may be silent while places are few. RFC 5321 section 4.5.3.2.7 wants 5 minutes: that is
+/// the limit while there are enough places.
 pub const CROWDED_SMTP_COMMAND: Duration = Duration::from_secs(10);
 
 /// Longest users or aliases file, octets: some 100,000 users.

@@ -69,7 +69,7 @@ pub struct Remote {
     pub login: String,
     /// Where password or token come from.
     pub secret: Source,
-    /// Whose Maildir here.
+    /// The user here that gets the mail and its events.
     pub user: String,
     /// IMAP: at least one.
     pub folders: Vec<String>,

@@ -29,7 +29,7 @@ const LONGEST: u64 = 256 << 20;
 pub struct Checkpoint {
     path: PathBuf,
     name: String,
-    /// Whose mail it is there; when it changes, the server's ids are worthless.
+    /// The account there; when it changes, the server's ids are worthless.
     pub host: String,
     /// The login there.
     pub login: String,

@@ -14,7 +14,7 @@ const MARGIN: u64 = 24 * 3_600;
 pub struct Judge<'l> {
     /// Where keys are.
     pub ledger: Option<&'l Ledger>,
-    /// Whose mail it is.
+    /// The user that the mail is for.
     pub user: &'l str,
     /// The last good pass, seconds since 1970.
     pub passed: u64,

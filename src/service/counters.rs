@@ -1,6 +1,6 @@
 //! What the server counts, for `mailbell status` and for Prometheus: one list of numbers, each named once.
 //!
-//! Counting is one relaxed atomic addition. Who serves the numbers, and on what socket, is decided above.
+//! Counting is one relaxed atomic addition. `server::monitor` serves the numbers.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

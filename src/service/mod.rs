@@ -44,13 +44,13 @@ pub struct Service {
     pub maildrops: Arc<Maildrops>,
     /// Checks credentials.
     pub verifier: Verifier,
-    /// Slows down who guesses.
+    /// Delays clients that guess passwords.
     pub penalties: Penalties,
     /// What is counted.
     pub counters: Counters,
-    /// Who may come in.
+    /// Counts and limits connections.
     pub admission: Admission,
-    /// Who is in.
+    /// The open sessions.
     pub sessions: Sessions,
     /// When the process began to serve.
     pub started: Instant,
