@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailbell::message::header::Summary;
 use mailbell::journal::Record;
 use mailbell::limits::PIPE_LINE;
-use mailbell::notify::Format;
+use mailbell::message::header::Summary;
 use mailbell::message::trace::{Origin, Via};
+use mailbell::notify::Format;
 
 fuzz_target!(|data: (&str, &str, &str, &str, &str, u64, u16)| {
     let (template, first, second, third, fourth, number, repeat) = data;

@@ -30,19 +30,19 @@ pub struct Settings {
 /// What the driver does next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Send what was appended, read a line, give it to [`Session::line`].
+    /// Send what was appended, read a line, give it to `Session::line`.
     Line,
     /// Read so many octets, then go on with a line. `is_body`: they are of a message's section that was asked for; others
-    /// go to [`Session::octets`].
+    /// go to `Session::octets`.
     Literal {
         /// Exactly so many.
         octets: u64,
         /// The message's.
         is_body: bool,
     },
-    /// Drop what was received, do the handshake, then [`Session::secured`].
+    /// Drop what was received, do the handshake, then `Session::secured`.
     StartTls,
-    /// [`Session::credentials`] is next.
+    /// `Session::credentials` is next.
     Credentials,
     /// Logged in: any command is next.
     Ready,
@@ -52,9 +52,9 @@ pub enum Step {
     Item(Fetched),
     /// The command is over: any command is next.
     Done(Outcome),
-    /// The server waits. Read lines until the time is up, then [`Session::done`].
+    /// The server waits. Read lines until the time is up, then `Session::done`.
     Idling,
-    /// After [`Session::logout`]: close the connection.
+    /// After `Session::logout`: close the connection.
     Over,
     /// Close the connection.
     Failed(Failure),

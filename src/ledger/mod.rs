@@ -9,7 +9,7 @@
 //!
 //! A record is told to subscribers when it is *safe*: the journal is synced behind it, the folder of its message is
 //! synced, its number is reserved, and the same holds for every record before it. One thread syncs the journal for all
-//! records that wait, and writes the mark for readers in other processes ([`mark`]). No delivery waits for that, so a state's disk that fails or is full
+//! records that wait, and writes the mark for readers in other processes (`journal::mark`). No delivery waits for that, so a state's disk that fails or is full
 //! delays no mail: what the journal does not take waits here in order, and is tried again.
 //!
 //! The way of a message, in system calls, from the last octet of its data to the line in the pipe (a small message for one

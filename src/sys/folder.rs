@@ -61,7 +61,7 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// As openat(2) says, and what `check_link` says; ELOOP for more than [`MOST_LINKS`] links.
+    /// As openat(2) says, and what `check_link` says; ELOOP for more than `MOST_LINKS` links.
     pub fn walk(
         path: &Path,
         mut check_link: impl FnMut(&Folder, &OsStr, &Stat) -> io::Result<()>,

@@ -84,7 +84,7 @@ impl Peer {
         (waiting != BUSY).then(|| self.epoch.elapsed().saturating_sub(Duration::from_millis(waiting / 4)))
     }
 
-    /// How long ago the session last made progress (see [`Peer::mark_progress`]); `None` while the worker is busy, and when
+    /// How long ago the session last made progress (see `Peer::mark_progress`); `None` while the worker is busy, and when
     /// the session was ended already.
     pub fn idle(&self) -> Option<Duration> {
         if self.end.load(SeqCst) == END {

@@ -31,11 +31,11 @@ pub struct Settings {
 /// What the driver does next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Send what was appended, read a line, give it to [`Session::line`].
+    /// Send what was appended, read a line, give it to `Session::line`.
     Line,
-    /// Drop what was received, do the handshake, then [`Session::secured`].
+    /// Drop what was received, do the handshake, then `Session::secured`.
     StartTls,
-    /// [`Session::credentials`] is next.
+    /// `Session::credentials` is next.
     Credentials,
     /// Logged in: any command is next.
     Ready,
@@ -50,7 +50,7 @@ pub enum Step {
     },
     /// LIST: the size of the message in octets.
     Size(u64),
-    /// Dot-stuffed octets follow up to their end; then [`Session::data_ended`].
+    /// Dot-stuffed octets follow up to their end; then `Session::data_ended`.
     Data,
     /// The command is over: any command is next.
     Done(Outcome),
