@@ -10,6 +10,7 @@
 use super::folder::{Failing, Folder};
 use super::maildrop::Maildrop;
 use crate::journal::{Item, Reader, Record};
+use md5::{Digest, Md5};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -41,8 +42,8 @@ pub struct Checkpoint {
     seq: u64,
     /// For each folder that is storing a message: the latest record before.
     storing: BTreeMap<String, u64>,
-    /// What was written last.
-    written: String,
+    /// The digest of what was written last.
+    written: Option<[u8; 16]>,
 }
 
 /// Seconds since 1970.
@@ -150,7 +151,8 @@ impl Checkpoint {
         let seq = self.storing.values().copied().min().unwrap_or(last);
         let text = self.to_text();
         // The number alone is worth a write only when a start would have to read much.
-        if text == self.written && seq < self.seq + 1_000 {
+        let digest: [u8; 16] = Md5::digest(&text).into();
+        if self.written == Some(digest) && seq < self.seq + 1_000 {
             return Ok(());
         }
         self.seq = seq;
@@ -161,11 +163,13 @@ impl Checkpoint {
         }
         let temporary = self.path.with_extension("tmp");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&temporary)?;
-        file.write_all(format!("{MAGIC}\nseq {seq}\n{text}end\n").as_bytes())?;
+        file.write_all(format!("{MAGIC}\nseq {seq}\n").as_bytes())?;
+        file.write_all(text.as_bytes())?;
+        file.write_all(b"end\n")?;
         file.sync_all()?;
         fs::rename(&temporary, &self.path)?;
         File::open(folder)?.sync_all()?;
-        self.written = text;
+        self.written = Some(digest);
         Ok(())
     }
 
