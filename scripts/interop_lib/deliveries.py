@@ -1,5 +1,5 @@
 """Other programs deliver into a Maildir that mailbell watches: each mail is one event, whatever mailbell does meanwhile."""
-import pwd, shutil, smtplib
+import pwd, shutil, smtplib, time
 
 from interop_lib.common import *
 from interop_lib.servers import Postfix
@@ -162,9 +162,14 @@ def mounted_root(server):
         with smtplib.SMTP("127.0.0.1", server.ports["smtp"]) as client:
             client.sendmail("alice@example.com", ["bob@example.org"], MAIL % (b"below", b"below"))
         inside(server, "mount", "--bind", disk, server.scratch / "mail")
-        # A connection that is open already keeps to the folder that was there; a new one does not.
-        with smtplib.SMTP("127.0.0.1", server.ports["smtp"]) as client:
-            client.sendmail("alice@example.com", ["bob@example.org"], MAIL % (b"above", b"above"))
+        # The mount is noticed by a thread of its own. Until then a sender is asked to try again.
+        for _ in range(600):
+            with smtplib.SMTP("127.0.0.1", server.ports["smtp"]) as client:
+                try:
+                    client.sendmail("alice@example.com", ["bob@example.org"], MAIL % (b"above", b"above"))
+                    break
+                except (smtplib.SMTPDataError, smtplib.SMTPRecipientsRefused):
+                    time.sleep(0.1)
         server.new_records(before, 2)
         count = len(list((disk / "bob/new").iterdir()))
     finally:
