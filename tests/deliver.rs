@@ -609,3 +609,32 @@ fn a_user_without_rights_gives_the_message_to_the_server() {
     assert_eq!(server.records()[0]["mail_from"], "\u{fc}@example.com");
     server.stop();
 }
+
+/// Delivery by link(2) and unlink(2): for a moment the file of the server's own user has two names.
+#[test]
+fn a_delivery_by_link_is_one_event() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let configuration = format!("{BASIC}[[watch]]\nuser = \"bob\"\nmaildir = \"home/Maildir\"\n");
+    let scratch = Scratch::prepared("by-link", &configuration);
+    let maildir = scratch.path("home/Maildir");
+    make_maildir(&maildir);
+    ["", "tmp", "new", "cur"]
+        .iter()
+        .for_each(|folder| std::os::unix::fs::chown(maildir.join(folder), Some(2002), Some(2002)).unwrap());
+    let server = Server::start_in(scratch, &[]);
+    let (tmp, new) = (maildir.join("tmp/1.M1.host"), maildir.join("new/1.M1.host"));
+    fs::write(&tmp, "Subject: by link\n\nx\n").unwrap();
+    fs::hard_link(&tmp, &new).unwrap();
+    // The server has looked at it while it had two names.
+    fs::write(maildir.join("tmp/2.M2.host"), "Subject: by rename\n\nx\n").unwrap();
+    fs::rename(maildir.join("tmp/2.M2.host"), maildir.join("new/2.M2.host")).unwrap();
+    wait_for("the second", || (server.records().len() == 1).then_some(()));
+    assert_eq!(server.records()[0]["subject"], "by rename");
+    fs::remove_file(&tmp).unwrap();
+    wait_for("the first", || (server.records().len() == 2).then_some(()));
+    assert_eq!(server.records()[1]["subject"], "by link");
+    server.stop();
+}

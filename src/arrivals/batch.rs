@@ -6,7 +6,7 @@ use super::target::{LONGEST_WAIT, Target, Unsure};
 use super::watches::Key;
 use crate::journal::Record;
 use crate::ledger::Expected;
-use crate::maildir::folder::Folder;
+use crate::maildir::folder::{Folder, Refused};
 use crate::maildir::name;
 use crate::maildir::name::Place;
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// Files that are looked at before their records are written.
 const BATCH: usize = 64;
+
+/// A file of this process's user that still has a second name after looks with waits up to this is a hard link to another.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// A file that is to be looked at.
 pub struct Candidate {
@@ -82,6 +85,8 @@ fn decide(target: &mut Target, candidate: Candidate, looked: io::Result<Look>) -
         Ok(Look::Message(record)) => return Some((expected, *record)),
         Ok(Look::Nothing | Look::Missing) => return None,
         Ok(Look::Unsure) => wait,
+        // A delivery by link(2) and unlink(2), as procmail does it, gives the file a second name for a moment.
+        Ok(Look::Refused(Refused::OfOther(uid))) if is_ours(uid) && wait < SETTLED => wait,
         // It may be given to the right owner later.
         Ok(Look::Refused(why)) => {
             target.refuse(&file_name, &why);
@@ -95,6 +100,10 @@ fn decide(target: &mut Target, candidate: Candidate, looked: io::Result<Look>) -
     };
     target.unsure.insert(file_name, Unsure::after(wait, expected));
     None
+}
+
+fn is_ours(uid: u32) -> bool {
+    uid == rustix::process::geteuid().as_raw()
 }
 
 fn known_text(file_name: &OsStr) -> String {
