@@ -530,7 +530,7 @@ fn a_watched_user_cannot_read_files_of_others() {
 fn as_nobody(scratch: &Scratch, arguments: &[&str], message: &str) -> Output {
     let binary = scratch.path("sendmail");
     if !binary.exists() {
-        fs::copy(common::binary(), &binary).unwrap();
+        common::copy_binary(&binary);
     }
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(binary);

@@ -63,8 +63,7 @@ fn the_right_to_bind_low_ports_ends_with_the_start() {
         "[[hook]]\nname = \"h\"\nstdin = \"none\"\ncommand = [\"/bin/sh\", \"-c\", \"grep ^Cap /proc/self/status\"]\n";
     let scratch = Scratch::prepared("caps", &format!("{BASIC}{hook}"));
     let binary = scratch.path("binary");
-    fs::copy(common::binary(), &binary).unwrap();
-    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    common::copy_binary(&binary);
     assert!(Command::new("chown").args(["-R", "nobody"]).arg(&scratch.0).status().unwrap().success());
     let mut command = Command::new("setpriv");
     let right = ["--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service"];

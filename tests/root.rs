@@ -307,8 +307,7 @@ fn what_root_delivers_before_the_first_start_is_the_servers() {
 /// The server as a service manager starts it: as its own user, with a binary where that user reaches it.
 fn service(scratch: &Scratch) -> Command {
     let binary = scratch.path("mailbell");
-    fs::copy(common::binary(), &binary).unwrap();
-    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    common::copy_binary(&binary);
     let mut command = Command::new(binary);
     command.args(["serve", "-c"]).arg(scratch.path("mailbell.toml")).stdin(Stdio::null()).uid(UID).gid(UID);
     command

@@ -196,7 +196,7 @@ fn a_new_file_is_the_server_s_and_others_are_kept_out() {
 
     // The folder is root's: the owner of the file may read it, and cannot replace it.
     let binary = scratch.path("mailbell");
-    fs::copy(common::binary(), &binary).unwrap();
+    common::copy_binary(&binary);
     for path in [&binary, &scratch.0] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }

@@ -21,6 +21,14 @@ pub fn binary() -> PathBuf {
     std::env::var_os("MAILBELL_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_mailbell").into(), PathBuf::from)
 }
 
+/// Copies the binary for a user that does not reach it where it is. `cp` writes it: a descriptor of this process that
+/// writes it could be inherited by a program that another test starts, and then it could not be run.
+pub fn copy_binary(to: &Path) {
+    assert!(Command::new("cp").arg(binary()).arg(to).status().unwrap().success());
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(to, mode).unwrap();
+}
+
 /// A folder that is removed when this is dropped.
 pub struct Scratch(pub PathBuf);
 

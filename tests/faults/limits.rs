@@ -1,12 +1,11 @@
 //! What the system gives the process runs out: descriptors, threads, memory, the size of a file.
 
-use crate::common::{Scratch, Server, Talk, binary, is_root, wait_for};
+use crate::common::{Scratch, Server, Talk, binary, copy_binary, is_root, wait_for};
 use crate::scene::{
     Numbers, Pipe, check_numbers, complaints, prepared, send, send_until_stored, stored, wait_until_told,
 };
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 /// `serve` behind another program that sets a limit and becomes it.
@@ -73,8 +72,7 @@ fn threads_out() {
     // A limit of threads holds for a user; this one has nothing else.
     const USER: u32 = 54_321;
     let scratch = prepared("threads", "[limits]\nconnections = 200\nconnections_per_ip = 200\n");
-    fs::copy(binary(), scratch.path("mailbell")).unwrap();
-    fs::set_permissions(scratch.path("mailbell"), fs::Permissions::from_mode(0o755)).unwrap();
+    copy_binary(&scratch.path("mailbell"));
     for name in ["", "users", "aliases", "mailbell.toml", "hook"] {
         std::os::unix::fs::chown(scratch.path(name), Some(USER), Some(USER)).unwrap();
     }
