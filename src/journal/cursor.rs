@@ -24,7 +24,7 @@ const INHERITED: Duration = Duration::from_secs(1);
 /// How often the place of a busy subscriber is written.
 const PLACE_EVERY: Duration = Duration::from_millis(20);
 
-/// How often its whole file is written.
+/// How often its whole file is written, and how often a place that was written is made safe on disk.
 const WHOLE_EVERY: Duration = Duration::from_secs(1);
 
 /// Before that, it may be written at once for as long as this makes. A quiet server's cursors are always current.
@@ -63,6 +63,8 @@ pub struct Cursor {
     kept: Kept,
     /// Each write puts this off by [`PLACE_EVERY`] or [`WHOLE_EVERY`]; see [`Cursor::due`].
     paced: Instant,
+    /// When it was last made safe on disk.
+    synced: Instant,
 }
 
 impl Cursor {
@@ -114,8 +116,8 @@ impl Cursor {
     }
 
     fn new(folder: Folder, name: &str, file: File, kept: Kept) -> Cursor {
-        let (name, paced) = (name.to_owned(), Instant::now());
-        Cursor { folder, name, file, is_writable: false, kept, paced }
+        let (name, now) = (name.to_owned(), Instant::now());
+        Cursor { folder, name, file, is_writable: false, kept, paced: now, synced: now }
     }
 
     /// What was kept last.
@@ -147,6 +149,11 @@ impl Cursor {
             let line = text.find('\n').map_or(text.len(), |end| end + 1);
             self.file.write_all_at(&text.as_bytes()[..line], 0)?;
             self.kept = kept;
+            // So a power cut repeats about a second's records.
+            if self.synced.elapsed() >= WHOLE_EVERY {
+                self.file.sync_data()?;
+                self.synced = Instant::now();
+            }
             return Ok(());
         }
         self.finish(kept)
@@ -166,6 +173,7 @@ impl Cursor {
             written = self.folder.replace(&self.name, &text);
         }
         (self.file, self.is_writable, self.kept) = (written?, true, kept);
+        self.synced = Instant::now();
         Ok(())
     }
 }
