@@ -26,23 +26,6 @@ pub fn find_in(folder: &Folder, file_name: &OsStr) -> io::Result<Option<OsString
     Ok(folder.names()?.into_iter().find(is_it))
 }
 
-/// Whether a message is in a Maildir, whatever folder and flags it has by now.
-///
-/// # Errors
-///
-/// When that cannot be told, since `new/` is missing, or `new/` or `cur/` cannot be read.
-pub fn is_in(maildir: &Path, file_name: &OsStr) -> io::Result<bool> {
-    let new = Folder::of_others(maildir, Place::New)?;
-    // In new/ it has another name only where it is not UTF-8.
-    if new.stat(file_name).is_ok() || file_name.as_bytes().contains(&b'%') && find_in(&new, file_name)?.is_some() {
-        return Ok(true);
-    }
-    match Folder::of_others(maildir, Place::Cur) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        cur => Ok(find_in(&cur?, file_name)?.is_some()),
-    }
-}
-
 /// Opens a message of a Maildir, whatever folder and flags it has by now. `None` when it is gone, or when the Maildir's
 /// owner has made it unreadable: by permissions, by a link, by a file of another user in its place. An error
 /// would make the caller try again, so that one user could hold up the messages of all others.
@@ -113,10 +96,6 @@ mod tests {
             assert_eq!(read(&maildir, name).as_deref(), Some(text));
         }
         assert_eq!(read(&maildir, "4.h"), None);
-        for (name, is_there) in [("1.h", true), ("2.h", true), ("3.%E4.h", true), ("4.h", false)] {
-            assert_eq!(is_in(&maildir, name.as_ref()).unwrap(), is_there, "{name}");
-        }
-        assert!(is_in(Path::new("/nonexistent/mailbell"), "1.h".as_ref()).is_err());
         assert_eq!(read(Path::new("/nonexistent/mailbell"), "1.h"), None);
         fs::remove_dir_all(maildir).unwrap();
     }
