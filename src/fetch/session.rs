@@ -23,6 +23,7 @@ pub fn run(job: &Job) -> Outcome {
     let began = Instant::now();
     job.status.enter(Doing::Fetching);
     job.look.take();
+    job.is_connected.store(false, Ordering::Relaxed);
     job.checkpoint().belong_to(&job.remote.host, &job.remote.login);
     let outcome = connect(job).and_then(|connected| match job.remote.protocol {
         Protocol::Imap => imap::run(job, connected).map(|end| (end, None)),
@@ -65,6 +66,7 @@ pub fn once(
             checkpoint: checkpoint.clone(),
             trusts: trusts.clone(),
             stop: stop.clone(),
+            is_connected: Arc::default(),
             look: look.clone(),
             without_apop: Arc::default(),
             once: true,
