@@ -306,7 +306,7 @@ impl Supervisor {
                 std::thread::Builder::new().name("remote".into()).stack_size(limits::WORKER_STACK).spawn(move || {
                     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&job)));
                     let panicked =
-                        |_| (End::new(Kind::Weather, "the session panicked; this is a fault of mailbell"), None);
+                        |_| (End::new(Kind::Temporary, "the session panicked; this is a fault of mailbell"), None);
                     orders.give(Order::Ended(id, outcome.unwrap_or_else(panicked)));
                 });
             match spawned {

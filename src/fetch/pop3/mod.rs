@@ -65,7 +65,7 @@ pub fn fetch_one(job: &Job, connected: Connected, unique_id: &[u8], take: &mut d
     let step = talk.session.retr(number, &mut talk.out);
     match talk.data(step, take)? {
         Outcome::Ok => {}
-        Outcome::Refused(text) => return Err(End::new(Kind::Weather, text)),
+        Outcome::Refused(text) => return Err(End::new(Kind::Temporary, text)),
     }
     let step = talk.session.quit(&mut talk.out);
     talk.run(step, QUIT)?;

@@ -48,7 +48,7 @@ pub(super) fn login(job: &Job, connected: Connected) -> Result<Talk<'_>, End> {
         let next = next.map_err(|end| end.without(secret.octets(), &job.remote))?;
         step = match next {
             Step::StartTls => {
-                let client = tls.as_ref().ok_or_else(|| End::new(Kind::Weather, "no TLS"))?;
+                let client = tls.as_ref().ok_or_else(|| End::new(Kind::Temporary, "no TLS"))?;
                 talk.conn.start_tls(client, &job.remote.host)?;
                 talk.session.secured(&mut talk.out)
             }
