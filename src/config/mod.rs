@@ -22,7 +22,7 @@ pub use remote::{After, Encryption, Protocol, Remote};
 pub use value::user_name;
 
 use crate::message::idn::same_domain;
-use crate::notify::{HookSettings, PipeSettings};
+use crate::notify::{HookSettings, PipeSettings, Settings};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -279,6 +279,12 @@ impl Config {
     /// Whether the file does not name this key (`smtp.listen`), so that its value is the default.
     pub fn is_default(&self, key: &str) -> bool {
         self.file.as_ref().is_none_or(|file| load::line_of_key(file, key) == 0)
+    }
+
+    /// Every subscriber that the server serves.
+    pub fn subscribers(&self) -> Vec<Settings> {
+        let pipes = self.pipes.iter().cloned().map(Settings::Pipe);
+        pipes.chain(self.hooks.iter().cloned().map(Settings::Hook)).collect()
     }
 
     /// Every listener with its place in the file, such as `smtp.listen[0]`.

@@ -4,7 +4,7 @@ use super::Watch;
 use super::section::Section;
 use super::value::{self, duration, durations, one_of, some_time, user_name};
 use crate::nearest::nearest;
-use crate::notify::{Backlog, Filter, Format, HookInput, HookSettings, PipeSettings};
+use crate::notify::{Backlog, Filter, Format, HookInput, HookSettings, PipeSettings, Retry};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,15 +62,12 @@ fn hook(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) -> Op
             None
         }
     };
-    let day = Duration::from_secs(86_400);
     let hook = HookSettings {
         name: String::new(),
         command: Vec::new(),
         stdin: section.text("stdin", "\"message\"", input).unwrap_or(HookInput::Message),
         timeout: section.text("timeout", "\"60s\"", some_time).unwrap_or(Duration::from_secs(60)),
-        jobs: section.count("jobs", 1..=64).unwrap_or(1),
-        retry: section.text("retry", "\"1m..6h\"", durations).unwrap_or((day / (24 * 60), day / 4)),
-        give_up: section.text("give_up", "\"7d\"", duration).unwrap_or(7 * day),
+        retry: retry(&mut section),
         filter: filter(&mut section),
     };
     section.finish();
@@ -123,8 +120,16 @@ fn once<T: Clone + PartialEq>(section: &Section<'_, '_>, key: &str, value: &Opti
     }
 }
 
+/// `jobs`, `retry` and `give_up`.
+pub(super) fn retry(section: &mut Section<'_, '_>) -> Retry {
+    let hour = Duration::from_secs(3_600);
+    let jobs = section.count("jobs", 1..=64).unwrap_or(1);
+    let (from, to) = section.text("retry", "\"1m..6h\"", durations).unwrap_or((hour / 60, 6 * hour));
+    Retry { jobs, from, to, give_up: section.text("give_up", "\"7d\"", duration).unwrap_or(7 * 24 * hour) }
+}
+
 /// `users` and `match`.
-fn filter(section: &mut Section<'_, '_>) -> Filter {
+pub(super) fn filter(section: &mut Section<'_, '_>) -> Filter {
     let users = section.list("users", "\"alice\"", user_name).unwrap_or_default();
     let entries = section.entries("match", "subject = \"*invoice*\"");
     let offsets: Vec<usize> = entries.iter().map(|entry| entry.offset).collect();

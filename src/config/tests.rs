@@ -2,7 +2,7 @@
 //! `tests/bad-configs/`.
 
 use super::*;
-use crate::notify::{Backlog, Format, HookInput};
+use crate::notify::{Backlog, Format, HookInput, Retry};
 use proptest::prelude::*;
 
 const FILE: &str = "/etc/mailbell/mailbell.toml";
@@ -164,12 +164,12 @@ fn every_key_is_read() {
     assert_eq!(config.pipes[1].backlog, Backlog::Age(24 * 60 * MINUTE));
     assert_eq!(config.hooks[0].command, ["/etc/mailbell/bin/on-mail", "--fast"]);
     assert_eq!((config.hooks[0].stdin, config.hooks[0].timeout), (HookInput::Event, 5 * (MINUTE / 60)));
-    assert_eq!((config.hooks[0].jobs, config.hooks[0].give_up), (4, 60 * MINUTE));
-    assert_eq!(config.hooks[0].retry, (MINUTE / 60, MINUTE / 30));
+    let second = MINUTE / 60;
+    assert_eq!(config.hooks[0].retry, Retry { jobs: 4, from: second, to: 2 * second, give_up: 60 * MINUTE });
     assert_eq!(config.hooks[1].command, ["curl"]);
-    assert_eq!((config.hooks[1].stdin, config.hooks[1].timeout, config.hooks[1].jobs), (HookInput::Message, MINUTE, 1));
-    assert_eq!(config.hooks[1].retry, (MINUTE, 360 * MINUTE));
-    assert_eq!(config.hooks[1].give_up, 7 * 24 * 60 * MINUTE);
+    assert_eq!((config.hooks[1].stdin, config.hooks[1].timeout), (HookInput::Message, MINUTE));
+    let give_up = 7 * 24 * 60 * MINUTE;
+    assert_eq!(config.hooks[1].retry, Retry { jobs: 1, from: MINUTE, to: 360 * MINUTE, give_up });
     assert_eq!(config.watches, [Watch { user: "carol".into(), maildir: "/home/carol/Maildir".into() }]);
     assert_eq!(config.journal_keep, 24 * 60 * MINUTE);
 }

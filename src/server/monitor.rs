@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::net::conn::{Command, Conn};
-use crate::notify::{PipeSettings, SubscriberStatus};
+use crate::notify::SubscriberStatus;
 use crate::service::Service;
 use crate::service::counters::{self, label};
 use serde_json::{Value, json};
@@ -81,8 +81,7 @@ pub fn status_without_server(config: &Config) -> io::Result<Value> {
 }
 
 fn is_configured(config: &Config, name: &str) -> bool {
-    config.pipes.iter().any(|pipe| PipeSettings::name_of(&pipe.path) == name)
-        || config.hooks.iter().any(|hook| name.strip_prefix("hook:") == Some(&hook.name))
+    config.subscribers().iter().any(|settings| settings.name() == name)
 }
 
 fn subscriber(status: &SubscriberStatus) -> Value {

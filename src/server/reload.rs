@@ -75,7 +75,7 @@ impl Reloader {
         service.replace(live);
         #[cfg_attr(not(feature = "remote"), allow(unused_mut))]
         let mut problems =
-            service.subscribers().as_mut().map(|all| all.reload(&config.pipes, &config.hooks)).unwrap_or_default();
+            service.subscribers().as_mut().map(|all| all.reload(config.subscribers())).unwrap_or_default();
         #[cfg(feature = "remote")]
         if let Err(error) = super::remotes::replace(service, &config) {
             problems.push(format!("remotes: {error}"));

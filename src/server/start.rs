@@ -80,7 +80,7 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     // Subscribers start before arrivals, so that a new pipe or hook begins at the end of the journal at the last stop.
     let told = Some(ledger.told());
     let subscribers =
-        Subscribers::start_inside(&config.state, told, &config.pipes, &config.hooks).map_err(StartError::Temporary)?;
+        Subscribers::start_inside(&config.state, told, config.subscribers()).map_err(StartError::Temporary)?;
     let arrivals =
         Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;
 
