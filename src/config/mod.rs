@@ -1,8 +1,12 @@
 //! The configuration: TOML in, types out; everything that is wrong is reported at once, each with its place.
 
 mod conflicts;
+#[cfg(any(feature = "remote", feature = "mqtt"))]
+mod endpoint;
 mod listener_kind;
 mod load;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod network;
 mod place;
 #[cfg(feature = "remote")]
@@ -14,11 +18,13 @@ mod subscribers;
 mod tests;
 mod value;
 
+#[cfg(feature = "remote")]
+pub use endpoint::Encryption;
 pub use listener_kind::ListenerKind;
 pub use network::Network;
 pub use place::Place;
 #[cfg(feature = "remote")]
-pub use remote::{After, Encryption, Protocol, Remote};
+pub use remote::{After, Protocol, Remote};
 pub use value::user_name;
 
 use crate::message::idn::same_domain;
@@ -69,6 +75,9 @@ pub struct Config {
     pub pipes: Vec<PipeSettings>,
     /// Hooks.
     pub hooks: Vec<HookSettings>,
+    /// Brokers.
+    #[cfg(feature = "mqtt")]
+    pub mqtts: Vec<crate::notify::MqttSettings>,
     /// Maildirs that other programs deliver into.
     pub watches: Vec<Watch>,
     /// Mailboxes on other servers.
@@ -284,7 +293,10 @@ impl Config {
     /// Every subscriber that the server serves.
     pub fn subscribers(&self) -> Vec<Settings> {
         let pipes = self.pipes.iter().cloned().map(Settings::Pipe);
-        pipes.chain(self.hooks.iter().cloned().map(Settings::Hook)).collect()
+        let all = pipes.chain(self.hooks.iter().cloned().map(Settings::Hook));
+        #[cfg(feature = "mqtt")]
+        let all = all.chain(self.mqtts.iter().cloned().map(Settings::Mqtt));
+        all.collect()
     }
 
     /// Every listener with its place in the file, such as `smtp.listen[0]`.

@@ -113,7 +113,13 @@ pub(super) fn real(path: &Path) -> PathBuf {
 }
 
 /// Reports a value that another section of the same kind has already.
-fn once<T: Clone + PartialEq>(section: &Section<'_, '_>, key: &str, value: &Option<T>, seen: &mut Vec<T>, why: &str) {
+pub(super) fn once<T: Clone + PartialEq>(
+    section: &Section<'_, '_>,
+    key: &str,
+    value: &Option<T>,
+    seen: &mut Vec<T>,
+    why: &str,
+) {
     match value {
         Some(value) if seen.contains(value) => section.wrong(key, why),
         value => seen.extend(value.clone()),
@@ -167,7 +173,7 @@ fn input(text: &str) -> Result<HookInput, String> {
 }
 
 /// The name stands in the log and in `status`, so it is one plain word.
-fn hook_name(text: &str) -> Result<String, String> {
+pub(super) fn hook_name(text: &str) -> Result<String, String> {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._-".contains(&octet);
     if matches!(text.len(), 1..=64) && text.bytes().all(plain) {
         Ok(text.to_owned())

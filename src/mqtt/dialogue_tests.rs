@@ -1,17 +1,15 @@
 //! Plays the scripts of `tests/dialogues/mqtt-client` on a session without a socket. `S:` is a packet of the broker, by
 //! its name or in hexadecimal octets; `C:` is a packet that the client must have said.
 
-#[path = "../../tests/common/mqtt.rs"]
-mod packets;
-
-use super::{Publish, Session, Settings, Step};
+use super::{Publish, Session, Settings, Step, packets};
 use crate::script::{ClientLine, client_script};
 use std::fs;
 use std::path::Path;
 
 fn play(name: &str, text: &str) {
     let (words, lines) = client_script(text);
-    let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key).and_then(|rest| rest.strip_prefix('=')));
+    let value =
+        |key: &str| words.iter().find_map(|word| word.strip_prefix(key).and_then(|rest| rest.strip_prefix('=')));
     let settings = Settings {
         client_id: "mailbell".into(),
         login: value("login").map(str::to_owned),
@@ -38,14 +36,14 @@ fn play(name: &str, text: &str) {
             }
             ClientLine::Driver(words) => match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
                 ["publish", mark, topic, payload, flags @ ..] => {
-                    assert!(session.has_room(), "{name}: there is no room");
+                    assert!(session.room() > 0, "{name}: there is no room");
                     let (retain, dup) = (flags.contains(&"retain"), flags.contains(&"dup"));
                     let message = Publish { topic, payload: payload.as_bytes(), retain, dup };
                     session.publish(&message, mark.parse().unwrap(), &mut out);
                 }
                 ["ping"] => session.ping(&mut out),
                 ["disconnect"] => session.disconnect(&mut out),
-                ["room", expected] => assert_eq!(session.has_room().to_string(), *expected, "{name}"),
+                ["room", expected] => assert_eq!(session.room().to_string(), *expected, "{name}"),
                 ["waiting", expected] => assert_eq!(session.waiting().to_string(), *expected, "{name}"),
                 other => panic!("{name}: {other:?}"),
             },

@@ -14,6 +14,9 @@
 #[cfg(test)]
 mod dialogue_tests;
 mod packet;
+#[cfg(test)]
+#[path = "../../tests/common/mqtt.rs"]
+pub(crate) mod packets;
 mod session;
 pub mod topic;
 

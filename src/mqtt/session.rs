@@ -109,13 +109,7 @@ impl Session {
     /// Says CONNECT: a [`Step::Ready`] or [`Step::Failed`] comes next.
     pub fn new(settings: &Settings, secret: Option<&[u8]>, out: &mut Vec<u8>) -> Session {
         packet::connect(settings, secret, out);
-        Session {
-            state: State::Connecting,
-            input: Vec::new(),
-            waiting: VecDeque::new(),
-            last_id: 0,
-            is_pinging: false,
-        }
+        Session { state: State::Connecting, input: Vec::new(), waiting: VecDeque::new(), last_id: 0, is_pinging: false }
     }
 
     /// Takes octets up to the end of one packet. Returns how many it took; call it again with the rest.
@@ -134,14 +128,14 @@ impl Session {
         }
     }
 
-    /// Whether one more message can be sent before the next PUBACK.
-    pub fn has_room(&self) -> bool {
-        self.state == State::Ready && self.waiting.len() < WINDOW
+    /// How many messages can be sent before the next PUBACK.
+    pub fn room(&self) -> usize {
+        if self.state == State::Ready { WINDOW.saturating_sub(self.waiting.len()) } else { 0 }
     }
 
-    /// Sends a message. Its mark comes back with [`Step::Taken`].
+    /// Sends a message, for which there must be room. Its mark comes back with [`Step::Taken`].
     pub fn publish(&mut self, message: &Publish<'_>, mark: u64, out: &mut Vec<u8>) {
-        debug_assert!(self.has_room());
+        debug_assert!(self.room() > 0);
         let id = self.next_id();
         packet::publish(message, id, out);
         self.waiting.push_back((id, mark));

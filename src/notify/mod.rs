@@ -4,6 +4,7 @@
 //! journal -> Subscriber (the loop: follow, filter, keep the cursor) -> Sink -> a FIFO       pipe.rs, fifo.rs, unread.rs
 //!                                                                          -> Retrying, which tries until it is acknowledged
 //!                                                                             -> Work -> a program   hook.rs, command.rs, message.rs
+//!                                                                          -> a broker          mqtt.rs
 //!                                                                          -> standard output, or a program (cli/watch.rs)
 //! ```
 //!
@@ -47,6 +48,8 @@ mod filter;
 mod format;
 mod hook;
 mod message;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod pipe;
 mod retrying;
 mod status;
@@ -60,6 +63,8 @@ pub use command::{End, Source, Task, run};
 pub use filter::Filter;
 pub use format::{Format, Piece};
 pub use message::{Fetcher, fetch_with};
+#[cfg(feature = "mqtt")]
+pub use mqtt::{BrokerStatus, MqttSettings, probe as probe_broker};
 pub use status::status_of_files;
 pub use subscriber::{Looked, Sink, Subscriber, Waits};
 pub use subscribers::Subscribers;
@@ -159,6 +164,9 @@ pub enum Settings {
     Pipe(PipeSettings),
     /// `[[hook]]`.
     Hook(HookSettings),
+    /// `[[mqtt]]`.
+    #[cfg(feature = "mqtt")]
+    Mqtt(MqttSettings),
 }
 
 impl Settings {
@@ -167,6 +175,8 @@ impl Settings {
         match self {
             Settings::Pipe(pipe) => PipeSettings::name_of(&pipe.path),
             Settings::Hook(hook) => format!("hook:{}", hook.name),
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(mqtt) => mqtt.subscriber(),
         }
     }
 }

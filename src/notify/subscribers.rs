@@ -41,6 +41,9 @@ struct Place {
     state: PathBuf,
     /// `None` where another process writes the journal.
     told: Option<Told>,
+    /// What the workers of brokers do.
+    #[cfg(feature = "mqtt")]
+    brokers: super::mqtt::Brokers,
 }
 
 /// One subscriber and its thread. The thread is there until its work is done, also after a reload took it away.
@@ -72,6 +75,8 @@ struct Wanted {
 enum Ready {
     Pipe(Box<Subscriber<Pipe>>),
     Retrying(Box<Subscriber<Retrying>>),
+    #[cfg(feature = "mqtt")]
+    Mqtt(Box<Subscriber<super::mqtt::Mqtt>>),
 }
 
 impl Subscribers {
@@ -105,7 +110,13 @@ impl Subscribers {
                 log::warn!("ended processes that hooks leave behind are not collected: {error}");
             }
         });
-        let mut subscribers = Subscribers { place: Place { state: state.to_owned(), told }, running: BTreeMap::new() };
+        let place = Place {
+            state: state.to_owned(),
+            told,
+            #[cfg(feature = "mqtt")]
+            brokers: Default::default(),
+        };
+        let mut subscribers = Subscribers { place, running: BTreeMap::new() };
         let problems = subscribers.reload(wanted);
         if problems.is_empty() {
             return Ok(subscribers);
@@ -136,6 +147,7 @@ impl Subscribers {
             }
         }
         for (name, settings) in wanted {
+            self.hurry(&name);
             if !self.running.get(&name).is_some_and(|running| running.slot.want(Some(settings.clone()))) {
                 match Running::start(&self.place, settings) {
                     Ok(running) => drop(self.running.insert(name.clone(), running)),
@@ -149,6 +161,18 @@ impl Subscribers {
         problems
     }
 
+    /// A broker that could not be reached, or did not take the login, is tried at once: what was wrong may be mended.
+    fn hurry(&self, name: &str) {
+        #[cfg(feature = "mqtt")]
+        if let Some(running) = self.running.get(name)
+            && self.brokers().iter().any(|broker| broker.name == name && broker.next_try.is_some())
+        {
+            running.slot.wake.wake();
+        }
+        #[cfg(not(feature = "mqtt"))]
+        let _ = name;
+    }
+
     /// The state of every subscriber that is configured, and of every cursor of `watch`.
     pub fn status(&self) -> Vec<SubscriberStatus> {
         let mut status = status_of_files(&self.place.state).unwrap_or_else(|error| {
@@ -158,6 +182,14 @@ impl Subscribers {
         let is_wanted = |name: &str| self.running.get(name).is_some_and(|running| running.slot.lock().next.is_some());
         status.retain(|subscriber| subscriber.name.starts_with("watch:") || is_wanted(&subscriber.name));
         status
+    }
+
+    /// How each broker of the configuration stands.
+    #[cfg(feature = "mqtt")]
+    pub fn brokers(&self) -> Vec<super::BrokerStatus> {
+        let brokers = self.place.brokers.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_wanted = |name: &str| self.running.get(name).is_some_and(|running| running.slot.lock().next.is_some());
+        brokers.values().filter(|broker| is_wanted(&broker.name)).cloned().collect()
     }
 
     /// A clean stop: unread lines are taken back out of the pipes, hooks that run are waited for (bounded), cursors saved.
@@ -271,6 +303,13 @@ impl Settings {
                 Ok(Ready::Pipe(Box::new(Subscriber::new(follow(after)?, filter, Some(cursor), pipe))))
             }
             Settings::Hook(hook) => retrying(Arc::new(Hook::new(hook)), hook.retry, &hook.filter, cursor),
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(settings) => {
+                let follower = follow(cursor.kept().place.acknowledged)?;
+                let mqtt = super::mqtt::Mqtt::open(settings, cursor.kept(), &place.brokers).map_err(text)?;
+                let filter = settings.filter.clone();
+                Ok(Ready::Mqtt(Box::new(Subscriber::new(follower, filter, Some(cursor), mqtt))))
+            }
         }
     }
 }
@@ -287,6 +326,11 @@ impl Ready {
             Ready::Pipe(pipe) => pipe.run(stop.as_fd()).into_write_end(),
             Ready::Retrying(retrying) => {
                 retrying.run(stop.as_fd());
+                None
+            }
+            #[cfg(feature = "mqtt")]
+            Ready::Mqtt(mqtt) => {
+                mqtt.run(stop.as_fd());
                 None
             }
         }

@@ -79,8 +79,8 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     delivery.on_record(Box::new(move || drop(waker.wake())));
     // Subscribers start before arrivals, so that a new pipe or hook begins at the end of the journal at the last stop.
     let told = Some(ledger.told());
-    let subscribers =
-        Subscribers::start_inside(&config.state, told, config.subscribers()).map_err(StartError::Temporary)?;
+    let subscribers = Subscribers::start_inside(&config.state, told, reload::subscribers(&config, &live))
+        .map_err(StartError::Temporary)?;
     let arrivals =
         Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;
 
