@@ -25,7 +25,6 @@
 pub mod imap;
 pub mod limits;
 pub mod message;
-#[cfg(feature = "mqtt")]
 pub mod mqtt;
 pub mod nearest;
 pub mod pop3;

@@ -129,7 +129,7 @@ fn payload(text: &str) -> Result<Option<Format>, String> {
     match text {
         "event" => Ok(None),
         template if template.contains('{') => Format::parse(template).map(Some),
-        _ => Err(format!("{}, or write a template such as \"{{from}}: {{subject}}\"", one_of(text, &["event"]))),
+        _ => Err(format!("{text:?} is neither \"event\" nor a template such as \"{{from}}: {{subject}}\"")),
     }
 }
 

@@ -147,7 +147,7 @@ impl Subscribers {
             }
         }
         for (name, settings) in wanted {
-            self.hurry(&name);
+            self.hurry(&name, &settings);
             if !self.running.get(&name).is_some_and(|running| running.slot.want(Some(settings.clone()))) {
                 match Running::start(&self.place, settings) {
                     Ok(running) => drop(self.running.insert(name.clone(), running)),
@@ -162,15 +162,16 @@ impl Subscribers {
     }
 
     /// A broker that could not be reached, or did not take the login, is tried at once: what was wrong may be mended.
-    fn hurry(&self, name: &str) {
+    #[cfg_attr(not(feature = "mqtt"), allow(unused_variables))]
+    fn hurry(&self, name: &str, settings: &Settings) {
         #[cfg(feature = "mqtt")]
         if let Some(running) = self.running.get(name)
+            // With other settings it begins anyway.
+            && running.slot.lock().next.as_ref() == Some(settings)
             && self.brokers().iter().any(|broker| broker.name == name && broker.next_try.is_some())
         {
             running.slot.wake.wake();
         }
-        #[cfg(not(feature = "mqtt"))]
-        let _ = name;
     }
 
     /// The state of every subscriber that is configured, and of every cursor of `watch`.
