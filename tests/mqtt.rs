@@ -337,14 +337,12 @@ fn home_assistant_finds_a_sensor_for_each_user() {
     let (listener, port) = listener();
     let server = serve("mqtt-discovery", &format!("{}discovery = \"homeassistant\"\n", url(port)));
     let mut broker = Broker::welcome(&listener);
-    let mut next = || loop {
-        match broker.next() {
-            Some(Sent::Publish { topic, payload, retain, id, .. }) => {
-                broker.say(&format!("PUBACK {id}"));
-                return (topic, serde_json::from_slice::<Value>(&payload).unwrap(), retain);
-            }
-            other => panic!("{other:?}"),
+    let mut next = || match broker.next() {
+        Some(Sent::Publish { topic, payload, retain, id, .. }) => {
+            broker.say(&format!("PUBACK {id}"));
+            (topic, serde_json::from_slice::<Value>(&payload).unwrap(), retain)
         }
+        other => panic!("{other:?}"),
     };
     let configs: Vec<_> = (0..3).map(|_| next()).collect();
     let names: Vec<_> = configs.iter().map(|(_, config, _)| config["name"].as_str().unwrap()).collect();
