@@ -22,6 +22,8 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("message", "limits"),
     ("ledger", "journal"),
     ("ledger", "maildir"),
+    ("content", "journal"),
+    ("notify", "content"),
     ("notify", "journal"),
     ("notify", "maildir"),
     ("maildir", "sys"),

@@ -1,6 +1,7 @@
 //! The configuration: TOML in, types out; everything that is wrong is reported at once, each with its place.
 
 mod conflicts;
+mod event;
 mod listener_kind;
 mod load;
 mod network;
@@ -21,6 +22,7 @@ pub use place::Place;
 pub use remote::{After, Encryption, Protocol, Remote};
 pub use value::user_name;
 
+use crate::message::header::EventSettings;
 use crate::message::idn::same_domain;
 use crate::notify::{HookSettings, PipeSettings};
 use std::fmt;
@@ -74,6 +76,8 @@ pub struct Config {
     /// Mailboxes on other servers.
     #[cfg(feature = "remote")]
     pub remotes: Vec<Remote>,
+    /// What a record says beyond the usual fields.
+    pub event: EventSettings,
     /// How long the journal is kept.
     pub journal_keep: Duration,
     /// How large it may grow, octets: the oldest records go earlier beyond it.

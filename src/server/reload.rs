@@ -72,6 +72,7 @@ impl Reloader {
         watching.watch(watched(&service.config, &config.watches, &live.accounts));
         drop(arrivals);
         self.renew_pool();
+        service.delivery.tell(config.event.clone());
         service.replace(live);
         #[cfg_attr(not(feature = "remote"), allow(unused_mut))]
         let mut problems =
