@@ -174,6 +174,7 @@ impl Loop {
             log::error!("the listeners cannot be watched: {error}");
             return;
         }
+        let _ = self.service.listeners.set(self.acceptor.places().collect());
         notice::ready(&self.acceptor);
         let mut events = Events::with_capacity(64);
         while !self.is_over() {
