@@ -1,5 +1,6 @@
 //! What is in a message: the further fields of its record, `cat --text`, `--html`, `--json` and `--attachments`, and hooks
 //! with `stdin = "parsed"`.
+#![cfg(feature = "mime")]
 
 mod common;
 

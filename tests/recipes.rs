@@ -1,4 +1,5 @@
 //! The programs in docs/examples do what docs/recipes.md says, as hooks of a real server.
+#![cfg(feature = "mime")]
 
 mod common;
 
@@ -33,7 +34,7 @@ fn server(name: &str, program: &str, arguments: &[&Path], more: &str) -> Server 
 fn script(path: &Path, text: &str) {
     // Not written by this process: a program that another thread starts could hold the descriptor, and then it does not run.
     let write = "printf '%s\\n' '#!/bin/sh' \"$1\" > \"$0\" && chmod +x \"$0\"";
-    assert!(Command::new("sh").args(["-c", &write]).arg(path).arg(text).status().unwrap().success());
+    assert!(Command::new("sh").args(["-c", write]).arg(path).arg(text).status().unwrap().success());
 }
 
 fn multipart(head: &str, parts: &[(&str, &str)]) -> String {
