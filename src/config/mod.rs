@@ -3,6 +3,7 @@
 mod conflicts;
 #[cfg(any(feature = "remote", feature = "mqtt"))]
 mod endpoint;
+mod event;
 mod listener_kind;
 mod load;
 #[cfg(feature = "mqtt")]
@@ -27,6 +28,7 @@ pub use place::Place;
 pub use remote::{After, Protocol, Remote};
 pub use value::user_name;
 
+use crate::message::header::EventSettings;
 use crate::message::idn::same_domain;
 use crate::notify::{HookSettings, PipeSettings, Settings};
 use std::fmt;
@@ -83,6 +85,8 @@ pub struct Config {
     /// Mailboxes on other servers.
     #[cfg(feature = "remote")]
     pub remotes: Vec<Remote>,
+    /// What a record says beyond the usual fields.
+    pub event: EventSettings,
     /// How long the journal is kept.
     pub journal_keep: Duration,
     /// How large it may grow, octets: the oldest records go earlier beyond it.
