@@ -28,6 +28,8 @@ mod remote_status;
 pub mod remotes;
 mod sandbox;
 mod start;
+#[cfg(feature = "http")]
+pub mod token;
 
 use crate::config::Config;
 use crate::service::Service;
@@ -174,7 +176,7 @@ impl Loop {
             log::error!("the listeners cannot be watched: {error}");
             return;
         }
-        notice::ready(&self.acceptor);
+        notice::ready(&self.acceptor, self.service.config.file.is_none());
         let mut events = Events::with_capacity(64);
         while !self.is_over() {
             let timeout = self.next_timer().map(|at| at.saturating_duration_since(Instant::now()));
