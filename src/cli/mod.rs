@@ -7,6 +7,7 @@ mod fetch;
 mod log;
 mod serve;
 mod status;
+mod test_mail;
 mod user;
 mod watch;
 
@@ -45,6 +46,7 @@ Usage: mailbell COMMAND [OPTION...]
   cat       print a stored message
   deliver   store the message on standard input
   fetch     look at a [[remote]] now
+  test      send a message to yourself and show what became of it
   status    sessions, messages, and how many events wait for each subscriber
   sendmail  store the message on standard input, with the options of sendmail
 
@@ -148,6 +150,7 @@ fn run() -> Outcome {
         Some("deliver") => deliver::run(arguments),
         Some("fetch") => fetch::run(arguments),
         Some("status") => status::run(arguments),
+        Some("test") => test_mail::run(arguments),
         Some("sendmail") => deliver::sendmail(arguments),
         Some("help") => print(HELP),
         _ => Err(Failed::new(exit::USAGE, format!("there is no command {command:?}; see mailbell --help"))),

@@ -176,6 +176,7 @@ impl Loop {
             log::error!("the listeners cannot be watched: {error}");
             return;
         }
+        let _ = self.service.listeners.set(self.acceptor.places().collect());
         notice::ready(&self.acceptor, self.service.config.file.is_none());
         let mut events = Events::with_capacity(64);
         while !self.is_over() {
