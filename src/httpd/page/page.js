@@ -159,7 +159,7 @@ function other(key, value) {
   return panel(words(key), facts(Object.entries(value).map(([key, value]) => [words(key), shown(key, value)])));
 }
 
-const KNOWN = ["subscribers", "remotes", "certificates", "counters"];
+const KNOWN = ["subscribers", "remotes", "certificates", "counters", "listeners"];
 
 function problems(status) {
   const found = [];
@@ -212,6 +212,7 @@ function showStatus(status) {
     ["Connections", status.sessions + " of " + status.sessions_limit],
     ["Free on the disk", status.disk_free_octets === null ? "unknown" : octets(status.disk_free_octets)],
   ])));
+  if (status.listeners) panels.push(panel("Listens on", facts(status.listeners.map((each) => [each.protocol, each.address]))));
   $("side").replaceChildren(...panels.filter(Boolean));
   $("foot").textContent = "mailbell " + status.version + ", process " + status.pid;
   $("main").hidden = false;
