@@ -11,6 +11,8 @@ const DAY = 86400;
 const $ = (id) => document.getElementById(id);
 let last = null; // The last seq that was shown, or passed over.
 let begun = false; // The page has shown a status.
+let shownAt = null; // When the status was shown last.
+let isLive = false; // The stream is open.
 let refresh = null;
 
 function element(name, text, kind) {
@@ -89,7 +91,7 @@ const words = (key) => key.replace(/_octets$/, "").replaceAll("_", " ").replace(
 function shown(key, value) {
   if (value === null || value === "") return "none";
   if (typeof value === "number") return key.endsWith("_octets") ? octets(value) : key.endsWith("_seconds") ? span(value) : NUMBER.format(value);
-  if (typeof value === "string" && /^\d{4}-\d\d-\d\dT/.test(value)) return new Date(value).toLocaleString();
+  if (typeof value === "string" && /^\d{4}-\d\d-\d\dT/.test(value)) return age(value) < 0 ? "in " + span(-age(value)) : span(age(value)) + " ago";
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
@@ -186,14 +188,18 @@ function problems(status) {
   return found;
 }
 
+function showProblems(title, found) {
+  $("wrong").className = found.length ? "bad" : "";
+  if ($("wrong-title").textContent !== title) $("wrong-title").textContent = title;
+  $("wrong").querySelector("ul").replaceChildren(...found.map((each) => element("li", each)));
+}
+
 function showStatus(status) {
   $("host").textContent = status.hostname;
   document.title = status.hostname + " - mailbell";
   const found = problems(status);
-  $("wrong").className = found.length ? "bad" : "";
-  const title = found.length ? (found.length > 1 ? found.length + " things are" : "One thing is") + " wrong" : "All is well";
-  if ($("wrong-title").textContent !== title) $("wrong-title").textContent = title;
-  $("wrong").querySelector("ul").replaceChildren(...found.map((each) => element("li", each)));
+  showProblems(found.length ? (found.length > 1 ? found.length + " things are" : "One thing is") + " wrong" : "All is well", found);
+  shownAt = new Date();
 
   const panels = [];
   const all = status.subscribers || [];
@@ -224,7 +230,8 @@ async function look() {
     showStatus(status);
     return status;
   } catch (error) {
-    if (error.message !== NEEDS_TOKEN) connection("off", begun ? "No connection, trying again" : "No connection: " + error.message);
+    // A look that began before a restart may fail after the stream is back.
+    if (error.message !== NEEDS_TOKEN && !isLive) connection("off", begun ? "No connection, trying again" : "No connection: " + error.message);
     return null;
   }
 }
@@ -235,6 +242,7 @@ function connection(kind, text) {
   if ($("link").textContent === text) return;
   $("link").className = kind;
   $("link").textContent = text;
+  if (kind === "off" && shownAt) showProblems("There is no connection to the server", ["What is shown here is of " + TIME.format(shownAt) + "."]);
 }
 
 const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
@@ -289,6 +297,7 @@ async function follow(from) {
   const headers = last === null ? {} : { "Last-Event-ID": String(last) };
   const abort = new AbortController();
   const reply = await ask("/events?from=" + from, headers, abort.signal);
+  isLive = true;
   connection("live", "Live");
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -321,6 +330,8 @@ async function start() {
       }
     } catch (error) {
       if (error.message === NEEDS_TOKEN) return;
+    } finally {
+      isLive = false;
     }
     if (begun && !isLoggedOut()) connection("off", "No connection, trying again");
     await pause(PAUSE);
