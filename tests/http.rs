@@ -532,16 +532,8 @@ fn a_slow_head_is_not_awaited_for_long() {
     server.stop();
 }
 
-#[test]
-fn the_embedded_default_prints_the_link_or_goes_without_the_page() {
-    let scratch = Scratch::new("http-embedded");
-    // Its ports are fixed. Where something has one of them, there is nothing to show.
-    for port in [2525, 1110] {
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
-            return common::skipped(&format!("port {port} of the embedded default is taken"));
-        }
-    }
-    let holder = std::net::TcpListener::bind("127.0.0.1:9180");
+/// What the embedded default says until it is ready; while it runs, `look` is called.
+fn embedded(scratch: &Scratch, look: impl Fn()) -> String {
     let log = scratch.path("log");
     let mut child = Command::new(common::binary())
         .arg("serve")
@@ -552,12 +544,33 @@ fn the_embedded_default_prints_the_link_or_goes_without_the_page() {
         .stderr(fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();
-    let ready = || fs::read_to_string(&log).unwrap().contains("mailbell: ready ").then_some(());
-    wait_for("the ready line", ready);
-    let said = fs::read_to_string(&log).unwrap();
+    wait_for("the ready line", || {
+        assert_eq!(child.try_wait().unwrap(), None, "{}", fs::read_to_string(&log).unwrap());
+        fs::read_to_string(&log).unwrap().contains("mailbell: ready ").then_some(())
+    });
+    look();
     child.kill().unwrap();
     child.wait().unwrap();
+    fs::read_to_string(&log).unwrap()
+}
+
+#[test]
+fn the_embedded_default_prints_the_link_or_goes_without_the_page() {
+    let scratch = Scratch::new("http-embedded");
+    // Its ports are fixed. Where something else has one of them, there is nothing to show.
+    for port in [2525, 1110, 9180] {
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
+            return common::skipped(&format!("port {port} of the embedded default is taken"));
+        }
+    }
+    let said = embedded(&scratch, || {
+        let request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:9180\r\nConnection: close\r\n\r\n";
+        assert_eq!(code(&raw("127.0.0.1:9180".parse().unwrap(), request).0), 200);
+    });
+    assert!(said.contains("\nmailbell: the page: http://127.0.0.1:9180/\n"), "{said}");
+    assert!(said.contains(" http=127.0.0.1:9180"), "{said}");
+    let _holder = std::net::TcpListener::bind("127.0.0.1:9180").unwrap();
+    let said = embedded(&scratch, || {});
     assert!(said.contains("the page is left out: http cannot listen on 127.0.0.1:9180"), "{said}");
     assert!(!said.contains("http="), "{said}");
-    drop(holder);
 }
