@@ -448,7 +448,7 @@ fn a_token_is_needed_where_it_is_given() {
     ] {
         assert_eq!(code(&ask(&server, "GET", "/status", &format!("Authorization: {wrong}\r\n")).0), 401, "{wrong}");
     }
-    assert!(server.log().contains("login-failed client=127.0.0.1 door=http"), "{}", server.log());
+    assert!(server.log().contains("login-failed client=127.0.0.1 listener=http"), "{}", server.log());
     // The page holds nothing secret: it asks for the token.
     assert_eq!(code(&get(&server, "/").0), 200);
     for right in ["Bearer s3cret-token", "bearer   s3cret-token"] {
