@@ -33,7 +33,7 @@ pub mod sasl;
 mod script;
 pub mod smtp;
 
-// Floor 1. Siblings: ledger -> journal, maildir; notify -> journal; config -> net, notify; accounts -> config, net;
+// Floor 1. Siblings: ledger -> journal, maildir; notify -> journal, net; config -> net, notify; accounts -> config, net;
 // all -> sys.
 pub mod accounts;
 pub mod config;

@@ -69,9 +69,20 @@ const EXAMPLE: &str = include_str!("../packaging/mailbell.toml");
 
 /// The example with every key live: `#key = value` and `#[section]` lose their mark, prose (`# text`) stays.
 fn uncommented() -> String {
-    // A build without the feature knows no [[remote]].
-    let end = if cfg!(feature = "remote") { "" } else { "# One section for each mailbox on another server" };
-    let example = if end.is_empty() { EXAMPLE } else { EXAMPLE.split(end).next().unwrap() };
+    // A build without a feature does not know its section.
+    let without = |text: &str, from: &str, to: &str| {
+        let (before, rest) = text.split_once(from).unwrap();
+        format!("{before}{}", rest.split_once(to).map_or(String::new(), |(_, rest)| format!("{to}{rest}")))
+    };
+    let (remote, webhook) =
+        ("# One section for each mailbox on another server", "# One section for each service that gets");
+    let mut example = EXAMPLE.to_owned();
+    if cfg!(not(feature = "remote")) {
+        example = without(&example, remote, "[journal]");
+    }
+    if cfg!(not(feature = "webhook")) {
+        example = without(&example, webhook, "# One section for each Maildir that another");
+    }
     let live = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with(|first: char| first == '[' || first.is_ascii_lowercase()) => rest.to_owned(),
         _ => line.to_owned(),
@@ -103,6 +114,11 @@ fn the_example_has_every_key_with_its_default() {
     let bare = format!("[[hook]]\nname = {:?}\ncommand = {:?}", hook.name, hook.command);
     default.hooks = load("hook", &bare).hooks;
     default.watches = example.watches.clone();
+    #[cfg(feature = "webhook")]
+    {
+        let (name, url) = ("app", "https://app.example/new-mail");
+        default.webhooks = load("webhook", &format!("[[webhook]]\nname = {name:?}\nurl = {url:?}")).webhooks;
+    }
     #[cfg(feature = "remote")]
     {
         // Each stands for one kind of secret.

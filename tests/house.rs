@@ -24,6 +24,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("ledger", "maildir"),
     ("notify", "journal"),
     ("notify", "maildir"),
+    ("notify", "net"),
     ("maildir", "sys"),
     ("accounts", "config"),
     ("accounts", "net"),

@@ -156,6 +156,12 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
 
     let pipes = subscribers::pipes(top, base);
     let hooks = subscribers::hooks(top, base);
+    #[cfg(feature = "webhook")]
+    let webhooks = super::webhook::webhooks(top, base);
+    #[cfg(not(feature = "webhook"))]
+    if top.sections("webhook").is_some() {
+        top.wrong("webhook", "this mailbell was built without it (cargo feature `webhook`)");
+    }
     let watches = subscribers::watches(top, base);
     #[cfg(feature = "remote")]
     let remotes = super::remote::remotes(top, base);
@@ -188,6 +194,8 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         limits,
         pipes,
         hooks,
+        #[cfg(feature = "webhook")]
+        webhooks,
         watches,
         #[cfg(feature = "remote")]
         remotes,

@@ -13,6 +13,8 @@ mod subscribers;
 #[cfg(test)]
 mod tests;
 mod value;
+#[cfg(feature = "webhook")]
+mod webhook;
 
 pub use listener_kind::ListenerKind;
 pub use network::Network;
@@ -22,6 +24,8 @@ pub use remote::{After, Encryption, Protocol, Remote};
 pub use value::user_name;
 
 use crate::message::idn::same_domain;
+#[cfg(feature = "webhook")]
+use crate::notify::WebhookSettings;
 use crate::notify::{HookSettings, PipeSettings, Settings};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -69,6 +73,9 @@ pub struct Config {
     pub pipes: Vec<PipeSettings>,
     /// Hooks.
     pub hooks: Vec<HookSettings>,
+    /// Webhooks.
+    #[cfg(feature = "webhook")]
+    pub webhooks: Vec<WebhookSettings>,
     /// Maildirs that other programs deliver into.
     pub watches: Vec<Watch>,
     /// Mailboxes on other servers.
@@ -284,7 +291,10 @@ impl Config {
     /// Every subscriber that the server serves.
     pub fn subscribers(&self) -> Vec<Settings> {
         let pipes = self.pipes.iter().cloned().map(Settings::Pipe);
-        pipes.chain(self.hooks.iter().cloned().map(Settings::Hook)).collect()
+        let all = pipes.chain(self.hooks.iter().cloned().map(Settings::Hook));
+        #[cfg(feature = "webhook")]
+        let all = all.chain(self.webhooks.iter().cloned().map(Settings::Webhook));
+        all.collect()
     }
 
     /// Every listener with its place in the file, such as `smtp.listen[0]`.

@@ -1,10 +1,10 @@
 //! `[[remote]]`: mailboxes on other servers.
 
 use super::section::Section;
-use super::value::{self, domain, one_of, size, some_time, user_name};
+use super::value::{self, domain, fingerprint, one_of, size, some_time, user_name};
 use crate::net::remote::dial::is_private;
 use crate::net::remote::secret::Source;
-use crate::net::remote::tls::{Fingerprint, Trust, parse_fingerprint};
+use crate::net::remote::tls::Trust;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -262,14 +262,6 @@ fn encryption(text: &str) -> Result<Encryption, String> {
         "off" => Ok(Encryption::Off),
         _ => Err(one_of(text, &["implicit", "starttls", "off"])),
     }
-}
-
-fn fingerprint(text: &str) -> Result<Fingerprint, String> {
-    parse_fingerprint(text).ok_or_else(|| {
-        format!(
-            "{text:?} is not a fingerprint: SHA-256 in 64 hexadecimal digits, as `mailbell check --online` prints it"
-        )
-    })
 }
 
 fn after(text: &str) -> Result<After, String> {

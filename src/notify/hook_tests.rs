@@ -29,6 +29,7 @@ impl Fixture {
                 to: Duration::from_millis(40),
                 give_up: Duration::from_secs(60),
             },
+            is_paused: false,
             filter: Filter::default(),
         };
         change(&mut settings);

@@ -55,6 +55,8 @@ pub struct Looked {
     pub moved: bool,
     /// The journal is to be read again after this record.
     pub go_back: Option<u64>,
+    /// The cursor is to be written now, even if it was written just before.
+    pub is_urgent: bool,
 }
 
 /// What poll(2) waits for.
@@ -123,9 +125,12 @@ impl<W: Sink> Subscriber<W> {
                 self.follower.go_to(after);
                 self.pending = None;
             }
+            if looked.is_urgent {
+                self.save(true);
+            }
             self.follower.drain_events();
             let next = self.hand_over();
-            let due = self.save();
+            let due = self.save(false);
             if self.sink.is_done() || self.wait(&next, due, stop) {
                 break;
             }
@@ -178,7 +183,7 @@ impl<W: Sink> Subscriber<W> {
             }
             self.moved = true;
             // At once, while that may be: a crash repeats what the cursor does not tell.
-            self.save();
+            self.save(false);
         }
         Next::Now
     }
@@ -203,10 +208,10 @@ impl<W: Sink> Subscriber<W> {
         !polled[0].revents().is_empty()
     }
 
-    /// Writes the cursor where it has moved; when it is too early for that, says when it is not.
-    fn save(&mut self) -> Option<Instant> {
+    /// Writes the cursor where it has moved; when it is too early for that, and not urgent, says when it is not.
+    fn save(&mut self, is_urgent: bool) -> Option<Instant> {
         let cursor = self.cursor.as_mut().filter(|_| self.moved)?;
-        if let Some(due) = cursor.due() {
+        if let Some(due) = cursor.due().filter(|_| !is_urgent) {
             return Some(due);
         }
         self.sink.report(&mut self.kept);

@@ -50,6 +50,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     families(findings);
     hooks(findings);
     watches(findings, server);
+    #[cfg(feature = "webhook")]
+    super::webhooks::check(findings, server);
     #[cfg(feature = "remote")]
     super::remotes::check(findings, server, accounts.as_ref());
     if let Some(accounts) = accounts {
@@ -252,13 +254,19 @@ fn watches(findings: &mut Findings<'_>, server: Option<Ids>) {
     }
 }
 
-/// Users in the settings of pipes and hooks that have neither an account nor a watched Maildir: they get no mail.
+/// Users in the settings of subscribers that have neither an account nor a watched Maildir: they get no mail.
 fn strangers(findings: &mut Findings<'_>, accounts: &Accounts) {
     let config = findings.config;
     let known: Vec<&str> = accounts.names().chain(config.watches.iter().map(|watch| watch.user.as_str())).collect();
     let pipes = config.pipes.iter().enumerate().map(|(index, pipe)| (format!("pipe[{index}].users"), &pipe.filter));
     let hooks = config.hooks.iter().enumerate().map(|(index, hook)| (format!("hook[{index}].users"), &hook.filter));
-    for (key, filter) in pipes.chain(hooks) {
+    let all = pipes.chain(hooks);
+    #[cfg(feature = "webhook")]
+    let all = {
+        let webhooks = config.webhooks.iter().enumerate();
+        all.chain(webhooks.map(|(index, webhook)| (format!("webhook[{index}].users"), &webhook.filter)))
+    };
+    for (key, filter) in all {
         for user in filter.users().iter().filter(|user| !known.iter().any(|known| known.eq_ignore_ascii_case(user))) {
             let hint = nearest(user, known.iter().copied());
             let hint = hint.map_or(String::new(), |near| format!("; did you mean {near:?}?"));

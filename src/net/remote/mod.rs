@@ -5,6 +5,7 @@ pub mod conn;
 pub mod dial;
 pub mod secret;
 pub mod tls;
+pub mod url;
 
 use std::fmt;
 use std::io;
