@@ -330,7 +330,7 @@ impl Retrying {
 }
 
 impl Sink for Retrying {
-    fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
+    fn offer(&mut self, record: Arc<Record>) -> Result<(), Arc<Record>> {
         let seq = record.seq;
         let begun = match self.jobs.get(&seq) {
             Some(Job::Begun(begun)) => *begun,
@@ -346,7 +346,7 @@ impl Sink for Retrying {
             return Err(record);
         }
         let failing = Duration::from_secs(begun.failing);
-        let job = Try { record: Arc::new(*record), tries: begun.tries, failing, since: Some(Instant::now()) };
+        let job = Try { record, tries: begun.tries, failing, since: Some(Instant::now()) };
         self.written = self.written.max(seq);
         self.again = without(&self.again, seq, seq);
         self.start(seq, job);
@@ -515,7 +515,7 @@ mod tests {
         let offer = |retrying: &mut Retrying, seq: u64, octets: usize| {
             let mut record = sample(seq, "alice", "x");
             record.summary.subject = Some("x".repeat(octets));
-            retrying.offer(Box::new(record)).is_ok()
+            retrying.offer(Arc::new(record)).is_ok()
         };
         let mut retrying = open(64, &scratch);
         let begun = (1..).take_while(|seq| offer(&mut retrying, *seq, OCTETS / 5)).count();

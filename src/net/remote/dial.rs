@@ -59,7 +59,7 @@ pub fn dial_until(host: &str, port: u16, private_only: bool, end: Instant) -> Re
 }
 
 /// The addresses of a host. The resolver has deadlines of its own, which may be longer than ours, so it runs in a thread
-/// that nobody waits for longer than that.
+/// and no caller waits longer than that.
 pub fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     look_up_until(host, port, Instant::now() + PATIENCE)
 }
@@ -82,7 +82,7 @@ fn look_up_until(host: &str, port: u16, end: Instant) -> Result<Vec<SocketAddr>,
     }
 }
 
-/// Whether nobody outside of this machine or network can listen: loopback, private, link-local.
+/// Whether the address is on this machine or its network: loopback, private, link-local.
 pub fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
