@@ -2,11 +2,14 @@
 
 mod cat;
 mod check;
+#[cfg(feature = "mime")]
+mod content;
 mod deliver;
 mod fetch;
 mod log;
 mod serve;
 mod status;
+mod test_mail;
 mod user;
 mod watch;
 
@@ -42,9 +45,10 @@ Usage: mailbell COMMAND [OPTION...]
   check     read the configuration and report everything that is wrong
   user      add, passwd, del, list: accounts
   watch     follow the events of new mail, or run a command for each
-  cat       print a stored message
+  cat       print a stored message, its text, or save its attachments
   deliver   store the message on standard input
   fetch     look at a [[remote]] now
+  test      send a message to yourself and show what became of it
   status    sessions, messages, and how many events wait for each subscriber
   sendmail  store the message on standard input, with the options of sendmail
 
@@ -148,6 +152,7 @@ fn run() -> Outcome {
         Some("deliver") => deliver::run(arguments),
         Some("fetch") => fetch::run(arguments),
         Some("status") => status::run(arguments),
+        Some("test") => test_mail::run(arguments),
         Some("sendmail") => deliver::sendmail(arguments),
         Some("help") => print(HELP),
         _ => Err(Failed::new(exit::USAGE, format!("there is no command {command:?}; see mailbell --help"))),

@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::net::conn::{Command, Conn};
-use crate::notify::{PipeSettings, SubscriberStatus};
+use crate::notify::SubscriberStatus;
 use crate::service::Service;
 use crate::service::counters::{self, label};
 use serde_json::{Value, json};
@@ -39,6 +39,7 @@ pub fn status(service: &Service) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "uptime_seconds": service.started.elapsed().as_secs(),
+        "listeners": listeners(service),
         "sessions": service.admission.open(),
         "sessions_limit": service.config.limits.connections,
         "maildrops_open": service.maildrops.open_count(),
@@ -48,6 +49,7 @@ pub fn status(service: &Service) -> Value {
         "counters": Value::Object(counters.collect()),
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
         "remotes": remotes(service),
+        "brokers": super::broker_status::status(service),
     })
 }
 
@@ -59,6 +61,12 @@ fn remotes(service: &Service) -> Value {
 #[cfg(not(feature = "remote"))]
 fn remotes(_service: &Service) -> Value {
     json!([])
+}
+
+/// Protocol and real address of each listener that is open to clients.
+fn listeners(service: &Service) -> Vec<Value> {
+    let all = service.listeners.get().map(Vec::as_slice).unwrap_or_default();
+    all.iter().map(|(kind, address)| json!({"protocol": kind.name(), "address": address})).collect()
 }
 
 /// The status as far as files tell it, when no server runs.
@@ -81,8 +89,7 @@ pub fn status_without_server(config: &Config) -> io::Result<Value> {
 }
 
 fn is_configured(config: &Config, name: &str) -> bool {
-    config.pipes.iter().any(|pipe| PipeSettings::name_of(&pipe.path) == name)
-        || config.hooks.iter().any(|hook| name.strip_prefix("hook:") == Some(&hook.name))
+    config.subscribers().iter().any(|settings| settings.name() == name)
 }
 
 fn subscriber(status: &SubscriberStatus) -> Value {
@@ -174,5 +181,6 @@ fn prometheus(service: &Service) -> String {
     family("subscriber_lost_total", "Events dropped from the journal unread.", "counter", |each, _| each.lost);
     #[cfg(feature = "remote")]
     super::remote_status::metrics(service, &mut text);
+    super::broker_status::metrics(service, &mut text);
     text
 }

@@ -7,7 +7,7 @@ pub mod maillog;
 pub mod sessions;
 
 use crate::accounts::{Accounts, Penalties, Verifier};
-use crate::config::Config;
+use crate::config::{Config, ListenerKind};
 use crate::delivery::Delivery;
 use crate::ledger::Ledger;
 use crate::maildir::maildrops::Maildrops;
@@ -16,7 +16,7 @@ use crate::notify::Subscribers;
 use crate::service::admission::Admission;
 use crate::service::counters::Counters;
 use crate::service::sessions::Sessions;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 /// What a reload replaces as a whole. A session keeps the one that it began with for a transaction's time.
@@ -54,6 +54,8 @@ pub struct Service {
     pub sessions: Sessions,
     /// When the process began to serve.
     pub started: Instant,
+    /// The listeners' kinds and real addresses, once all of them listen.
+    pub listeners: OnceLock<Vec<(ListenerKind, String)>>,
 }
 
 impl Service {
@@ -79,6 +81,7 @@ impl Service {
             admission: Admission::by(&config.limits),
             sessions: Sessions::default(),
             started: Instant::now(),
+            listeners: OnceLock::new(),
             config,
         }
     }

@@ -9,6 +9,7 @@ mod options;
 mod sendmail;
 mod source;
 
+pub(super) use hand_over::tcp;
 pub use sendmail::run as sendmail;
 
 use super::{Failed, Outcome, exit};
@@ -200,7 +201,7 @@ impl Store {
 }
 
 /// A local domain.
-fn own_domain(config: &Config) -> &str {
+pub(super) fn own_domain(config: &Config) -> &str {
     match &config.domains {
         Domains::These(ours) => ours.first().unwrap_or(&config.hostname),
         Domains::Any => &config.hostname,
