@@ -304,6 +304,19 @@ impl Config {
         self.proxy_trusted.iter().any(|network| network.contains(address))
     }
 
+    /// The domain of an address that is written without one.
+    pub fn home_domain(&self) -> &str {
+        match &self.domains {
+            Domains::These(ours) => ours.first().unwrap_or(&self.hostname),
+            Domains::Any => &self.hostname,
+        }
+    }
+
+    /// Whether mail to other domains is sent there (`relay.host`).
+    pub fn relays(&self) -> bool {
+        false
+    }
+
     /// The Maildir of a user.
     pub fn maildir(&self, user: &str) -> PathBuf {
         self.mail.root.join(user)

@@ -1,7 +1,7 @@
 //! `sendmail -bs`: SMTP on standard input and output, as some mail programs hand mail in. The same session as the server's,
 //! without a network: no AUTH, no TLS. Each message is kept in memory until it is whole.
 
-use super::{Store, own_domain};
+use super::Store;
 use crate::accounts::Unknown;
 use crate::cli::{Failed, Outcome, exit};
 use crate::delivery::{self, Failure};
@@ -126,7 +126,7 @@ impl<R: Read> Dialogue<'_, R> {
 
     fn recipient(&self) -> Result<Vec<String>, RecipientRefusal> {
         let path = self.session.recipient().ok_or(RecipientRefusal::NoSuchUser)?;
-        let domain = path.domain.clone().or_else(|| Some(own_domain(&self.store.config).to_owned()));
+        let domain = path.domain.clone().or_else(|| Some(self.store.config.home_domain().to_owned()));
         self.store.accounts.resolve(&Mailbox { domain, ..path.clone() }).map_err(|unknown| match unknown {
             Unknown::NotOurDomain => RecipientRefusal::NotOurDomain,
             Unknown::NoSuchUser => RecipientRefusal::NoSuchUser,

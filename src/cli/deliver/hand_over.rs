@@ -1,6 +1,6 @@
 //! A message given to the running server by SMTP (RFC 5321), by users without the rights to write the mail themselves.
 
-use super::{Outcome, own_domain};
+use super::Outcome;
 use crate::cli::{Failed, exit};
 use crate::config::{Config, Place};
 use crate::message::address;
@@ -63,7 +63,7 @@ fn path_of(config: &Config, recipient: &str) -> Result<String, Failed> {
     let mailbox = address::mailbox(bare);
     let mailbox =
         mailbox.map_err(|fault| Failed::new(exit::NO_USER, format!("{}: {}", bare.escape_debug(), fault.0)))?;
-    let domain = if mailbox.domain.is_some() { String::new() } else { format!("@{}", own_domain(config)) };
+    let domain = if mailbox.domain.is_some() { String::new() } else { format!("@{}", config.home_domain()) };
     Ok(mailbox.text + &domain)
 }
 

@@ -13,7 +13,7 @@ pub use sendmail::run as sendmail;
 
 use super::{Failed, Outcome, exit};
 use crate::accounts::{Accounts, Unknown};
-use crate::config::{Config, Domains};
+use crate::config::Config;
 use crate::delivery::{Delivery, Envelope, Failure, Incoming, Recipient, Stored};
 use crate::journal::{Held, Lock};
 use crate::ledger::{Keep, Ledger};
@@ -149,7 +149,7 @@ impl Store {
     fn users(&self, typed: &str) -> Result<Vec<String>, String> {
         let mailbox = address::mailbox(typed).map_err(|fault| fault.0.to_owned())?;
         // A name alone is meant to be here.
-        let domain = mailbox.domain.or_else(|| Some(own_domain(&self.config).to_owned()));
+        let domain = mailbox.domain.or_else(|| Some(self.config.home_domain().to_owned()));
         self.accounts.resolve(&Mailbox { domain, ..mailbox }).map_err(|unknown| match unknown {
             Unknown::NotOurDomain => "not a domain of ours, and nothing is sent elsewhere".to_owned(),
             Unknown::NoSuchUser => "no such user".to_owned(),
@@ -196,14 +196,6 @@ impl Store {
         let stored = incoming.commit();
         delivery.tick();
         Ok(stored)
-    }
-}
-
-/// A local domain.
-fn own_domain(config: &Config) -> &str {
-    match &config.domains {
-        Domains::These(ours) => ours.first().unwrap_or(&config.hostname),
-        Domains::Any => &config.hostname,
     }
 }
 
