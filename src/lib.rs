@@ -8,7 +8,7 @@
 //! floor 4   main                                                        a match on run()
 //! floor 3   cli  server                                                 what a person types; the event loop and what belongs to it
 //! floor 2   smtpd  pop3d  fetch  arrivals  service  delivery            sockets and threads
-//! floor 1   maildir  journal  ledger  notify  accounts  config  net  sys    files, sockets and the operating system
+//! floor 1   maildir  queue  journal  ledger  notify  accounts  config  net  sys    files, sockets and the operating system
 //! floor 0   smtp  pop3  imap  sasl  message  nearest  limits  script    pure: no I/O, no clock
 //! ```
 //!
@@ -33,7 +33,7 @@ pub mod sasl;
 mod script;
 pub mod smtp;
 
-// Floor 1. Siblings: ledger -> journal, maildir; notify -> journal; config -> net, notify; accounts -> config, net;
+// Floor 1. Siblings: ledger -> journal, maildir; queue -> maildir; notify -> journal; config -> net, notify; accounts -> config, net;
 // all -> sys.
 pub mod accounts;
 pub mod config;
@@ -42,6 +42,8 @@ pub mod ledger;
 pub mod maildir;
 pub mod net;
 pub mod notify;
+#[cfg(feature = "relay")]
+pub mod queue;
 pub mod sys;
 
 // Floor 2. Siblings: smtpd, pop3d -> service -> delivery, fetch; smtpd, fetch, arrivals -> delivery.
