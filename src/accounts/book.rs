@@ -1,6 +1,6 @@
 //! What addresses mean: users of this server, and addresses elsewhere. Aliases are expanded already.
 
-use crate::message::idn;
+use crate::message::address;
 use std::collections::HashMap;
 
 /// An address on another server that an alias leads to.
@@ -33,7 +33,8 @@ impl Reach {
     }
 
     pub(super) fn add_outside(&mut self, outside: Outside) {
-        if !self.outside.iter().any(|known| same_mailbox(&known.address, &outside.address)) {
+        let key = address::key(&outside.address);
+        if !self.outside.iter().any(|known| address::key(&known.address) == key) {
             self.outside.push(outside);
         }
     }
@@ -41,17 +42,6 @@ impl Reach {
     pub(super) fn add(&mut self, other: Reach) {
         other.users.into_iter().for_each(|user| self.add_user(user));
         other.outside.into_iter().for_each(|outside| self.add_outside(outside));
-    }
-}
-
-/// Whether two addresses are one mailbox, as far as a server can tell that is not theirs: the domain has no case, the
-/// local part may have one.
-pub fn same_mailbox(one: &str, other: &str) -> bool {
-    match (one.rsplit_once('@'), other.rsplit_once('@')) {
-        (Some((local, domain)), Some((other_local, other_domain))) => {
-            local == other_local && idn::same_domain(domain, other_domain)
-        }
-        _ => one == other,
     }
 }
 

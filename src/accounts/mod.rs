@@ -18,7 +18,7 @@ mod secret;
 mod tests;
 mod verifier;
 
-pub use book::{Outside, same_mailbox};
+pub use book::Outside;
 pub use penalties::{Penalties, Turn};
 pub use random::random_password;
 pub use rewrite::{Passwd, PasswdError};
@@ -207,6 +207,12 @@ impl Accounts {
 
     fn account(&self, name: &str) -> Option<&Account> {
         self.users.get(&name.to_ascii_lowercase()).map(|index| &self.accounts[*index])
+    }
+
+    /// Whether the local part is this name, with or without subaddress.
+    pub fn has_name(&self, path: &ForwardPath, name: &str) -> bool {
+        let local = path.local_part.to_lowercase();
+        cut(&local, self.subaddress).unwrap_or(&local) == name.to_lowercase()
     }
 
     /// Local part and domain, as aliases have them.

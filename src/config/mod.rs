@@ -317,6 +317,11 @@ impl Config {
         false
     }
 
+    /// The most messages of one user that wait to be sent, and the most recipients that one user sends to in an hour.
+    pub fn sending_limits(&self) -> (usize, usize) {
+        (200, 500)
+    }
+
     /// The Maildir of a user.
     pub fn maildir(&self, user: &str) -> PathBuf {
         self.mail.root.join(user)

@@ -9,6 +9,8 @@ use crate::arrivals::{Arrivals, Watched};
 use crate::config::{Config, Watch};
 use crate::net::tls;
 use crate::service::{Live, Service};
+use crate::sys;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -139,7 +141,8 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
             {
                 log::warn!("{}: {warning}", certificate.display());
             }
-            Ok(Live { accounts, tls })
+            let system_users = if config.relays() { sys::users() } else { HashMap::new() };
+            Ok(Live { accounts, tls, system_users })
         }
         (accounts, tls) => {
             let problems = texts(&accounts.err().unwrap_or_default());
