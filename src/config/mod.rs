@@ -1,10 +1,14 @@
 //! The configuration: TOML in, types out; everything that is wrong is reported at once, each with its place.
 
 mod conflicts;
+#[cfg(any(feature = "remote", feature = "relay"))]
+mod endpoint;
 mod listener_kind;
 mod load;
 mod network;
 mod place;
+#[cfg(feature = "relay")]
+mod relay;
 #[cfg(feature = "remote")]
 mod remote;
 mod report;
@@ -14,11 +18,15 @@ mod subscribers;
 mod tests;
 mod value;
 
+#[cfg(any(feature = "remote", feature = "relay"))]
+pub use endpoint::Encryption;
 pub use listener_kind::ListenerKind;
 pub use network::Network;
 pub use place::Place;
+#[cfg(feature = "relay")]
+pub use relay::Relay;
 #[cfg(feature = "remote")]
-pub use remote::{After, Encryption, Protocol, Remote};
+pub use remote::{After, Protocol, Remote};
 pub use value::user_name;
 
 use crate::message::idn::same_domain;
@@ -74,6 +82,9 @@ pub struct Config {
     /// Mailboxes on other servers.
     #[cfg(feature = "remote")]
     pub remotes: Vec<Remote>,
+    /// Where mail to others goes; `None`: it is refused.
+    #[cfg(feature = "relay")]
+    pub relay: Option<Relay>,
     /// How long the journal is kept.
     pub journal_keep: Duration,
     /// How large it may grow, octets: the oldest records go earlier beyond it.
@@ -325,6 +336,14 @@ impl Config {
     /// The Maildir of a user.
     pub fn maildir(&self, user: &str) -> PathBuf {
         self.mail.root.join(user)
+    }
+
+    /// Whether mail to other domains is sent there (`relay.host`).
+    pub fn relays(&self) -> bool {
+        #[cfg(feature = "relay")]
+        return self.relay.is_some();
+        #[cfg(not(feature = "relay"))]
+        false
     }
 
     /// The folder of the journal.

@@ -33,6 +33,7 @@
 //! message is part of its transaction; RSET drops the transaction, and the message with it.
 
 mod auth;
+pub mod client;
 pub mod dsn;
 mod mail;
 mod parameter;
