@@ -35,7 +35,8 @@ pub(super) fn expand(aliases: &[Alias], known: &Known<'_>) -> (Book, Vec<Problem
     let mut book = Book::default();
     for (index, alias) in aliases.iter().enumerate() {
         if let Some(domain) = alias.domain.as_ref().filter(|domain| !known.domains.contains(domain)) {
-            let message = format!("{:?}: {domain} is not one of `domains`, so no mail for it comes here", alias.shown());
+            let message =
+                format!("{:?}: {domain} is not one of `domains`, so no mail for it comes here", alias.shown());
             all.problems.push(alias.place.problem(message));
         }
         let reach = all.follow(index, &mut Vec::new());

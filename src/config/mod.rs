@@ -323,14 +323,13 @@ impl Config {
         }
     }
 
-    /// Whether mail to other domains is sent there (`relay.host`).
-    pub fn relays(&self) -> bool {
-        false
-    }
-
     /// The most messages of one user that wait to be sent, and the most recipients that one user sends to in an hour.
     pub fn sending_limits(&self) -> (usize, usize) {
-        (200, 500)
+        #[cfg(feature = "relay")]
+        if let Some(relay) = &self.relay {
+            return (relay.waiting_per_user, relay.recipients_per_hour);
+        }
+        (0, 0)
     }
 
     /// The Maildir of a user.

@@ -17,8 +17,8 @@ mod unwritable;
 
 pub use first_look::FirstLook;
 pub use incoming::Incoming;
-pub use outgoing::{Asked, Elsewhere, Onward};
 use outgoing::Outgoing;
+pub use outgoing::{Asked, Elsewhere, Onward};
 
 use crate::config::Config;
 use crate::ledger::Ledger;

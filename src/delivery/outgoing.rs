@@ -170,7 +170,9 @@ mod with_queue {
         fn drop(&mut self) {
             for id in &self.ids {
                 if let Err(error) = self.queue.remove(id) {
-                    log::error!("queue: {id}: was refused, and cannot be taken out of the queue: {error}; it may be sent");
+                    log::error!(
+                        "queue: {id}: was refused, and cannot be taken out of the queue: {error}; it may be sent"
+                    );
                 }
             }
         }
@@ -245,9 +247,13 @@ mod tests {
         let all = || {
             [to("a@x.example", None), to("b@y.example", Some("alice@example.org")), to("c@z.example", None)].into_iter()
         };
-        let asked = Asked { ret: Some(Ret::Full), envid: Some("e".into()), smtputf8: false, user: Some("alice".into()) };
+        let asked =
+            Asked { ret: Some(Ret::Full), envid: Some("e".into()), smtputf8: false, user: Some("alice".into()) };
         let shown = |sender: &str| {
-            format!("{:?}", Elsewhere::new(sender, all().chain([to("\u{e9}@x.example", Some("alice@example.org"))]), &asked))
+            format!(
+                "{:?}",
+                Elsewhere::new(sender, all().chain([to("\u{e9}@x.example", Some("alice@example.org"))]), &asked)
+            )
         };
         let own = "reverse_path: \"alice@example.org\", recipients: [Recipient { address: \"a@x.example\", notify: Notify(1), \
                    orcpt: Some(\"rfc822;x\") }, Recipient { address: \"c@z.example\", notify: Notify(1), orcpt: \

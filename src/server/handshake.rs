@@ -125,15 +125,18 @@ pub fn refusal_line(kind: ListenerKind, refusal: Refusal) -> &'static str {
         (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local, Refusal::Full) => {
             "421 4.3.2 Too many connections, try again later\r\n"
         }
-        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local, Refusal::TooManyFromAddress) => {
-            "421 4.7.0 Too many connections from your address, try again later\r\n"
-        }
-        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local, Refusal::TooOften) => {
-            "421 4.7.0 Your address connects too often, try again later\r\n"
-        }
-        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local, Refusal::NoResources) => {
-            "421 4.3.1 Out of resources, try again later\r\n"
-        }
+        (
+            ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local,
+            Refusal::TooManyFromAddress,
+        ) => "421 4.7.0 Too many connections from your address, try again later\r\n",
+        (
+            ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local,
+            Refusal::TooOften,
+        ) => "421 4.7.0 Your address connects too often, try again later\r\n",
+        (
+            ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local,
+            Refusal::NoResources,
+        ) => "421 4.3.1 Out of resources, try again later\r\n",
         (ListenerKind::Metrics, _) => "HTTP/1.0 503 Service Unavailable\r\n\r\n",
         // Nothing can be said in clear where TLS comes first.
         (ListenerKind::Smtps | ListenerKind::Pop3s | ListenerKind::Control, _) => "",

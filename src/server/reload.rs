@@ -112,7 +112,11 @@ impl Reloader {
 fn read(running: &Config) -> Result<(Config, Live), Vec<String>> {
     let Some(file) = &running.file else { return Ok((running.clone(), live(running)?)) };
     regular(file)?;
-    let config = Config::load(file).map_err(|problems| texts(&problems))?;
+    #[cfg_attr(not(feature = "relay"), allow(unused_mut))]
+    let mut config = Config::load(file).map_err(|problems| texts(&problems))?;
+    // A relay begins and ends with the server, and what aliases may say depends on it.
+    #[cfg(feature = "relay")]
+    config.relay.clone_from(&running.relay);
     let live = live(&config)?;
     Ok((config, live))
 }

@@ -110,7 +110,9 @@ mod tests {
         let sending = sending(10, 5);
         let begin = Instant::now();
         let take = |minutes: u64, user: &str| {
-            sending.take_at(begin + minutes * MINUTE, user, "192.0.2.1", 0).map_err(|reached| (reached.limit, reached.is_news))
+            sending
+                .take_at(begin + minutes * MINUTE, user, "192.0.2.1", 0)
+                .map_err(|reached| (reached.limit, reached.is_news))
         };
         for minutes in [0, 0, 1, 30, 59] {
             assert_eq!(take(minutes, "alice"), Ok(()));

@@ -105,9 +105,10 @@ impl<M> Transaction<M> {
 
     /// The mailboxes elsewhere that get the message, each once, with the first recipient that named it.
     pub fn outside(&self) -> Vec<(&Outside, &Recipient)> {
-        let all = self.recipients.iter().flat_map(|recipient| {
-            recipient.route.outside.iter().map(move |outside| (outside, recipient))
-        });
+        let all = self
+            .recipients
+            .iter()
+            .flat_map(|recipient| recipient.route.outside.iter().map(move |outside| (outside, recipient)));
         let mut known = HashSet::new();
         all.filter(|(outside, _)| known.insert(address::key(&outside.address))).collect()
     }

@@ -86,7 +86,8 @@ impl<'a> Driver<'a> {
             .mailboxes()
             .into_iter()
             .map(|(user, path)| delivery::Recipient { user: user.to_owned(), typed: path.text.clone() });
-        let named_elsewhere = transaction.recipients.iter().any(|to| to.route.outside.iter().any(|to| to.sender.is_none()));
+        let named_elsewhere =
+            transaction.recipients.iter().any(|to| to.route.outside.iter().any(|to| to.sender.is_none()));
         let envelope = Envelope {
             origin: Origin {
                 mail_from: Some(transaction.reverse_path.to_string()),

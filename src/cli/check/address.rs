@@ -24,7 +24,9 @@ pub(super) fn explain(config: &Config, addresses: &[String]) -> Outcome {
                 code = exit::NO_USER;
                 vec!["refused: no user, no alias and no catch-all has it (550 5.1.1)".to_owned()]
             }
-            Err(Unknown::NotOurDomain) => vec![elsewhere(config, path.domain.as_deref().unwrap_or_default(), &mut code)],
+            Err(Unknown::NotOurDomain) => {
+                vec![elsewhere(config, path.domain.as_deref().unwrap_or_default(), &mut code)]
+            }
         }
         .into_iter();
         // unwrap: writing to a String cannot fail.
@@ -45,5 +47,7 @@ fn elsewhere(config: &Config, domain: &str, code: &mut u8) -> String {
         Domains::These(ours) => ours.join(", "),
         Domains::Any => "*".to_owned(),
     };
-    format!("refused: {domain} is not one of `domains` ({ours}), and without `relay.host` nothing is sent elsewhere (550 5.7.1)")
+    format!(
+        "refused: {domain} is not one of `domains` ({ours}), and without `relay.host` nothing is sent elsewhere (550 5.7.1)"
+    )
 }
