@@ -37,7 +37,7 @@ _mailbell() {
     esac
     case $command in
     serve) words="-c --config -h --help" ;;
-    check) words="-c --config --online -h --help" ;;
+    check) words="-c --config --online --address -h --help" ;;
     user)
         case ${COMP_WORDS[2]} in
         add) words="-c --config --stdin -h --help" ;;

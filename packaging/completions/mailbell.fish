@@ -18,6 +18,7 @@ complete -c mailbell -n __fish_use_subcommand -s V -l version -d 'Print the vers
 complete -c mailbell -s h -l help -d 'Print what the command takes'
 complete -c mailbell -n 'not __fish_use_subcommand; and not __fish_seen_subcommand_from sendmail' -s c -l config -r -F -d 'Configuration file'
 
+complete -c mailbell -n '__fish_seen_subcommand_from check' -l address -x -d 'Say where mail for an address goes'
 complete -c mailbell -n '__fish_seen_subcommand_from check' -l online -d 'Also try ports, rights, disk and DNS'
 
 set -l actions add passwd del list

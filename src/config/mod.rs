@@ -315,6 +315,23 @@ impl Config {
         self.proxy_trusted.iter().any(|network| network.contains(address))
     }
 
+    /// The domain of an address that is written without one.
+    pub fn home_domain(&self) -> &str {
+        match &self.domains {
+            Domains::These(ours) => ours.first().unwrap_or(&self.hostname),
+            Domains::Any => &self.hostname,
+        }
+    }
+
+    /// The most messages of one user that wait to be sent, and the most recipients that one user sends to in an hour.
+    pub fn sending_limits(&self) -> (usize, usize) {
+        #[cfg(feature = "relay")]
+        if let Some(relay) = &self.relay {
+            return (relay.waiting_per_user, relay.recipients_per_hour);
+        }
+        (0, 0)
+    }
+
     /// The Maildir of a user.
     pub fn maildir(&self, user: &str) -> PathBuf {
         self.mail.root.join(user)

@@ -28,6 +28,10 @@ pub struct Relay {
     pub retry: (Duration, Duration),
     /// The sender is told of a delay after this time.
     pub warn: Option<Duration>,
+    /// The most messages of one user that wait.
+    pub waiting_per_user: usize,
+    /// The most recipients of one user in an hour.
+    pub recipients_per_hour: usize,
     /// A message is given up after this time, counted from its arrival.
     pub give_up: Duration,
 }
@@ -70,6 +74,8 @@ pub(super) fn relay(top: &mut Section<'_, '_>, base: &Path) -> Option<Relay> {
     let retry = section.text("retry", "\"5m..4h\"", durations).unwrap_or((minutes(5), minutes(4 * 60)));
     let warn = section.text("warn", "\"4h\" or \"off\"", or_off(some_time)).unwrap_or(Some(minutes(4 * 60)));
     let give_up = section.text("give_up", "\"5d\"", some_time).unwrap_or(minutes(5 * 24 * 60));
+    let waiting_per_user = section.count("waiting_per_user", 1..=1_000_000).unwrap_or(200);
+    let recipients_per_hour = section.count("recipients_per_hour", 1..=1_000_000).unwrap_or(500);
     if warn.is_some_and(|warn| warn >= give_up) && section.has("warn") {
         section.wrong("warn", "is not earlier than `give_up`, so no sender would be told of a delay; or write \"off\"");
     }
@@ -77,7 +83,19 @@ pub(super) fn relay(top: &mut Section<'_, '_>, base: &Path) -> Option<Relay> {
         section.wrong(key, "needs `host` beside it");
     }
     section.finish();
-    Some(Relay { host: host?, port, encryption, trust, login, from, retry, warn, give_up })
+    Some(Relay {
+        host: host?,
+        port,
+        encryption,
+        trust,
+        login,
+        from,
+        retry,
+        warn,
+        waiting_per_user,
+        recipients_per_hour,
+        give_up,
+    })
 }
 
 fn sender(text: &str) -> Result<String, String> {

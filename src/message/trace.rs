@@ -123,14 +123,28 @@ pub fn prefix(trace: &Trace<'_>) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// `Received` alone, with LF line ends, as it stands in a message that goes on to another server. The account that logged in
+/// is nothing that strangers need to know.
+pub fn received(trace: &Trace<'_>) -> Vec<u8> {
+    let mut text = String::with_capacity(512);
+    // unwrap: writing to a String cannot fail.
+    write_received(&mut text, trace, false).unwrap();
+    text.into_bytes()
+}
+
 fn write_prefix(text: &mut String, trace: &Trace<'_>) -> fmt::Result {
-    let Trace { origin, facts, hostname, id, recipient, seconds } = trace;
+    let Trace { origin, recipient, .. } = trace;
     if let Some(sender) = &origin.mail_from {
         writeln!(text, "Return-Path: <{}>", harmless(sender))?;
     }
     if let Some(recipient) = recipient {
         writeln!(text, "Delivered-To: {}", harmless(recipient))?;
     }
+    write_received(text, trace, true)
+}
+
+fn write_received(text: &mut String, trace: &Trace<'_>, shows_login: bool) -> fmt::Result {
+    let Trace { origin, facts, hostname, id, recipient, seconds } = trace;
     text.push_str("Received: ");
     if let Some(helo) = &origin.helo {
         write!(text, "from {}", atom(helo))?;
@@ -143,7 +157,7 @@ fn write_prefix(text: &mut String, trace: &Trace<'_>) -> fmt::Result {
     if let Some(tls) = &origin.tls {
         write!(text, "(using {})\n\t", comment(tls))?;
     }
-    if let Some(auth) = &origin.auth {
+    if let Some(auth) = origin.auth.as_ref().filter(|_| shows_login) {
         write!(text, "(authenticated as {})\n\t", comment(auth))?;
     }
     if let (Some(remote), Some(uid)) = (&origin.remote, &origin.uid) {
@@ -337,6 +351,13 @@ mod tests {
              (authenticated as alice)\n\tby mail.example.org (mailbell) with ESMTPSA id 1.M2P3Q4.mail\n\t\
              for <bob@example.org>;\n\tMon, 23 Nov 2026 08:44:59 +0000\n"
         );
+    }
+
+    #[test]
+    fn what_goes_on_has_received_alone_and_no_login() {
+        let text = String::from_utf8(received(&trace(&origin(), None))).unwrap();
+        assert!(text.starts_with("Received: from client.example (["), "{text}");
+        assert!(text.contains(" with ESMTPSA id 1.M2P3Q4.mail;\n") && !text.contains("alice"), "{text}");
     }
 
     #[test]

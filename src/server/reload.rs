@@ -9,6 +9,8 @@ use crate::arrivals::{Arrivals, Watched};
 use crate::config::{Config, Watch};
 use crate::net::tls;
 use crate::service::{Live, Service};
+use crate::sys;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -132,7 +134,11 @@ impl Reloader {
 fn read(running: &Config) -> Result<(Config, Live), Vec<String>> {
     let Some(file) = &running.file else { return Ok((running.clone(), live(running)?)) };
     regular(file)?;
-    let config = Config::load(file).map_err(|problems| texts(&problems))?;
+    #[cfg_attr(not(feature = "relay"), allow(unused_mut))]
+    let mut config = Config::load(file).map_err(|problems| texts(&problems))?;
+    // A relay begins and ends with the server, and what aliases may say depends on it.
+    #[cfg(feature = "relay")]
+    config.relay.clone_from(&running.relay);
     let live = live(&config)?;
     Ok((config, live))
 }
@@ -161,7 +167,8 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
             {
                 log::warn!("{}: {warning}", certificate.display());
             }
-            Ok(Live { accounts, tls })
+            let system_users = if config.relays() { sys::users() } else { HashMap::new() };
+            Ok(Live { accounts, tls, system_users })
         }
         (accounts, tls) => {
             let problems = texts(&accounts.err().unwrap_or_default());

@@ -80,6 +80,10 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     let ledger = Ledger::open(&config.state, keep).map_err(state)?;
     ledger.start().map_err(state)?;
     let delivery = Arc::new(Delivery::new(&config, Some(ledger.clone())));
+    #[cfg(feature = "relay")]
+    if config.relays() {
+        delivery.send_by(Arc::new(crate::queue::Queue::open(&config.state).map_err(state)?));
+    }
     delivery.on_record(Box::new(move || drop(waker.wake())));
     // Subscribers start before arrivals, so that a new pipe or hook begins at the end of the journal at the last stop.
     let told = Some(ledger.told());

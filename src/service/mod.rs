@@ -4,6 +4,7 @@ pub mod admission;
 pub mod counters;
 pub mod login;
 pub mod maillog;
+pub mod sending;
 pub mod sessions;
 
 use crate::accounts::{Accounts, Penalties, Verifier};
@@ -15,7 +16,9 @@ use crate::net::tls;
 use crate::notify::Subscribers;
 use crate::service::admission::Admission;
 use crate::service::counters::Counters;
+use crate::service::sending::Sending;
 use crate::service::sessions::Sessions;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -26,6 +29,8 @@ pub struct Live {
     pub accounts: Accounts,
     /// Certificate and key.
     pub tls: Option<tls::Config>,
+    /// The users of this machine, by id, where mail is sent elsewhere: `sendmail` of local users asks for it.
+    pub system_users: HashMap<u32, String>,
 }
 
 /// One for the process.
@@ -53,6 +58,8 @@ pub struct Service {
     pub counters: Counters,
     /// Counts and limits connections.
     pub admission: Admission,
+    /// Limits what one user sends to other servers.
+    pub sending: Sending,
     /// The open sessions.
     pub sessions: Sessions,
     /// When the process began to serve.
@@ -83,6 +90,7 @@ impl Service {
             penalties: Penalties::new(config.limits.penalty_exempt.clone()),
             counters: Counters::default(),
             admission: Admission::by(&config.limits),
+            sending: Sending::by(&config),
             sessions: Sessions::default(),
             started: Instant::now(),
             config,

@@ -97,6 +97,19 @@ impl Ret {
     }
 }
 
+/// Encodes text as xtext (RFC 3461 section 4).
+pub fn to_xtext(text: &str) -> String {
+    let mut xtext = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        match octet {
+            b'+' | b'=' => xtext.push_str(&format!("+{octet:02X}")),
+            octet if octet.is_ascii_graphic() => xtext.push(octet.into()),
+            octet => xtext.push_str(&format!("+{octet:02X}")),
+        }
+    }
+    xtext
+}
+
 /// Decodes xtext (RFC 3461 section 4): `+` and two hexadecimal digits stand for an octet. What is no xtext stays as it is.
 pub fn from_xtext(text: &str) -> String {
     let (mut octets, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
@@ -141,6 +154,14 @@ mod tests {
             (Ret::parse("full"), Ret::parse("hdrs"), Ret::parse("x")),
             (Some(Ret::Full), Some(Ret::Headers), None)
         );
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        for text in ["", "a b=c+d", "\u{e9}@x", "+40"] {
+            assert_eq!(from_xtext(&to_xtext(text)), text);
+        }
+        assert_eq!(to_xtext("a b=+"), "a+20b+3D+2B");
     }
 
     #[test]
