@@ -7,7 +7,7 @@
 //! ```text
 //! floor 4   main                                                        a match on run()
 //! floor 3   cli  server                                                 what a person types; the event loop and what belongs to it
-//! floor 2   smtpd  pop3d  fetch  arrivals  service  delivery            sockets and threads
+//! floor 2   smtpd  pop3d  fetch  send  arrivals  service  delivery            sockets and threads
 //! floor 1   maildir  queue  journal  ledger  notify  accounts  config  net  sys    files, sockets and the operating system
 //! floor 0   smtp  pop3  imap  sasl  message  nearest  limits  script    pure: no I/O, no clock
 //! ```
@@ -46,12 +46,14 @@ pub mod notify;
 pub mod queue;
 pub mod sys;
 
-// Floor 2. Siblings: smtpd, pop3d -> service -> delivery, fetch; smtpd, fetch, arrivals -> delivery.
+// Floor 2. Siblings: smtpd, pop3d -> service -> delivery, fetch; smtpd, fetch, send, arrivals -> delivery; send -> service.
 pub mod arrivals;
 pub mod delivery;
 #[cfg(feature = "remote")]
 pub mod fetch;
 pub mod pop3d;
+#[cfg(feature = "relay")]
+pub mod send;
 pub mod service;
 pub mod smtpd;
 

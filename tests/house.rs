@@ -41,6 +41,8 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("service", "delivery"),
     ("arrivals", "delivery"),
     ("fetch", "delivery"),
+    ("send", "delivery"),
+    ("send", "service"),
     ("service", "fetch"),
     ("cli", "server"),
 ];

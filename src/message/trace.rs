@@ -21,15 +21,18 @@ pub enum Via {
     Poll,
     /// Another program's delivery into the Maildir.
     Maildir,
+    /// A notice about a message that was sent from here.
+    Bounce,
 }
 
 impl Via {
-    const ALL: [(Via, &'static str); 5] = [
+    const ALL: [(Via, &'static str); 6] = [
         (Via::Smtp, "smtp"),
         (Via::Lmtp, "lmtp"),
         (Via::Deliver, "deliver"),
         (Via::Poll, "poll"),
         (Via::Maildir, "maildir"),
+        (Via::Bounce, "bounce"),
     ];
 
     /// Its name in the event.
@@ -236,6 +239,7 @@ pub fn read_back(head: &[u8]) -> Option<Written<'_>> {
     origin.via = match protocol {
         "local" => Via::Deliver,
         "poll" => Via::Poll,
+        "bounce" => Via::Bounce,
         other if other.contains("LMTP") => Via::Lmtp,
         _ => Via::Smtp,
     };
@@ -281,6 +285,7 @@ fn protocol(origin: &Origin, facts: Facts) -> String {
     let base = match origin.via {
         Via::Deliver | Via::Maildir => return "local".into(),
         Via::Poll => return "poll".into(),
+        Via::Bounce => return "bounce".into(),
         Via::Lmtp if facts.smtputf8 => "UTF8LMTP",
         Via::Lmtp => "LMTP",
         Via::Smtp if facts.smtputf8 => "UTF8SMTP",

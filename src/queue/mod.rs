@@ -19,13 +19,17 @@
 mod entry;
 mod envelope;
 mod progress;
+mod status;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod writer;
 
 pub use entry::{Entry, Head};
 pub use envelope::{Envelope, QueueId, Recipient};
 pub use progress::{Outcome, Progress, State};
+pub use status::{Doing, Status};
+pub use watch::{Event, Watch};
 pub use writer::{Staged, Writer};
 
 use crate::maildir::failpoint;
@@ -83,6 +87,7 @@ pub struct Queue {
     folder: PathBuf,
     ids: Ids,
     known: Mutex<Known>,
+    status: Mutex<Status>,
 }
 
 /// The messages that wait, as far as this process knows.
@@ -104,7 +109,7 @@ impl Queue {
         for name in FOLDERS {
             make_folder(&folder.join(name), 0o750, None)?;
         }
-        Ok(Queue { folder, ids: Ids::new(""), known: Mutex::default() })
+        Ok(Queue { folder, ids: Ids::new(""), known: Mutex::default(), status: Mutex::default() })
     }
 
     /// Begins a message. Its log lines have [`Writer::id`].
@@ -246,6 +251,21 @@ impl Queue {
     pub fn size(&self) -> (usize, Option<u64>) {
         let known = self.known();
         (known.messages.len(), known.messages.keys().next().map(QueueId::seconds))
+    }
+
+    /// What the sender does.
+    pub fn status(&self) -> Status {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what is known of the sender.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether a message is known to wait.
+    pub fn knows(&self, id: &QueueId) -> bool {
+        self.known().messages.contains_key(id)
     }
 
     /// A message is known to wait.

@@ -32,8 +32,6 @@ pub struct Outcome {
     pub status: String,
     /// The sender is still to be told.
     pub is_notice_owed: bool,
-    /// The other server heeds DSN, so a notice of success is its task.
-    pub is_handed_on: bool,
 }
 
 impl Outcome {
@@ -82,7 +80,6 @@ impl Progress {
                     "answer": cut(&outcome.answer),
                     "status": outcome.status,
                     "owed": outcome.is_notice_owed,
-                    "handed_on": outcome.is_handed_on,
                 })
             })
             .collect();
@@ -121,7 +118,6 @@ fn outcome(value: &Value) -> Option<Outcome> {
         answer: value["answer"].as_str()?.to_owned(),
         status: value["status"].as_str()?.to_owned(),
         is_notice_owed: value["owed"].as_bool()?,
-        is_handed_on: value["handed_on"].as_bool()?,
     })
 }
 
@@ -144,7 +140,6 @@ mod tests {
             answer: "550 5.1.1 nobody".into(),
             status: "5.1.1".into(),
             is_notice_owed: true,
-            is_handed_on: false,
         };
         progress.outcomes[2].state = State::Sent;
         let octets = progress.to_octets();

@@ -48,7 +48,18 @@ pub fn status(service: &Service) -> Value {
         "counters": Value::Object(counters.collect()),
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
         "remotes": remotes(service),
+        "queue": queue(service),
     })
+}
+
+#[cfg(feature = "relay")]
+fn queue(service: &Service) -> Value {
+    super::sender::status(service)
+}
+
+#[cfg(not(feature = "relay"))]
+fn queue(_service: &Service) -> Value {
+    Value::Null
 }
 
 #[cfg(feature = "remote")]
@@ -174,5 +185,7 @@ fn prometheus(service: &Service) -> String {
     family("subscriber_lost_total", "Events dropped from the journal unread.", "counter", |each, _| each.lost);
     #[cfg(feature = "remote")]
     super::remote_status::metrics(service, &mut text);
+    #[cfg(feature = "relay")]
+    super::sender::metrics(service, &mut text);
     text
 }

@@ -34,13 +34,23 @@ pub struct Reloader {
     pool: Pool<Work>,
     /// What the threads of the pool reach.
     reached: Mutex<Reached>,
+    /// Sends mail to other servers.
+    #[cfg(feature = "relay")]
+    sender: super::sender::Slot,
 }
 
 impl Reloader {
     /// For a server that has just started.
     pub fn new(service: Arc<Service>, arrivals: Arrivals, pool: Pool<Work>) -> Reloader {
         let reached = Mutex::new(sandbox::identities(&service.config));
-        Reloader { service, arrivals: Mutex::new(Some(arrivals)), pool, reached }
+        Reloader {
+            service,
+            arrivals: Mutex::new(Some(arrivals)),
+            pool,
+            reached,
+            #[cfg(feature = "relay")]
+            sender: super::sender::Slot::default(),
+        }
     }
 
     /// Does what is to be done.
@@ -53,6 +63,12 @@ impl Reloader {
             }
             Change::Mounts => self.renew_pool(),
         }
+    }
+
+    /// Sends mail to other servers.
+    #[cfg(feature = "relay")]
+    pub fn sender(&self) -> &super::sender::Slot {
+        &self.sender
     }
 
     /// Ends the thread that watches Maildirs. Nothing is reloaded after that.
@@ -75,12 +91,16 @@ impl Reloader {
         drop(arrivals);
         self.renew_pool();
         service.replace(live);
-        #[cfg_attr(not(feature = "remote"), allow(unused_mut))]
+        #[cfg_attr(not(any(feature = "remote", feature = "relay")), allow(unused_mut))]
         let mut problems =
             service.subscribers().as_mut().map(|all| all.reload(&config.pipes, &config.hooks)).unwrap_or_default();
         #[cfg(feature = "remote")]
         if let Err(error) = super::remotes::replace(service, &config) {
             problems.push(format!("remotes: {error}"));
+        }
+        #[cfg(feature = "relay")]
+        if let Err(error) = self.sender.replace(service, config.relay.clone()) {
+            problems.push(format!("relay: {error}"));
         }
         if problems.is_empty() {
             log::info!("reloaded");
@@ -100,6 +120,8 @@ impl Reloader {
             self.pool.replace(&sandbox::pool(config));
             #[cfg(feature = "remote")]
             super::remotes::renew(&self.service);
+            #[cfg(feature = "relay")]
+            self.sender.renew(&self.service);
         }
     }
 

@@ -23,9 +23,9 @@ pub fn pool(config: &Config) -> Pool<Work> {
     Pool::new(rules(config).map(|rules| Box::new(move || restrict(&rules)) as Box<dyn Fn() + Send + Sync>))
 }
 
-/// Holds a thread that speaks to a remote to the same places.
-#[cfg(feature = "remote")]
-pub fn enter(config: &Config) -> crate::fetch::Enter {
+/// Holds a thread that speaks to another server to the same places.
+#[cfg(any(feature = "remote", feature = "relay"))]
+pub fn enter(config: &Config) -> std::sync::Arc<dyn Fn() + Send + Sync> {
     let rules = rules(config);
     std::sync::Arc::new(move || rules.iter().for_each(restrict))
 }

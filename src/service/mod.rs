@@ -45,6 +45,9 @@ pub struct Service {
     subscribers: Mutex<Option<Subscribers>>,
     #[cfg(feature = "remote")]
     remotes: Mutex<Option<crate::fetch::Remotes>>,
+    /// Messages that wait to be sent elsewhere.
+    #[cfg(feature = "relay")]
+    pub queue: Arc<crate::queue::Queue>,
     /// Open maildrops and kept listings.
     pub maildrops: Arc<Maildrops>,
     /// Checks credentials.
@@ -71,6 +74,7 @@ impl Service {
         delivery: Arc<Delivery>,
         ledger: Arc<Ledger>,
         subscribers: Subscribers,
+        #[cfg(feature = "relay")] queue: Arc<crate::queue::Queue>,
     ) -> Service {
         Service {
             live: RwLock::new(Arc::new(live)),
@@ -79,6 +83,8 @@ impl Service {
             subscribers: Mutex::new(Some(subscribers)),
             #[cfg(feature = "remote")]
             remotes: Mutex::default(),
+            #[cfg(feature = "relay")]
+            queue,
             maildrops: Arc::new(Maildrops::new(config.state.join("sizes"))),
             verifier: Verifier::default(),
             penalties: Penalties::new(config.limits.penalty_exempt.clone()),
@@ -105,6 +111,14 @@ impl Service {
     #[cfg(feature = "remote")]
     pub fn remotes(&self) -> MutexGuard<'_, Option<crate::fetch::Remotes>> {
         self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether mail to other domains is sent there, as a reload may have changed it.
+    pub fn relays(&self) -> bool {
+        #[cfg(feature = "relay")]
+        return self.queue.status().doing != crate::queue::Doing::Off;
+        #[cfg(not(feature = "relay"))]
+        false
     }
 
     /// Replaces them.

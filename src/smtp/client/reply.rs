@@ -114,6 +114,11 @@ impl Reader {
         Read::Whole(code, std::mem::take(&mut self.lines))
     }
 
+    /// A reply has begun and not ended.
+    pub(super) fn has_begun(&self) -> bool {
+        self.code.is_some()
+    }
+
     /// What came before TLS is forgotten.
     pub(super) fn clear(&mut self) {
         *self = Reader::default();

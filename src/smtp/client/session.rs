@@ -218,6 +218,11 @@ impl Session {
         self.state == State::Over
     }
 
+    /// A reply of several lines has begun and not ended.
+    pub fn is_in_reply(&self) -> bool {
+        self.reader.has_begun()
+    }
+
     /// The message is being sent, and its last reply has not come.
     pub fn is_in_body(&self) -> bool {
         matches!(self.state, State::Body | State::Final)

@@ -1,0 +1,102 @@
+//! The sender of a server: begun and ended with it, replaced by a reload, and shown in its status.
+
+use super::sandbox;
+use crate::config::Relay;
+use crate::message::date;
+use crate::queue::Doing;
+use crate::send::Sender;
+use crate::service::Service;
+use crate::service::counters::prometheus;
+use crate::sys;
+use serde_json::{Value, json};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The sender, where there is something to send or may be.
+#[derive(Debug, Default)]
+pub struct Slot(Mutex<Option<Sender>>);
+
+impl Slot {
+    /// Takes the relay of a configuration over. Without one, a thread runs only while messages wait.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptor or thread left.
+    pub fn replace(&self, service: &Arc<Service>, relay: Option<Relay>) -> io::Result<()> {
+        let mut running = self.lock();
+        let enter = sandbox::enter(&service.config);
+        match &*running {
+            Some(sender) => sender.replace(relay, enter),
+            None if relay.is_none() && service.queue.ids()?.is_empty() => {}
+            None => {
+                sys::forbid_core_dumps();
+                *running = Some(Sender::start(service.clone(), relay, enter)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The sandbox is another one now, as after a mount; the next sessions enter it.
+    pub fn renew(&self, service: &Service) {
+        if let Some(sender) = &*self.lock() {
+            sender.enter_by(sandbox::enter(&service.config));
+        }
+    }
+
+    /// Tells the session with the smarthost to end.
+    pub fn begin_stop(&self) {
+        if let Some(sender) = &*self.lock() {
+            sender.begin_stop();
+        }
+    }
+
+    /// Waits for its end.
+    pub fn stop(&self) {
+        let sender = self.lock().take();
+        if let Some(sender) = sender {
+            sender.stop();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Sender>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The queue for `mailbell status`.
+pub fn status(service: &Service) -> Value {
+    let (status, (messages, oldest)) = (service.queue.status(), service.queue.size());
+    let time = |seconds: Option<u64>| seconds.map(|seconds| date::rfc3339_micros(seconds * 1_000_000));
+    json!({
+        "state": status.doing.name(),
+        "messages": messages,
+        "oldest": time(oldest),
+        "last_success": time(status.last_success),
+        "next_try": time(status.next_try),
+        "last_error": status.last_error,
+        "sent": status.sent,
+        "deferred": status.deferred,
+        "bounced": status.bounced,
+    })
+}
+
+/// Appends the metrics.
+pub fn metrics(service: &Service, text: &mut String) {
+    let (status, (messages, oldest)) = (service.queue.status(), service.queue.size());
+    if status.doing == Doing::Off && messages == 0 {
+        return;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut one = |name: &str, help: &str, kind: &str, value: u64| {
+        prometheus(text, name, help, kind, &[(String::new(), value)]);
+    };
+    let is_up = status.last_success.is_some() && status.last_error.is_none();
+    one("queue_messages", "Messages that wait to be sent elsewhere.", "gauge", messages as u64);
+    let age = oldest.map_or(0, |oldest| now.saturating_sub(oldest));
+    one("queue_oldest_age_seconds", "Age of the oldest of these.", "gauge", age);
+    one("queue_up", "Whether the last session with the smarthost was good.", "gauge", u64::from(is_up));
+    one("queue_sent_total", "Recipients that the smarthost took.", "counter", status.sent);
+    one("queue_deferred_total", "Tries for a recipient that are repeated later.", "counter", status.deferred);
+    one("queue_bounced_total", "Recipients that failed.", "counter", status.bounced);
+}
