@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{BASIC, Scratch, Server, Talk, files, skipped, wait_for};
+use common::{BASIC, Scratch, Server, Talk, files, skipped};
 use mailbell::server::local;
 use serde_json::Value;
 use std::fs;
@@ -444,6 +444,38 @@ fn without_a_relay_an_outside_address_in_an_alias_is_an_error() {
 }
 
 #[test]
+fn check_warns_of_what_comes_close_to_an_open_relay() {
+    let configuration = format!(
+        "{BASIC}[submission]\nlisten = [\"127.0.0.1:0\"]\nany_sender = [\"bob\", \"*\"]\n[proxy]\ntrusted = [\"10.0.0.0/8\", \
+         \"0.0.0.0/0\"]\n[tls]\nrequired_for_auth = false\n[limits]\npenalty_exempt = [\"::/0\"]\n"
+    );
+    let scratch = Scratch::prepared("relaying-check", &format!("{configuration}{RELAY}"));
+    let output = common::run(&scratch.path("mailbell.toml"), &["check"], "");
+    let said = code(&output, 0);
+    for warning in [
+        "warning: `submission.any_sender`: \"*\" lets every user",
+        "warning: `proxy.trusted`: 0.0.0.0/0 is every address",
+        "warning: `tls.required_for_auth`: false lets clients",
+        "warning: `limits.penalty_exempt`: all addresses",
+    ] {
+        assert!(said.contains(warning), "{warning}: {said}");
+    }
+    assert!(!said.contains("10.0.0.0"), "{said}");
+    // Without a relay none of that is worth a word here.
+    fs::write(scratch.path("mailbell.toml"), configuration).unwrap();
+    let said = code(&common::run(&scratch.path("mailbell.toml"), &["check"], ""), 0);
+    assert!(!said.contains("any_sender"), "{said}");
+    let any = BASIC.replace("[\"example.org\"]", "\"*\"").replace("[smtp]", "[smtp]\nauth = \"off\"");
+    fs::write(scratch.path("mailbell.toml"), format!("{}{RELAY}", any.replacen("127.0.0.1:0", "0.0.0.0:0", 1)))
+        .unwrap();
+    let said = code(&common::run(&scratch.path("mailbell.toml"), &["check"], ""), 0);
+    assert!(
+        said.contains("warning: `domains`: \"*\" takes every address") && said.contains("no listener lets"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_message_in_circles_ends() {
     let server = Server::with("relaying-loop", &with_submission(""));
     let ours = |count: usize| "Received: from x by MAIL.example.org with SMTP; now\r\n".repeat(count);
@@ -554,16 +586,15 @@ fn local_users_send_by_sendmail_from_their_own_address() {
         (nobody, "nobody@example.org", 0),
         (nobody, "nobody+tag@mail.example.org", 0),
         (nobody, "<>", 0),
-        (nobody, "alice@example.org", 67),
-        (nobody, "nobody@else.example", 67),
-        (nobody, "root@example.org", 67),
+        (nobody, "alice@example.org", 77),
+        (nobody, "nobody@else.example", 77),
+        (nobody, "root@example.org", 77),
         (5, "games@example.org", 0),
-        (5, "team@example.org", 67),
+        (5, "team@example.org", 77),
         (0, "anybody@else.example", 0),
     ] {
         let output = send(uid, &["-f", sender, "out@else.example"], "x\n");
-        let refused = [67, 77].contains(&output.status.code().unwrap());
-        assert_eq!(refused, expected != 0, "{uid} {sender}: {output:?}");
+        assert_eq!(output.status.code(), Some(expected), "{uid} {sender}: {output:?}");
         // To users here everybody may write as anybody, as by SMTP.
         code(&send(uid, &["-f", sender, "alice"], "x\n"), 0);
     }
@@ -573,6 +604,20 @@ fn local_users_send_by_sendmail_from_their_own_address() {
     let (envelope, message) = latest();
     assert_eq!(addresses(&envelope), ["bs@else.example"]);
     assert!(message.contains("\nDate: ") && message.contains("\nMessage-ID: <"), "{message}");
+
+    // As an MTA's agent without rights.
+    let agent = |arguments: &[&str]| {
+        let copy = server.path("mailbell");
+        if !copy.exists() {
+            common::copy_binary(&copy);
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).arg("deliver").args(arguments);
+        command.env("MAILBELL_CONFIG", server.path("mailbell.toml")).stdin(Stdio::null()).output().unwrap()
+    };
+    code(&agent(&["-f", "nobody@example.org", "agent@else.example"]), 0);
+    assert_eq!(addresses(&latest().0), ["agent@else.example"]);
+    code(&agent(&["-f", "alice@example.org", "agent@else.example"]), 77);
 
     // Root hands it to the queue itself, also without a server.
     let before = queue(&server.scratch).len();

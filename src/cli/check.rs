@@ -6,6 +6,7 @@ mod files;
 mod lines;
 mod online;
 mod ports;
+mod relay;
 #[cfg(feature = "remote")]
 mod remotes;
 

@@ -111,7 +111,7 @@ mod tests {
         let begin = Instant::now();
         let take = |minutes: u64, user: &str| {
             sending
-                .take_at(begin + minutes * MINUTE, user, "192.0.2.1", 0)
+                .take_at(begin + MINUTE * u32::try_from(minutes).unwrap(), user, "192.0.2.1", 0)
                 .map_err(|reached| (reached.limit, reached.is_news))
         };
         for minutes in [0, 0, 1, 30, 59] {
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(take(60, "alice"), Err((Limit::Hour, false)));
         // It is told again after an hour, and of another client at once.
         assert_eq!(take(61, "alice"), Ok(()));
-        let other = sending.take_at(begin + 62 * MINUTE, "alice", "192.0.2.2", 0).unwrap_err();
+        let other = sending.take_at(begin + MINUTE * 62, "alice", "192.0.2.2", 0).unwrap_err();
         assert!(other.is_news && other.most == 5);
     }
 

@@ -58,6 +58,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
             findings.doubtful("users.file", "there is no account yet; add one with `mailbell user add NAME`");
         }
         submission(findings, &accounts);
+        super::relay::check(findings);
         strangers(findings, &accounts);
     }
 }

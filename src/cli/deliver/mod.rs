@@ -24,17 +24,19 @@ use crate::server::owner;
 use crate::smtp::dsn::Notify;
 use lexopt::prelude::*;
 use options::Notices;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use source::Source;
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "\
 Usage: mailbell deliver [-c FILE] [-f SENDER] RECIPIENT...
 
-Stores the message on standard input for each recipient: a user, or an address at a domain of this server. All
-recipients get it, or none. Line ends are LF or CRLF; an mbox `From ` line at the top is removed.
+Stores the message on standard input for each recipient: a user, or an address at a domain of this server; where there is
+a [relay], it sends to other addresses. All recipients get it, or none. Line ends are LF or CRLF; an mbox `From ` line at the top is removed.
 
   -f, --from SENDER   envelope sender; <> or empty for the null sender
                       (default: $SENDER, else the sender in the `From ` line, else the null sender)
@@ -64,15 +66,38 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
             other => return Err(other.unexpected().into()),
         }
     }
-    let store = Store::open(super::configuration(file)?)?;
-    let recipients = store.recipients(&recipients)?;
+    let config = super::configuration(file)?;
+    let is_server_s = goes_elsewhere(&config, &recipients) && !may_store(&config);
     let mut source = Source::open(io::stdin().lock(), false).map_err(unreadable)?;
     let sender = match (sender, std::env::var_os("SENDER")) {
         (Some(sender), _) => sender,
         (None, Some(sender)) => sender_of(sender)?,
         (None, None) => reverse_path(source.mbox_sender().unwrap_or_default()).unwrap_or_default(),
     };
+    if is_server_s {
+        return hand_over::hand_over(&config, &sender, &recipients, &Notices::default(), |message| {
+            source.read_all(config.smtp.max_message_size, message).map_err(unreadable)
+        });
+    }
+    let store = Store::open(config)?;
+    let recipients = store.recipients(&recipients)?;
     store.deliver(recipients, sender, false, |incoming| feed(&mut source, incoming))
+}
+
+/// Whether this user may write the mail. Cron also runs jobs of users that may not.
+fn may_store(config: &Config) -> bool {
+    let may = |path: &Path, how: Access| !matches!(access(path, how), Err(Errno::ACCESS | Errno::PERM | Errno::ROFS));
+    let write = Access::WRITE_OK | Access::EXEC_OK;
+    may(&config.users.file, Access::READ_OK) && may(&config.state, write) && may(&config.mail.root, write)
+}
+
+/// Whether the relay is to send to one of these recipients.
+fn goes_elsewhere(config: &Config, recipients: &[String]) -> bool {
+    let is_elsewhere = |recipient: &String| {
+        let domain = address::mailbox(recipient).ok().and_then(|mailbox| mailbox.domain);
+        domain.is_some_and(|domain| !config.domains.contains(&domain))
+    };
+    config.relays() && recipients.iter().any(is_elsewhere)
 }
 
 /// Hands the rest of the message over.

@@ -5,7 +5,7 @@
 use super::hand_over::{self, hand_over};
 use super::options::{self, Mode, Options};
 use super::source::Source;
-use super::{Outcome, Store, dialogue, feed, unreadable};
+use super::{Outcome, Store, dialogue, feed, goes_elsewhere, may_store, unreadable};
 use crate::accounts::Accounts;
 use crate::cli::{Failed, exit, print};
 use crate::config::Config;
@@ -13,10 +13,8 @@ use crate::maildir::unique::Ids;
 use crate::message::addresses::addresses;
 use crate::message::header::Line;
 use crate::message::{address, date};
-use rustix::fs::{Access, access};
-use rustix::io::Errno;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Longest header that is read for `-t`, octets.
@@ -78,21 +76,10 @@ fn send(options: Options) -> Outcome {
     })
 }
 
-/// Whether this user may write the mail. Cron also runs jobs of users that may not.
-fn may_store(config: &Config) -> bool {
-    let may = |path: &Path, how: Access| !matches!(access(path, how), Err(Errno::ACCESS | Errno::PERM | Errno::ROFS));
-    let write = Access::WRITE_OK | Access::EXEC_OK;
-    may(&config.users.file, Access::READ_OK) && may(&config.state, write) && may(&config.mail.root, write)
-}
-
 /// The user that runs this command, at this host. To other servers mail goes with the name that the system knows, which is
 /// the one that the server asks for, and from a domain that mail can come back to.
 fn default_sender(config: &Config, recipients: &[String]) -> String {
-    let is_elsewhere = |recipient: &String| {
-        let domain = address::mailbox(recipient).ok().and_then(|mailbox| mailbox.domain);
-        domain.is_some_and(|domain| !config.domains.contains(&domain))
-    };
-    if !config.relays() || !recipients.iter().any(is_elsewhere) {
+    if !goes_elsewhere(config, recipients) {
         return format!("{}@{}", caller(), config.hostname);
     }
     let uid = rustix::process::getuid().as_raw();
