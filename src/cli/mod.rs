@@ -5,6 +5,7 @@ mod check;
 mod deliver;
 mod fetch;
 mod log;
+mod queue;
 mod serve;
 mod status;
 mod user;
@@ -45,6 +46,7 @@ Usage: mailbell COMMAND [OPTION...]
   cat       print a stored message
   deliver   store the message on standard input
   fetch     look at a [[remote]] now
+  queue     list, retry, drop: messages that wait to be sent to other servers
   status    sessions, messages, and how many events wait for each subscriber
   sendmail  store the message on standard input, with the options of sendmail
 
@@ -147,6 +149,7 @@ fn run() -> Outcome {
         Some("cat") => cat::run(arguments),
         Some("deliver") => deliver::run(arguments),
         Some("fetch") => fetch::run(arguments),
+        Some("queue") => queue::run(arguments),
         Some("status") => status::run(arguments),
         Some("sendmail") => deliver::sendmail(arguments),
         Some("help") => print(HELP),

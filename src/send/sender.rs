@@ -340,7 +340,7 @@ impl Supervisor {
             self.warned.insert(id.clone());
             let age = now().saturating_sub(entry.envelope.arrived);
             let is_late = relay.warn.is_some_and(|warn| age >= warn.as_secs()) && !entry.progress.has_warned;
-            if !is_late && !(gives_up && age >= relay.give_up.as_secs()) {
+            if !(is_late || gives_up && age >= relay.give_up.as_secs()) {
                 continue;
             }
             entry.progress.error.clone_from(&closed.trouble.why);
@@ -436,7 +436,7 @@ impl Supervisor {
         }
         if is_first && !ids.is_empty() {
             let hint = if self.relay.is_none() { ", and there is no [relay] that could send them" } else { "" };
-            log::info!("queue: {} messages wait{hint}", ids.len());
+            log::info!("queue: messages that wait: {}{hint}", ids.len());
         }
     }
 }

@@ -88,7 +88,18 @@ pub fn status_without_server(config: &Config) -> io::Result<Value> {
         "disk_free_octets": free_octets(&config.mail.root),
         "last_seq": last_seq,
         "subscribers": subscribers.iter().map(subscriber).collect::<Vec<_>>(),
+        "queue": queue_of_files(config),
     }))
+}
+
+#[cfg(feature = "relay")]
+fn queue_of_files(config: &Config) -> Value {
+    super::sender::status_of_files(config)
+}
+
+#[cfg(not(feature = "relay"))]
+fn queue_of_files(_config: &Config) -> Value {
+    Value::Null
 }
 
 fn is_configured(config: &Config, name: &str) -> bool {

@@ -1,9 +1,9 @@
 //! The sender of a server: begun and ended with it, replaced by a reload, and shown in its status.
 
 use super::sandbox;
-use crate::config::Relay;
+use crate::config::{Config, Relay};
 use crate::message::date;
-use crate::queue::Doing;
+use crate::queue::{Doing, Queue};
 use crate::send::Sender;
 use crate::service::Service;
 use crate::service::counters::prometheus;
@@ -79,6 +79,20 @@ pub fn status(service: &Service) -> Value {
         "deferred": status.deferred,
         "bounced": status.bounced,
     })
+}
+
+/// The queue as far as files tell it, when no server runs; null where it cannot be read.
+pub fn status_of_files(config: &Config) -> Value {
+    if !config.state.join("queue").exists() {
+        return Value::Null;
+    }
+    match Queue::open(&config.state).and_then(|queue| queue.ids()) {
+        Ok(ids) => {
+            let oldest = ids.first().map(|id| date::rfc3339_micros(id.seconds() * 1_000_000));
+            json!({ "state": "off", "messages": ids.len(), "oldest": oldest })
+        }
+        Err(_) => Value::Null,
+    }
 }
 
 /// Appends the metrics.
