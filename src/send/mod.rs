@@ -20,12 +20,14 @@ mod link;
 mod loops;
 mod notice;
 mod probe;
+mod report;
 mod schedule;
 mod sender;
 mod settle;
 mod trouble;
 mod wire;
 
+pub use notice::{Delivered, delivered};
 pub use probe::probe;
 pub use sender::{Enter, Sender};
 

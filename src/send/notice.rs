@@ -1,52 +1,72 @@
-//! Notices to the sender of a message (RFC 3464): that it failed, waits, or was handed to a server that tells nothing more.
-//! They go into the Maildir of a local sender, or through the queue to one elsewhere. There is no notice about a notice.
+//! Notices to the sender of a message: into the Maildir of a local sender, or through the queue to one elsewhere. There is
+//! no notice about a notice.
+
+pub(super) use super::report::Kind;
 
 use super::attempt::header;
+use super::report::{About, Report};
 use super::{Place, now};
 use crate::delivery;
 use crate::message::address;
-use crate::message::date;
-use crate::message::header::Fields;
 use crate::message::trace::{Facts, Origin, Via};
-use crate::queue::{self, Entry};
+use crate::queue::{self, Entry, Recipient};
+use crate::service::Service;
 use crate::service::maillog::Line;
-use crate::smtp::dsn::{Ret, from_xtext};
-use std::fmt::Write as _;
+use crate::smtp::dsn::Ret;
 use std::io::{Read, Write as _};
 
 /// Largest message that a notice repeats whole, octets.
 const FULL: u64 = 1024 * 1024;
 
-/// How much of the header a notice repeats, octets.
-const HEADERS: usize = 64 * 1024;
-
-/// Most recipients that the text for people names; the part for programs has all.
-const NAMED: usize = 50;
-
-/// What a notice says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Failed,
-    Delayed,
-    Relayed,
+/// Where a notice goes.
+enum Home {
+    /// A user here.
+    User(String),
+    /// Addresses elsewhere.
+    Elsewhere(Vec<String>),
 }
 
-impl Kind {
-    /// RFC 3464 section 2.3.3.
-    fn action(self) -> &'static str {
-        match self {
-            Kind::Failed => "failed",
-            Kind::Delayed => "delayed",
-            Kind::Relayed => "relayed",
-        }
-    }
+/// A message that was delivered to users here, and whose sender wants to know (RFC 3461, NOTIFY=SUCCESS).
+#[derive(Clone, Debug)]
+pub struct Delivered<'a> {
+    /// The message's id.
+    pub id: &'a str,
+    /// Not the null path.
+    pub reverse_path: &'a str,
+    /// The account that sent it, if one did.
+    pub user: Option<&'a str>,
+    /// ENVID, in xtext.
+    pub envid: Option<&'a str>,
+    /// Those that asked for it.
+    pub recipients: &'a [Recipient],
+    /// The message's header, LF line ends.
+    pub header: Vec<u8>,
+}
 
-    fn subject(self) -> &'static str {
-        match self {
-            Kind::Failed => "Undelivered mail: your message could not be delivered",
-            Kind::Delayed => "Delayed mail: your message is still waiting",
-            Kind::Relayed => "Your message was handed to another server",
-        }
+/// Tells the sender of a message that it was delivered. A failure is logged, and changes nothing.
+pub fn delivered(service: &Service, message: Delivered<'_>) {
+    if message.reverse_path.is_empty() || message.recipients.is_empty() {
+        return;
+    }
+    let report = Report {
+        kind: Kind::Delivered,
+        hostname: &service.config.hostname,
+        relay: None,
+        id: message.id,
+        number: 0,
+        reverse_path: message.reverse_path,
+        envid: message.envid,
+        now: now(),
+        arrived: now(),
+        until: now(),
+        recipients: message.recipients.iter().map(|to| about(to, "2.0.0", "")).collect(),
+        header: message.header,
+        whole: None,
+    };
+    let line = Line::new("delivered").field("id", message.id).field("from", format!("<{}>", message.reverse_path));
+    match post(service, message.user, message.reverse_path, message.id, &report.compose()) {
+        Ok(told) => line.field("recipients", message.recipients.len()).field("notice", told).info(),
+        Err(why) => line.field("notice", format!("none: {why}")).warn(),
     }
 }
 
@@ -56,202 +76,108 @@ impl Kind {
 ///
 /// Why it could not be stored.
 pub(super) fn send(place: &Place, entry: &Entry, kind: Kind, recipients: &[usize]) -> Result<(), String> {
+    let envelope = &entry.envelope;
     let event = if kind == Kind::Failed { "bounced" } else { kind.action() };
-    let line = Line::new(event).field("id", &entry.id).field("from", format!("<{}>", entry.envelope.reverse_path));
-    if entry.envelope.reverse_path.is_empty() {
-        line.field("recipients", recipients.len()).field("notice", "none: the message is a notice itself").warn();
+    let line = Line::new(event).field("id", &entry.id).field("from", format!("<{}>", envelope.reverse_path));
+    let line = line.field("recipients", recipients.len());
+    if envelope.reverse_path.is_empty() {
+        line.field("notice", "none: the message is a notice itself").warn();
         return Ok(());
     }
-    let notice =
-        compose(place, entry, kind, recipients).map_err(|error| format!("the message cannot be read: {error}"))?;
-    let told = match local(place, entry) {
-        Some(user) => deliver(place, entry, &user, &notice)?,
-        None => enqueue(place, entry, &notice)?,
+    let unreadable = |error: std::io::Error| format!("the message cannot be read: {error}");
+    let is_full = envelope.ret == Some(Ret::Full) && kind == Kind::Failed && entry.size() <= FULL;
+    let mut whole = is_full.then(Vec::new);
+    if let Some(whole) = &mut whole {
+        entry.message().and_then(|mut message| message.read_to_end(whole)).map_err(unreadable)?;
+    }
+    let told = |index: &usize| {
+        let outcome = &entry.progress.outcomes[*index];
+        let answer = if outcome.answer.is_empty() { &entry.progress.error } else { &outcome.answer };
+        about(&envelope.recipients[*index], &outcome.status, answer)
     };
-    line.field("recipients", recipients.len()).field("notice", told).info();
+    let report = Report {
+        kind,
+        hostname: &place.service.config.hostname,
+        relay: Some(&place.relay.host),
+        id: entry.id.as_str(),
+        number: entry.progress.attempts,
+        reverse_path: &envelope.reverse_path,
+        envid: envelope.envid.as_deref(),
+        now: now(),
+        arrived: envelope.arrived,
+        until: envelope.arrived.saturating_add(place.relay.give_up.as_secs()),
+        recipients: recipients.iter().map(told).collect(),
+        header: header(entry).map_err(unreadable)?,
+        whole,
+    };
+    let (user, path) = (envelope.user.as_deref(), envelope.reverse_path.as_str());
+    let told = post(&place.service, user, path, entry.id.as_str(), &report.compose())?;
+    line.field("notice", told).info();
     Ok(())
 }
 
-/// The user that gets the notice; `None`: the reverse-path is elsewhere.
-fn local(place: &Place, entry: &Entry) -> Option<String> {
-    let live = place.service.live();
-    let accounts = &live.accounts;
-    let submitter = entry.envelope.user.as_deref().and_then(|user| accounts.user(user));
-    let resolved = || {
-        let path = address::mailbox(&entry.envelope.reverse_path).ok()?;
-        accounts.resolve(&path).ok()?.into_iter().next()
-    };
-    submitter.map(str::to_owned).or_else(resolved)
+fn about<'a>(to: &'a Recipient, status: &'a str, answer: &'a str) -> About<'a> {
+    About { address: &to.address, orcpt: to.orcpt.as_deref(), status, answer }
 }
 
-fn deliver(place: &Place, entry: &Entry, user: &str, notice: &[u8]) -> Result<String, String> {
-    let mut incoming = place.service.delivery.begin(delivery::Envelope {
+/// Stores a notice; its id.
+fn post(service: &Service, user: Option<&str>, sender: &str, about: &str, notice: &[u8]) -> Result<String, String> {
+    match home(service, user, sender) {
+        Home::User(user) => deliver(service, sender, user, notice),
+        Home::Elsewhere(addresses) => enqueue(service, &addresses, about, notice),
+    }
+}
+
+/// The account that sent the message, else the users of its reverse-path. Postmaster gets what belongs to an address of ours
+/// that nobody has.
+fn home(service: &Service, user: Option<&str>, sender: &str) -> Home {
+    let live = service.live();
+    let accounts = &live.accounts;
+    if let Some(user) = user.and_then(|user| accounts.user(user)) {
+        return Home::User(user.to_owned());
+    }
+    let elsewhere = || Home::Elsewhere(vec![sender.to_owned()]);
+    let Ok(path) = address::mailbox(sender) else { return elsewhere() };
+    if !accounts.is_ours(&path) {
+        return elsewhere();
+    }
+    let postmaster = || address::mailbox("postmaster").ok().and_then(|path| accounts.route(&path).ok());
+    match accounts.route(&path).ok().or_else(postmaster) {
+        Some(route) => match route.users.into_iter().next() {
+            Some(user) => Home::User(user),
+            None => Home::Elsewhere(route.outside.into_iter().map(|outside| outside.address).collect()),
+        },
+        None => elsewhere(),
+    }
+}
+
+fn deliver(service: &Service, sender: &str, user: String, notice: &[u8]) -> Result<String, String> {
+    let failed = |failure| format!("{user}: {failure}");
+    let mut incoming = service.delivery.begin(delivery::Envelope {
         origin: Origin { mail_from: Some(String::new()), ..Origin::unknown(Via::Bounce) },
         facts: Facts::default(),
-        recipients: vec![delivery::Recipient { user: user.to_owned(), typed: entry.envelope.reverse_path.clone() }],
+        recipients: vec![delivery::Recipient { user: user.clone(), typed: sender.to_owned() }],
         max_size: u64::MAX,
         complete_header: false,
     });
     incoming.write(notice);
-    incoming.commit().map(|stored| stored.id).map_err(|failure| format!("{user}: {failure}"))
+    incoming.commit().map(|stored| stored.id).map_err(failed)
 }
 
-fn enqueue(place: &Place, entry: &Entry, notice: &[u8]) -> Result<String, String> {
+fn enqueue(service: &Service, addresses: &[String], about: &str, notice: &[u8]) -> Result<String, String> {
     let envelope = queue::Envelope {
         reverse_path: String::new(),
-        recipients: vec![queue::Recipient::new(&entry.envelope.reverse_path)],
-        smtputf8: !entry.envelope.reverse_path.is_ascii() || entry.envelope.smtputf8,
+        recipients: addresses.iter().map(|address| Recipient::new(address)).collect(),
+        smtputf8: !notice.is_ascii() || !addresses.iter().all(|address| address.is_ascii()),
         ..queue::Envelope::default()
     };
-    let stored = place.service.queue.begin(envelope).and_then(|mut writer| {
+    let stored = service.queue.begin(envelope).and_then(|mut writer| {
         writer.write_all(notice)?;
         let size = writer.size();
         writer.commit().map(|id| (id, size))
     });
     let (id, size) = stored.map_err(|error| error.to_string())?;
-    let line = Line::new("queued").field("id", &id).field("from", "<>").field("to", &entry.envelope.reverse_path);
-    line.field("size", size).field("about", &entry.id).info();
+    let line = Line::new("queued").field("id", &id).field("from", "<>").field("to", addresses.join(","));
+    line.field("size", size).field("about", about).info();
     Ok(id.to_string())
-}
-
-/// The whole notice, with LF line ends.
-fn compose(place: &Place, entry: &Entry, kind: Kind, recipients: &[usize]) -> std::io::Result<Vec<u8>> {
-    let (hostname, envelope) = (&place.service.config.hostname, &entry.envelope);
-    let (header, is_cut) = lines_of(header(entry)?);
-    let is_utf8 =
-        envelope.smtputf8 || !header.is_ascii() || envelope.recipients.iter().any(|to| !to.address.is_ascii());
-    let boundary = format!("=_{}.{}", entry.id, kind.action());
-    let message_id = Fields::new(&header)
-        .find(|(name, _)| name.eq_ignore_ascii_case(b"Message-ID"))
-        .and_then(|(_, body)| std::str::from_utf8(body).ok().map(|body| body.split_whitespace().collect::<String>()));
-    let mut text = String::new();
-    // write! to a String cannot fail.
-    let _ = writeln!(text, "Date: {}", date::rfc5322(now()));
-    let _ = writeln!(text, "From: Mail delivery system <MAILER-DAEMON@{hostname}>");
-    let _ = writeln!(text, "To: {}", envelope.reverse_path);
-    let _ = writeln!(text, "Subject: {}", kind.subject());
-    let _ = writeln!(text, "Message-ID: <{}.{}.{}@{hostname}>", entry.id, entry.progress.attempts, kind.action());
-    if let Some(message_id) = message_id.filter(|id| id.len() < 900 && id.is_ascii()) {
-        let _ = writeln!(text, "In-Reply-To: {message_id}\nReferences: {message_id}");
-    }
-    text.push_str("Auto-Submitted: auto-replied\nMIME-Version: 1.0\n");
-    let _ = writeln!(text, "Content-Type: multipart/report; report-type=delivery-status;\n\tboundary=\"{boundary}\"");
-    if is_utf8 {
-        text.push_str("Content-Transfer-Encoding: 8bit\n");
-    }
-    let _ = writeln!(text, "\nThis is a report in MIME format (RFC 3464).\n");
-    let encoding = if is_utf8 { "\nContent-Transfer-Encoding: 8bit" } else { "" };
-    let _ = writeln!(text, "--{boundary}\nContent-Type: text/plain; charset=utf-8{encoding}\n");
-    for_people(&mut text, place, entry, kind, recipients);
-    let status = if is_utf8 { "message/global-delivery-status" } else { "message/delivery-status" };
-    let _ = writeln!(text, "\n--{boundary}\nContent-Type: {status}{encoding}\n");
-    for_programs(&mut text, place, entry, kind, recipients);
-    let is_full = envelope.ret == Some(Ret::Full) && kind == Kind::Failed && entry.size() <= FULL;
-    let part = match (is_full, is_utf8) {
-        (true, false) => "message/rfc822",
-        (true, true) => "message/global",
-        (false, false) => "text/rfc822-headers",
-        (false, true) => "message/global-headers",
-    };
-    let encoding = if is_utf8 || is_full && entry.head.eight_bit { "\nContent-Transfer-Encoding: 8bit" } else { "" };
-    let cut = if is_cut && !is_full { "; cut=yes" } else { "" };
-    let _ = writeln!(text, "\n--{boundary}\nContent-Type: {part}{cut}{encoding}\n");
-    let mut notice = text.into_bytes();
-    if is_full {
-        entry.message()?.read_to_end(&mut notice)?;
-    } else {
-        notice.extend_from_slice(&header);
-    }
-    notice.extend_from_slice(format!("\n--{boundary}--\n").as_bytes());
-    Ok(notice)
-}
-
-/// At most so much of a header, cut behind a line. Whether it was cut.
-fn lines_of(mut header: Vec<u8>) -> (Vec<u8>, bool) {
-    if header.len() <= HEADERS {
-        return (header, false);
-    }
-    header.truncate(HEADERS);
-    let end = memchr::memrchr(b'\n', &header).map_or(0, |at| at + 1);
-    header.truncate(end);
-    (header, true)
-}
-
-fn for_people(text: &mut String, place: &Place, entry: &Entry, kind: Kind, recipients: &[usize]) {
-    let hostname = &place.service.config.hostname;
-    let day = date::rfc5322(entry.envelope.arrived);
-    let _ = writeln!(text, "This is the mail server {hostname}.\n");
-    let _ = match kind {
-        Kind::Failed => writeln!(text, "Your message of {day} could not be delivered to:"),
-        Kind::Delayed => {
-            let until = date::rfc5322(entry.envelope.arrived + place.relay.give_up.as_secs());
-            writeln!(
-                text,
-                "Your message of {day} has not been delivered yet. It is tried again until\n{until}; you need not send it again. It waits for:"
-            )
-        }
-        Kind::Relayed => writeln!(
-            text,
-            "Your message of {day} was handed to {}, which sends no notices of delivery. This is\nthe last that you hear of it, unless it fails there. It went to:",
-            place.relay.host
-        ),
-    };
-    for index in recipients.iter().take(NAMED) {
-        let answer = &entry.progress.outcomes[*index].answer;
-        let answer = if answer.is_empty() { &entry.progress.error } else { answer };
-        let _ = writeln!(text, "\n  {}\n    {}", entry.envelope.recipients[*index].address, shown(answer));
-    }
-    if recipients.len() > NAMED {
-        let _ = writeln!(text, "\n  and {} more", recipients.len() - NAMED);
-    }
-    if kind == Kind::Failed {
-        let what = if entry.envelope.ret == Some(Ret::Full) && entry.size() <= FULL {
-            "message"
-        } else {
-            "header of your message"
-        };
-        let _ = writeln!(text, "\nThe {what} follows below.");
-    }
-}
-
-/// RFC 3464 section 2, and RFC 6533 for addresses in UTF-8.
-fn for_programs(text: &mut String, place: &Place, entry: &Entry, kind: Kind, recipients: &[usize]) {
-    if let Some(envid) = &entry.envelope.envid {
-        let _ = writeln!(text, "Original-Envelope-Id: {}", shown(&from_xtext(envid)));
-    }
-    let _ = writeln!(text, "Reporting-MTA: dns; {}", place.service.config.hostname);
-    let _ = writeln!(text, "Arrival-Date: {}", date::rfc5322(entry.envelope.arrived));
-    for index in recipients {
-        let (recipient, outcome) = (&entry.envelope.recipients[*index], &entry.progress.outcomes[*index]);
-        text.push('\n');
-        if let Some((kind, original)) = recipient.orcpt.as_deref().and_then(|orcpt| orcpt.split_once(';')) {
-            let _ = writeln!(text, "Original-Recipient: {kind};{}", shown(&from_xtext(original)));
-        }
-        let address_type = if recipient.address.is_ascii() { "rfc822" } else { "utf-8" };
-        let _ = writeln!(text, "Final-Recipient: {address_type};{}", recipient.address);
-        let _ = writeln!(text, "Action: {}", kind.action());
-        let status = match (kind, outcome.status.as_str()) {
-            (Kind::Delayed, status) if !status.starts_with('4') => "4.4.1",
-            (_, "") => "4.4.1",
-            (_, status) => status,
-        };
-        let _ = writeln!(text, "Status: {status}");
-        let answer = if outcome.answer.is_empty() { &entry.progress.error } else { &outcome.answer };
-        if answer.starts_with(|letter: char| letter.is_ascii_digit()) && answer.get(3..4).is_none_or(|next| next == " ")
-        {
-            let _ = writeln!(text, "Remote-MTA: dns; {}", place.relay.host);
-            let _ = writeln!(text, "Diagnostic-Code: smtp; {}", shown(answer));
-        } else if !answer.is_empty() {
-            let _ = writeln!(text, "Diagnostic-Code: x-mailbell; {}", shown(answer));
-        }
-        if kind == Kind::Delayed {
-            let until = entry.envelope.arrived + place.relay.give_up.as_secs();
-            let _ = writeln!(text, "Will-Retry-Until: {}", date::rfc5322(until));
-        }
-    }
-}
-
-/// One line without control characters, of a length that fits into a field.
-fn shown(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(900).collect()
 }

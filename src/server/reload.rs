@@ -136,9 +136,12 @@ fn read(running: &Config) -> Result<(Config, Live), Vec<String>> {
     regular(file)?;
     #[cfg_attr(not(feature = "relay"), allow(unused_mut))]
     let mut config = Config::load(file).map_err(|problems| texts(&problems))?;
-    // A relay begins and ends with the server, and what aliases may say depends on it.
+    // Whether mail is sent elsewhere is decided at the start: what sessions offer and aliases may say depends on it.
     #[cfg(feature = "relay")]
-    config.relay.clone_from(&running.relay);
+    if config.relays() != running.relays() {
+        log::warn!("reload: [relay] begins and ends with the server; restart it for that");
+        config.relay.clone_from(&running.relay);
+    }
     let live = live(&config)?;
     Ok((config, live))
 }

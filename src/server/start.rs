@@ -72,6 +72,7 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     // Before the sandbox, in which nothing can be reached that is not there yet.
     #[cfg(feature = "relay")]
     let queue = crate::queue::Queue::open(&config.state)
+        .map(Arc::new)
         .map_err(|error| StartError::io(config.state.join("queue").display(), &error))?;
     let live = reload::live(&config).map_err(|problems| StartError::Configuration(problems.join("\n")))?;
     let watched = reload::watched(&config, &config.watches, &live.accounts);
@@ -82,7 +83,7 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     let delivery = Arc::new(Delivery::new(&config, Some(ledger.clone())));
     #[cfg(feature = "relay")]
     if config.relays() {
-        delivery.send_by(Arc::new(crate::queue::Queue::open(&config.state).map_err(state)?));
+        delivery.send_by(queue.clone());
     }
     delivery.on_record(Box::new(move || drop(waker.wake())));
     // Subscribers start before arrivals, so that a new pipe or hook begins at the end of the journal at the last stop.
@@ -93,8 +94,6 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
         Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;
 
     let pool = sandbox::pool(&config);
-    #[cfg(feature = "relay")]
-    let queue = Arc::new(queue);
     let service = Arc::new(Service::new(
         config,
         live,

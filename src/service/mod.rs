@@ -113,14 +113,6 @@ impl Service {
         self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether mail to other domains is sent there, as a reload may have changed it.
-    pub fn relays(&self) -> bool {
-        #[cfg(feature = "relay")]
-        return self.queue.status().doing != crate::queue::Doing::Off;
-        #[cfg(not(feature = "relay"))]
-        false
-    }
-
     /// Replaces them.
     pub fn replace(&self, live: Live) {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
