@@ -2,6 +2,7 @@
 //! mail is sent elsewhere, so that DSN is offered. What goes to other servers has its notices from `send`.
 
 use super::Driver;
+use crate::config::ListenerKind;
 use crate::delivery::Stored;
 use crate::message::address::ReversePath;
 
@@ -9,7 +10,9 @@ impl Driver<'_> {
     /// Whether a notice will be due when the message is stored. A sender elsewhere is told only if this client may send
     /// there itself: a stranger can write any address.
     pub(super) fn owes_notice(&self) -> bool {
-        let Some(transaction) = self.session.transaction().filter(|_| self.service.config.relays()) else { return false };
+        // By LMTP another mail server hands the message in, which sends the notices itself.
+        let is_offered = self.service.config.relays() && self.kind != ListenerKind::Lmtp;
+        let Some(transaction) = self.session.transaction().filter(|_| is_offered) else { return false };
         let ReversePath::Mailbox(sender) = &transaction.reverse_path else { return false };
         let is_asked = transaction.recipients.iter().any(|to| to.notify.on_success() && !to.is_elsewhere());
         is_asked && (self.live.accounts.is_ours(sender) || self.sender().is_some())

@@ -86,8 +86,7 @@ impl<'a> Driver<'a> {
             .mailboxes()
             .into_iter()
             .map(|(user, path)| delivery::Recipient { user: user.to_owned(), typed: path.text.clone() });
-        let named_elsewhere =
-            transaction.recipients.iter().any(Recipient::is_elsewhere);
+        let named_elsewhere = transaction.recipients.iter().any(Recipient::is_elsewhere);
         let envelope = Envelope {
             origin: Origin {
                 mail_from: Some(transaction.reverse_path.to_string()),
