@@ -46,7 +46,8 @@ pub mod notify;
 pub mod queue;
 pub mod sys;
 
-// Floor 2. Siblings: smtpd, pop3d -> service -> delivery, fetch; smtpd, fetch, send, arrivals -> delivery; send -> service.
+// Floor 2. Siblings: smtpd, pop3d -> service -> delivery, fetch; smtpd, fetch, send, arrivals -> delivery; smtpd -> send ->
+// service.
 pub mod arrivals;
 pub mod delivery;
 #[cfg(feature = "remote")]

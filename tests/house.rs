@@ -37,6 +37,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("config", "notify"),
     ("smtpd", "delivery"),
     ("smtpd", "service"),
+    ("smtpd", "send"),
     ("pop3d", "service"),
     ("service", "delivery"),
     ("arrivals", "delivery"),

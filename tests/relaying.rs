@@ -217,7 +217,7 @@ fn without_a_relay_nothing_is_sent_elsewhere() {
         let said = code(&server.run(arguments, "Subject: x\n\n"), 67);
         assert!(said.contains("relay.host"), "{said}");
     }
-    assert!(!server.path("state/queue").exists());
+    assert!(queue(&server.scratch).is_empty());
     server.stop();
 }
 
@@ -473,6 +473,118 @@ fn check_warns_of_what_comes_close_to_an_open_relay() {
         said.contains("warning: `domains`: \"*\" takes every address") && said.contains("no listener lets"),
         "{said}"
     );
+}
+
+#[test]
+fn a_sender_that_asks_for_it_is_told_of_the_delivery() {
+    let server = Server::with("relaying-delivered", &with_submission(""));
+    let send = |talk: &mut Talk, sender: &str, recipients: &[&str]| {
+        talk.say(&format!("MAIL FROM:<{sender}> ENVID=e+2B1 RET=FULL"), "250");
+        recipients.iter().for_each(|to| drop(talk.say(&format!("RCPT TO:{to}"), "250")));
+        talk.say("DATA", "354");
+        talk.say("Subject: asked\r\nMessage-ID: <asked@x>\r\n\r\nthe body\r\n.", "250");
+    };
+    let mut talk = submission(&server);
+    send(
+        &mut talk,
+        "alice@example.org",
+        &[
+            "<bob@example.org> NOTIFY=SUCCESS ORCPT=rfc822;b+2Bob@else.example",
+            "<carol+x@example.org> NOTIFY=SUCCESS,FAILURE",
+            "<team@example.org> NOTIFY=NEVER",
+            "<postmaster>",
+            "<out@else.example> NOTIFY=SUCCESS",
+        ],
+    );
+    let bounce = |records: &[Value]| records.iter().find(|record| record["via"] == "bounce").cloned();
+    let notice = bounce(&server.records()).expect("the notice is there before the 250");
+    assert_eq!(
+        (&notice["user"], &notice["mail_from"], &notice["rcpt_to"]),
+        (&"alice".into(), &"".into(), &"alice@example.org".into())
+    );
+    let text = fs::read_to_string(notice["path"].as_str().unwrap()).unwrap();
+    for part in [
+        "\nOriginal-Envelope-Id: e+1\n",
+        "\nOriginal-Recipient: rfc822;b+ob@else.example\nFinal-Recipient: rfc822;bob@example.org\nAction: delivered\nStatus: 2.",
+        "\nFinal-Recipient: rfc822;carol+x@example.org\nAction: delivered\nStatus: 2.",
+        "\nMessage-ID: <asked@x>\n",
+        "report-type=delivery-status",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    for no_part in ["team", "the body", "out@else.example", "postmaster"] {
+        assert!(!text.contains(no_part), "{no_part}: {text}");
+    }
+    assert_eq!(queue(&server.scratch)[0].0["recipients"][0]["notify"], "SUCCESS");
+    // A stranger makes us send nothing to a third party, and a notice gets none.
+    let mut stranger = server.smtp();
+    stranger.expect("220");
+    stranger.say("EHLO x", "250");
+    send(&mut stranger, "victim@else.example", &["<bob@example.org> NOTIFY=SUCCESS"]);
+    send(&mut stranger, "", &["<bob@example.org> NOTIFY=SUCCESS"]);
+    // A client that may send elsewhere is told there.
+    stranger.say(&plain("bob", "secret-b"), "235");
+    send(&mut stranger, "alice@example.org", &["<carol@example.org> NOTIFY=DELAY"]);
+    assert_eq!(
+        (queue(&server.scratch).len(), server.records().iter().filter(|record| record["via"] == "bounce").count()),
+        (1, 1)
+    );
+    server.stop();
+    // Without a relay the parameters mean nothing.
+    let server = Server::start("relaying-not-told");
+    let mut talk = server.smtp();
+    talk.expect("220");
+    talk.say("EHLO x", "250");
+    send(&mut talk, "alice@example.org", &["<bob@example.org> NOTIFY=SUCCESS"]);
+    assert_eq!(server.records().len(), 1);
+    server.stop();
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_makes_no_client_known() {
+    use common::tls;
+    let more = format!("smtps = [\"127.0.0.1:0\"]\n{RELAY}");
+    let (server, client) = tls::server("relaying-tls", &more);
+    let stream = TcpStream::connect(server.address("smtps")).unwrap();
+    let say = |stream: &mut tls::Stream, line: &str, start: &str| {
+        stream.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        let mut reply = String::new();
+        loop {
+            reply.clear();
+            stream.read_line(&mut reply).unwrap();
+            if reply.as_bytes().get(3) != Some(&b'-') {
+                break;
+            }
+        }
+        assert!(reply.starts_with(start), "to {line:?} expected {start}, got {reply:?}");
+    };
+    let greeting = |stream: &mut tls::Stream| drop(stream.read_line(&mut String::new()).unwrap());
+    let mut smtps = tls::inside(&client, &stream);
+    greeting(&mut smtps);
+    say(&mut smtps, "EHLO x", "250");
+    say(&mut smtps, "MAIL FROM:<alice@example.org>", "530");
+    say(&mut smtps, "RCPT TO:<out@else.example>", "503");
+    say(&mut smtps, &plain("alice", "secret-a"), "235");
+    say(&mut smtps, "MAIL FROM:<bob@example.org>", "553");
+    say(&mut smtps, "MAIL FROM:<alice@example.org>", "250");
+    say(&mut smtps, "RCPT TO:<out@else.example>", "250");
+    say(&mut smtps, "RCPT TO:<out%else.example@example.org>", "550 5.1.1");
+    // STARTTLS forgets a login (RFC 3207 section 4.2), and a transaction with it.
+    let mut talk = server.smtp();
+    talk.expect("220");
+    talk.say("EHLO x", "250");
+    talk.say(&plain("alice", "secret-a"), "235");
+    talk.say("MAIL FROM:<alice@example.org>", "250");
+    talk.say("RCPT TO:<out@else.example>", "250");
+    talk.say("STARTTLS", "220");
+    let mut inside = tls::inside(&client, talk.stream());
+    say(&mut inside, "DATA", "503");
+    say(&mut inside, "EHLO x", "250");
+    say(&mut inside, "MAIL FROM:<alice@example.org>", "250");
+    say(&mut inside, "RCPT TO:<out@else.example>", "550 5.7.1");
+    assert!(queue(&server.scratch).is_empty());
+    server.stop();
 }
 
 #[test]

@@ -60,7 +60,7 @@ _mailbell() {
     cat) words="-c --config -h --help" ;;
     fetch) words="-c --config --once -h --help" ;;
     deliver) words="-c --config -f --from -h --help $(mailbell user list 2>/dev/null)" ;;
-    sendmail) words="-C -t -i -oi -f -r -F -bm --help $(mailbell user list 2>/dev/null)" ;;
+    sendmail) words="-C -t -i -oi -f -r -F -N -R -V -bm -bs -bp -bi --help $(mailbell user list 2>/dev/null)" ;;
     status) words="-c --config --json -h --help" ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))

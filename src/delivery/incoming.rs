@@ -42,6 +42,8 @@ pub struct Incoming<'a> {
     lines: u64,
     last: Option<u8>,
     begun: Option<Begun<'a>>,
+    /// The header, where it is to be kept.
+    header: Option<Vec<u8>>,
     failure: Option<Failure>,
 }
 
@@ -85,8 +87,14 @@ impl<'a> Incoming<'a> {
             lines: 0,
             last: None,
             begun: None,
+            header: None,
             failure: None,
         }
+    }
+
+    /// Gives the header back with [`Stored`], as far as it is kept in memory.
+    pub fn keep_header(&mut self) {
+        self.header = Some(Vec::new());
     }
 
     /// Takes decoded octets (LF line ends, dots removed). After a failure they are dropped.
@@ -185,16 +193,16 @@ impl<'a> Incoming<'a> {
             first.inspect(|path| typed::forget(path.as_ref()));
         }
         claims.into_iter().for_each(Claim::keep);
-        Ok(Stored { id: id.text, queued, size, over_quota })
+        Ok(Stored { id: id.text, queued, size, header: self.header.take().unwrap_or_default(), over_quota })
     }
 
     /// The way of a message that goes to no user here.
-    fn queue(&self, outgoing: Option<Outgoing<'_>>) -> Result<Stored, Failure> {
+    fn queue(&mut self, outgoing: Option<Outgoing<'_>>) -> Result<Stored, Failure> {
         let outgoing = outgoing.ok_or_else(|| io::Error::other("a message without recipients"))?;
         let size = outgoing.size();
         let queued = outgoing.stage()?.publish(self.delivery)?.keep();
         let id = queued.first().cloned().unwrap_or_default();
-        Ok(Stored { id, queued, size, over_quota: Vec::new() })
+        Ok(Stored { id, queued, size, header: self.header.take().unwrap_or_default(), over_quota: Vec::new() })
     }
 
     /// Writes all that is to be in the files.
@@ -252,6 +260,11 @@ impl<'a> Incoming<'a> {
             if !message_id {
                 added.extend_from_slice(format!("Message-ID: <{}@{hostname}>\n", id.unique()).as_bytes());
             }
+        }
+        if let Some(header) = &mut self.header {
+            let end = memchr::memmem::find(&self.buffer, b"\n\n").map_or(self.buffer.len(), |at| at + 1);
+            header.extend_from_slice(&added);
+            header.extend_from_slice(&self.buffer[..end]);
         }
         let outgoing = match self.elsewhere.take() {
             None => None,

@@ -109,6 +109,8 @@ pub struct Stored {
     pub queued: Vec<String>,
     /// Octets with CRLF line ends.
     pub size: u64,
+    /// The header as it came, where [`Incoming::keep_header`] asked for it.
+    pub header: Vec<u8>,
     /// LMTP: users with a reached quota; the message was not delivered to them (552 5.2.2 for each).
     pub over_quota: Vec<String>,
 }

@@ -42,6 +42,13 @@ pub struct Recipient {
     pub route: Route,
 }
 
+impl Recipient {
+    /// The client named a mailbox on another server.
+    pub fn is_elsewhere(&self) -> bool {
+        self.route.outside.iter().any(|to| to.sender.is_none())
+    }
+}
+
 /// The envelope of a message, and its data as it comes. `M` is the message itself.
 #[derive(Debug)]
 pub struct Transaction<M> {

@@ -6,6 +6,7 @@
 //! session does between two waits runs in frames that are gone when it waits again.
 
 mod check;
+mod notice;
 mod onward;
 mod receive;
 

@@ -7,7 +7,7 @@ use crate::delivery::{self, Envelope, Incoming};
 use crate::message::dot::decode::{Decoder, LineEnds};
 use crate::message::trace::{Facts, Origin, Via};
 use crate::net::conn::Error;
-use crate::smtp::{Failure, Step, Stored};
+use crate::smtp::{Failure, Recipient, Step, Stored};
 use std::time::Instant;
 
 /// So much is decoded at once, octets: a small message whole.
@@ -86,8 +86,7 @@ impl<'a> Driver<'a> {
             .mailboxes()
             .into_iter()
             .map(|(user, path)| delivery::Recipient { user: user.to_owned(), typed: path.text.clone() });
-        let named_elsewhere =
-            transaction.recipients.iter().any(|to| to.route.outside.iter().any(|to| to.sender.is_none()));
+        let named_elsewhere = transaction.recipients.iter().any(Recipient::is_elsewhere);
         let envelope = Envelope {
             origin: Origin {
                 mail_from: Some(transaction.reverse_path.to_string()),
@@ -102,7 +101,11 @@ impl<'a> Driver<'a> {
             max_size: self.service.config.smtp.max_message_size,
             complete_header: self.is_submission() || self.kind == ListenerKind::Local || named_elsewhere,
         };
-        Some(self.service.delivery.begin_with(envelope, self.outgoing()))
+        let mut incoming = self.service.delivery.begin_with(envelope, self.outgoing());
+        if self.owes_notice() {
+            incoming.keep_header();
+        }
+        Some(incoming)
     }
 
     /// Makes the message last, and says so: once, or in LMTP to each recipient.
@@ -113,6 +116,9 @@ impl<'a> Driver<'a> {
         let told = match &outcome {
             Ok(stored) => {
                 self.log_stored(stored);
+                if self.owes_notice() {
+                    self.tell_delivered(stored);
+                }
                 Ok(Stored { id: &stored.id, only_queued: self.is_only_queued(), over_quota: &stored.over_quota })
             }
             Err(failure) => {
