@@ -187,6 +187,8 @@ impl Supervisor {
             .map_err(|error| log::warn!("the queue cannot be watched: {error}; it is looked at every 10 s"))
             .ok();
         self.look(true);
+        // What was asked for while no server ran.
+        self.hurry();
         while !self.is_over() {
             let orders = std::mem::take(&mut *lock(&self.shared.orders));
             for order in orders {
@@ -364,15 +366,7 @@ impl Supervisor {
             match event {
                 Event::Came(id) => has_come |= self.came(&id),
                 Event::Gone(id) => self.gone(&id),
-                Event::Asked => match queue.take_retries() {
-                    Ok(asked) if !asked.is_empty() => {
-                        asked.iter().for_each(|id| lock(&self.shared.due).hurry(id.as_ref()));
-                        self.open();
-                        has_come = true;
-                    }
-                    Ok(_) => {}
-                    Err(error) => log::warn!("queue: it cannot be seen what is to be tried now: {error}"),
-                },
+                Event::Asked => has_come |= self.hurry(),
                 Event::Overflow => {
                     self.look(false);
                     has_come = true;
@@ -381,6 +375,22 @@ impl Supervisor {
         }
         if has_come {
             self.shared.more.give();
+        }
+    }
+
+    /// Does what `mailbell queue retry` asks for. Whether it asked for something.
+    fn hurry(&mut self) -> bool {
+        match self.shared.service.queue.take_retries() {
+            Ok(asked) if !asked.is_empty() => {
+                asked.iter().for_each(|id| lock(&self.shared.due).hurry(id.as_ref()));
+                self.open();
+                true
+            }
+            Ok(_) => false,
+            Err(error) => {
+                log::warn!("queue: it cannot be seen what is to be tried now: {error}");
+                false
+            }
         }
     }
 
