@@ -7,7 +7,7 @@ _mailbell() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "serve check user watch cat deliver fetch status sendmail -h --help -V --version" -- "$current"))
+        COMPREPLY=($(compgen -W "serve check user watch cat deliver fetch test status sendmail -h --help -V --version" -- "$current"))
         return
     fi
     case $previous in
@@ -61,6 +61,7 @@ _mailbell() {
     fetch) words="-c --config --once -h --help" ;;
     deliver) words="-c --config -f --from -h --help $(mailbell user list 2>/dev/null)" ;;
     sendmail) words="-C -t -i -oi -f -r -F -N -R -V -bm -bs -bp -bi --help $(mailbell user list 2>/dev/null)" ;;
+    test) words="-c --config --deliver --remote --stdin --timeout -h --help $(mailbell user list 2>/dev/null)" ;;
     status) words="-c --config --json -h --help" ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))

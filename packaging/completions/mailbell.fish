@@ -12,6 +12,7 @@ complete -c mailbell -n __fish_use_subcommand -a watch -d 'Print or handle each 
 complete -c mailbell -n __fish_use_subcommand -a cat -d 'Print a stored message'
 complete -c mailbell -n __fish_use_subcommand -a deliver -d 'Store the message on standard input'
 complete -c mailbell -n __fish_use_subcommand -a fetch -d 'Look at a remote mailbox now'
+complete -c mailbell -n __fish_use_subcommand -a test -d 'Send a message to yourself and show what became of it'
 complete -c mailbell -n __fish_use_subcommand -a status -d 'Show sessions, messages and subscribers'
 complete -c mailbell -n __fish_use_subcommand -a sendmail -d 'Deliver, with the options of sendmail'
 complete -c mailbell -n __fish_use_subcommand -s V -l version -d 'Print the version'
@@ -49,4 +50,9 @@ complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -o bi -d 'Check t
 complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -o bm -d 'Read a message'
 complete -c mailbell -n '__fish_seen_subcommand_from deliver sendmail' -a '(__mailbell_users)'
 
+complete -c mailbell -n '__fish_seen_subcommand_from fetch' -l once -d 'Look once'
+complete -c mailbell -n '__fish_seen_subcommand_from test' -l deliver -d 'Hand it over by deliver'
+complete -c mailbell -n '__fish_seen_subcommand_from test' -l remote -x -d 'Look at this remote'
+complete -c mailbell -n '__fish_seen_subcommand_from test' -l stdin -d 'Fetch it by POP3 with the password on standard input'
+complete -c mailbell -n '__fish_seen_subcommand_from test' -l timeout -x -d 'Seconds for each step'
 complete -c mailbell -n '__fish_seen_subcommand_from status' -l json -d 'For programs'

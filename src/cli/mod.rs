@@ -8,6 +8,7 @@ mod log;
 mod queue;
 mod serve;
 mod status;
+mod test_mail;
 mod user;
 mod watch;
 
@@ -47,6 +48,7 @@ Usage: mailbell COMMAND [OPTION...]
   deliver   store the message on standard input
   fetch     look at a [[remote]] now
   queue     list, retry, drop: messages that wait to be sent to other servers
+  test      send a message to yourself and show what became of it
   status    sessions, messages, and how many events wait for each subscriber
   sendmail  store the message on standard input, with the options of sendmail
 
@@ -151,6 +153,7 @@ fn run() -> Outcome {
         Some("fetch") => fetch::run(arguments),
         Some("queue") => queue::run(arguments),
         Some("status") => status::run(arguments),
+        Some("test") => test_mail::run(arguments),
         Some("sendmail") => deliver::sendmail(arguments),
         Some("help") => print(HELP),
         _ => Err(Failed::new(exit::USAGE, format!("there is no command {command:?}; see mailbell --help"))),

@@ -59,7 +59,8 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     if as_json { super::print(&format!("{status}\n")) } else { super::print(&human(&status)) }
 }
 
-fn ask(state: &Path) -> io::Result<Value> {
+/// Asks a running server.
+pub(super) fn ask(state: &Path) -> io::Result<Value> {
     let mut stream = UnixStream::connect(monitor::control_socket(state))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut text = String::new();

@@ -25,7 +25,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// What the end of a session means for somebody who asked for it.
+    /// What the end of a session means for a user that asked for the look.
     pub fn of(end: &End) -> Answer {
         match end.kind {
             Kind::Passed => Answer::Done,
@@ -65,7 +65,7 @@ impl Answer {
     }
 }
 
-/// Somebody who waits for a look at several folders.
+/// A client of `mailbell fetch` that waits for a look at several folders.
 #[derive(Debug)]
 pub struct Waiter {
     pub stream: UnixStream,

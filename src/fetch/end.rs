@@ -25,7 +25,7 @@ pub enum Kind {
     /// Ended by the server, as servers do after some time.
     Normal,
     /// Will pass by itself: the network, the server, our own disk.
-    Weather,
+    Temporary,
     /// The login was refused, or there is no secret.
     Credentials,
     /// The certificate is not trusted.
@@ -42,7 +42,7 @@ impl Kind {
         match self {
             Kind::Passed => "none",
             Kind::Normal => "ended",
-            Kind::Weather => "temporary",
+            Kind::Temporary => "temporary",
             Kind::Credentials => "credentials",
             Kind::Certificate => "certificate",
             Kind::Folder => "folder",
@@ -51,14 +51,14 @@ impl Kind {
     }
 
     /// The kinds that are errors.
-    pub const ERRORS: [Kind; 4] = [Kind::Weather, Kind::Credentials, Kind::Certificate, Kind::Folder];
+    pub const ERRORS: [Kind; 4] = [Kind::Temporary, Kind::Credentials, Kind::Certificate, Kind::Folder];
 
     /// The first wait and the longest.
     fn waits(self) -> (Duration, Duration) {
         let minutes = |count: u64| Duration::from_secs(60 * count);
         match self {
             Kind::Passed | Kind::Normal | Kind::Stopped => (Duration::from_secs(1), Duration::from_secs(1)),
-            Kind::Weather => (Duration::from_secs(5), minutes(15)),
+            Kind::Temporary => (Duration::from_secs(5), minutes(15)),
             Kind::Credentials => (minutes(5), minutes(6 * 60)),
             Kind::Certificate | Kind::Folder => (minutes(5), minutes(60)),
         }
@@ -103,7 +103,7 @@ impl From<Failure> for End {
             Failure::Refused(_) | Failure::NoMechanism(_) => Kind::Credentials,
             Failure::NoFolder(_) => Kind::Folder,
             Failure::Bye(_) => Kind::Normal,
-            _ => Kind::Weather,
+            _ => Kind::Temporary,
         };
         let hint = match &failure {
             Failure::Temporary(text) if is_not_connected(text.as_str()) => {
@@ -121,7 +121,7 @@ impl From<remote::Error> for End {
             remote::Error::Certificate(_) | remote::Error::NotPrivate(_) => Kind::Certificate,
             remote::Error::Interrupted => Kind::Stopped,
             remote::Error::Closed => Kind::Normal,
-            _ => Kind::Weather,
+            _ => Kind::Temporary,
         };
         End::new(kind, error)
     }
@@ -135,13 +135,13 @@ impl From<secret::Error> for End {
 
 impl From<delivery::Failure> for End {
     fn from(failure: delivery::Failure) -> End {
-        End::new(Kind::Weather, format!("the message cannot be stored here: {failure}"))
+        End::new(Kind::Temporary, format!("the message cannot be stored here: {failure}"))
     }
 }
 
 impl From<std::io::Error> for End {
     fn from(error: std::io::Error) -> End {
-        End::new(Kind::Weather, format!("what is known of the remote cannot be kept: {error}"))
+        End::new(Kind::Temporary, format!("what is known of the remote cannot be kept: {error}"))
     }
 }
 
@@ -163,7 +163,7 @@ impl BackOff {
         wait.mul_f64(0.75 + chance() * 0.5)
     }
 
-    /// After a good pass, or when somebody wants a try now.
+    /// After a good pass, or when a user asks for a try now.
     pub fn reset(&mut self) {
         self.last = None;
     }
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn waits_double_within_their_bounds() {
         for (kind, first, longest) in
-            [(Kind::Weather, 5, 900), (Kind::Credentials, 300, 21_600), (Kind::Certificate, 300, 3_600)]
+            [(Kind::Temporary, 5, 900), (Kind::Credentials, 300, 21_600), (Kind::Certificate, 300, 3_600)]
         {
             let mut back_off = BackOff::default();
             let mut expected = first as f64;
@@ -209,9 +209,9 @@ mod tests {
             assert!(back_off.next(kind).as_secs_f64() <= first as f64 * 1.25);
         }
         let mut back_off = BackOff::default();
-        back_off.next(Kind::Weather);
+        back_off.next(Kind::Temporary);
         back_off.next(Kind::Credentials);
-        assert!(back_off.next(Kind::Weather).as_secs_f64() <= 5.0 * 1.25, "another kind begins anew");
+        assert!(back_off.next(Kind::Temporary).as_secs_f64() <= 5.0 * 1.25, "another kind begins anew");
         assert!(BackOff::default().next(Kind::Normal) < Duration::from_secs(2));
     }
 }

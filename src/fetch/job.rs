@@ -28,6 +28,9 @@ pub struct Job {
     pub trusts: Arc<Trusts>,
     /// Ends the session.
     pub stop: Signal,
+    /// Whether there is a connection. Before it the session waits for a secret, a name or connect(2), which a stop cannot
+    /// end and need not wait for.
+    pub is_connected: Arc<AtomicBool>,
     /// Ends a wait for news.
     pub look: Signal,
     /// APOP was refused, and USER and PASS not yet.
@@ -70,6 +73,7 @@ impl Job {
             checkpoint: Arc::default(),
             trusts: Arc::default(),
             stop: Signal::new()?,
+            is_connected: Arc::default(),
             look: Signal::new()?,
             without_apop: Arc::default(),
             once: true,
@@ -131,6 +135,7 @@ pub fn connect(job: &Job) -> Result<Connected, End> {
     };
     let secret = remote.secret.read()?;
     let stream = dial::dial(&remote.host, remote.port, remote.encryption == Encryption::Off)?;
+    job.is_connected.store(true, Ordering::Relaxed);
     (job.enter)();
     let mut conn = Conn::new(stream, job.stop.clone()).map_err(crate::net::remote::Error::from)?;
     if let (Encryption::Implicit, Some(client)) = (remote.encryption, &tls) {

@@ -23,6 +23,7 @@ pub fn run(job: &Job) -> Outcome {
     let began = Instant::now();
     job.status.enter(Doing::Fetching);
     job.look.take();
+    job.is_connected.store(false, Ordering::Relaxed);
     job.checkpoint().belong_to(&job.remote.host, &job.remote.login);
     let outcome = connect(job).and_then(|connected| match job.remote.protocol {
         Protocol::Imap => imap::run(job, connected).map(|end| (end, None)),
@@ -31,7 +32,9 @@ pub fn run(job: &Job) -> Outcome {
     // What is known is kept whatever happened.
     let outcome = job.save().and(outcome);
     match outcome.unwrap_or_else(|end| (end, None)) {
-        (End { kind: Kind::Normal, why }, wait) if began.elapsed() < NORMAL => (End { kind: Kind::Weather, why }, wait),
+        (End { kind: Kind::Normal, why }, wait) if began.elapsed() < NORMAL => {
+            (End { kind: Kind::Temporary, why }, wait)
+        }
         outcome => outcome,
     }
 }
@@ -65,6 +68,7 @@ pub fn once(
             checkpoint: checkpoint.clone(),
             trusts: trusts.clone(),
             stop: stop.clone(),
+            is_connected: Arc::default(),
             look: look.clone(),
             without_apop: Arc::default(),
             once: true,
@@ -74,7 +78,7 @@ pub fn once(
         let label = job.label();
         // In a thread of its own, since it stays in the sandbox.
         let end = std::thread::scope(|scope| scope.spawn(|| twice(&job)).join());
-        ends.push((label, end.unwrap_or_else(|_| End::new(Kind::Weather, "the session panicked"))));
+        ends.push((label, end.unwrap_or_else(|_| End::new(Kind::Temporary, "the session panicked"))));
     }
     ends
 }
@@ -142,14 +146,14 @@ pub fn message(
     };
     let mut fetch = || {
         let fetched = std::thread::scope(|scope| scope.spawn(&mut fetch).join());
-        fetched.unwrap_or_else(|_| Err(End::new(Kind::Weather, "the session panicked")))
+        fetched.unwrap_or_else(|_| Err(End::new(Kind::Temporary, "the session panicked")))
     };
     match fetch() {
         Err(end) if end.kind == Kind::Credentials && job.without_apop.load(Ordering::Relaxed) => fetch()?,
         fetched => fetched?,
     }
     match failed {
-        Some(error) => Err(End::new(Kind::Weather, error)),
+        Some(error) => Err(End::new(Kind::Temporary, error)),
         None => Ok(()),
     }
 }
@@ -159,9 +163,9 @@ fn twice(job: &Job) -> End {
     let run = || std::thread::scope(|scope| scope.spawn(|| run(job).0).join());
     match run() {
         Ok(end) if end.kind == Kind::Credentials && job.has_another_way() => {
-            run().unwrap_or_else(|_| End::new(Kind::Weather, "the session panicked"))
+            run().unwrap_or_else(|_| End::new(Kind::Temporary, "the session panicked"))
         }
         Ok(end) => end,
-        Err(_) => End::new(Kind::Weather, "the session panicked"),
+        Err(_) => End::new(Kind::Temporary, "the session panicked"),
     }
 }

@@ -3,6 +3,7 @@
 use super::answer::{Answer, SharedWaiter, tell};
 use super::end::{BackOff, End, Kind};
 use super::job::Job;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A failure that lasts is logged again after this, then each day.
@@ -32,6 +33,11 @@ pub struct Complained {
 }
 
 impl Slot {
+    /// Whether a session runs and has a connection.
+    pub fn is_connected(&self) -> bool {
+        self.due.is_none() && self.job.is_connected.load(Ordering::Relaxed)
+    }
+
     /// A look at it is over.
     pub fn answer(&mut self, answer: &Answer) {
         self.waiters.drain(..).for_each(|waiter| tell(&waiter, answer));

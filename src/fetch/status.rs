@@ -61,7 +61,7 @@ pub struct Entry {
     is_up: bool,
 }
 
-/// Shared by the session that it is about and everybody who looks.
+/// Shared by the session that it describes and by all readers.
 #[derive(Clone, Debug)]
 pub struct Status(Arc<Mutex<Entry>>);
 

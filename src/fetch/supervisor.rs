@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a stop waits for sessions to say goodbye.
+/// How long a stop waits for sessions that are connected to say goodbye.
 const STOP: Duration = Duration::from_secs(5);
 
 /// What could not be opened is tried again so soon.
@@ -190,8 +190,8 @@ impl Supervisor {
     }
 
     fn is_over(&self) -> bool {
-        let is_running = self.slots.iter().any(|slot| slot.due.is_none());
-        self.stop_by.is_some_and(|by| !is_running || Instant::now() >= by)
+        let has_goodbyes = self.slots.iter().any(Slot::is_connected);
+        self.stop_by.is_some_and(|by| !has_goodbyes || Instant::now() >= by)
     }
 
     fn wait(&self) {
@@ -277,6 +277,7 @@ impl Supervisor {
                     checkpoint: checkpoint.clone(),
                     trusts: self.trusts.clone(),
                     stop: Signal::new()?,
+                    is_connected: Arc::default(),
                     look: Signal::new()?,
                     without_apop: Arc::default(),
                     once: false,
@@ -305,7 +306,7 @@ impl Supervisor {
                 std::thread::Builder::new().name("remote".into()).stack_size(limits::WORKER_STACK).spawn(move || {
                     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&job)));
                     let panicked =
-                        |_| (End::new(Kind::Weather, "the session panicked; this is a fault of mailbell"), None);
+                        |_| (End::new(Kind::Temporary, "the session panicked; this is a fault of mailbell"), None);
                     orders.give(Order::Ended(id, outcome.unwrap_or_else(panicked)));
                 });
             match spawned {

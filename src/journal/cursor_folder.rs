@@ -31,8 +31,11 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// Without `create` it needs no right to list the state folder: where accounts lie in it, the workers' sandbox keeps
+    /// them out of all but its subfolders.
     pub(super) fn open(state: &Path, create: bool) -> io::Result<Folder> {
-        Folder::below(open(state, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, create)
+        let how = if create { OFlags::empty() } else { OFlags::PATH };
+        Folder::below(open(state, OFlags::DIRECTORY | OFlags::CLOEXEC | how, Mode::empty())?, create)
     }
 
     /// The folder at the same place, made again where it was removed.

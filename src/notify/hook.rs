@@ -201,7 +201,7 @@ impl Hook {
 }
 
 impl Sink for Hook {
-    fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
+    fn offer(&mut self, record: Arc<Record>) -> Result<(), Arc<Record>> {
         let seq = record.seq;
         let begun = match self.jobs.get(&seq) {
             Some(Job::Begun(begun)) => *begun,
@@ -216,7 +216,7 @@ impl Sink for Hook {
             return Err(record);
         }
         let failing = Duration::from_secs(begun.failing);
-        let job = Try { record: Arc::new(*record), tries: begun.tries, failing, since: Instant::now() };
+        let job = Try { record, tries: begun.tries, failing, since: Instant::now() };
         self.offered = seq;
         self.written = self.written.max(seq);
         self.start(seq, job);

@@ -348,7 +348,7 @@ fn large_records_are_not_all_in_memory_at_once() {
     let offer = |hook: &mut Hook, seq: u64, octets: usize| {
         let mut record = crate::journal::record::tests::sample(seq, "alice", "x");
         record.summary.subject = Some("x".repeat(octets));
-        hook.offer(Box::new(record)).is_ok()
+        hook.offer(Arc::new(record)).is_ok()
     };
     let begun = (1..).take_while(|seq| offer(&mut hook, *seq, OCTETS / 5)).count();
     assert_eq!(begun, 4);

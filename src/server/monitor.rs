@@ -39,6 +39,7 @@ pub fn status(service: &Service) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "uptime_seconds": service.started.elapsed().as_secs(),
+        "listeners": listeners(service),
         "sessions": service.admission.open(),
         "sessions_limit": service.config.limits.connections,
         "maildrops_open": service.maildrops.open_count(),
@@ -70,6 +71,12 @@ fn remotes(service: &Service) -> Value {
 #[cfg(not(feature = "remote"))]
 fn remotes(_service: &Service) -> Value {
     json!([])
+}
+
+/// Protocol and real address of each listener that is open to clients.
+fn listeners(service: &Service) -> Vec<Value> {
+    let all = service.listeners.get().map(Vec::as_slice).unwrap_or_default();
+    all.iter().map(|(kind, address)| json!({"protocol": kind.name(), "address": address})).collect()
 }
 
 /// The status as far as files tell it, when no server runs.

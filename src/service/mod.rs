@@ -8,7 +8,7 @@ pub mod sending;
 pub mod sessions;
 
 use crate::accounts::{Accounts, Penalties, Verifier};
-use crate::config::Config;
+use crate::config::{Config, ListenerKind};
 use crate::delivery::Delivery;
 use crate::ledger::Ledger;
 use crate::maildir::maildrops::Maildrops;
@@ -19,7 +19,7 @@ use crate::service::counters::Counters;
 use crate::service::sending::Sending;
 use crate::service::sessions::Sessions;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 /// What a reload replaces as a whole. A session keeps the one that it began with for a transaction's time.
@@ -64,6 +64,8 @@ pub struct Service {
     pub sessions: Sessions,
     /// When the process began to serve.
     pub started: Instant,
+    /// The listeners' kinds and real addresses, once all of them listen.
+    pub listeners: OnceLock<Vec<(ListenerKind, String)>>,
 }
 
 impl Service {
@@ -93,6 +95,7 @@ impl Service {
             sending: Sending::by(&config),
             sessions: Sessions::default(),
             started: Instant::now(),
+            listeners: OnceLock::new(),
             config,
         }
     }

@@ -196,7 +196,8 @@ impl Server {
     }
 }
 
-fn tcp(mut address: SocketAddr, config: &Config) -> io::Result<TcpStream> {
+/// Connects to a listener of the server on this machine.
+pub(in crate::cli) fn tcp(mut address: SocketAddr, config: &Config) -> io::Result<TcpStream> {
     // A listener for every address is on this one, too.
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });

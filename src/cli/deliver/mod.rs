@@ -9,6 +9,7 @@ mod options;
 mod sendmail;
 mod source;
 
+pub(super) use hand_over::tcp;
 pub use sendmail::run as sendmail;
 
 use super::{Failed, Outcome, exit};

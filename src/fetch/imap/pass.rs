@@ -74,7 +74,7 @@ impl Talk<'_> {
             }
             Ok((One::Failed(points, why), _)) => Some((folder.failed(uid, *points, now()), why.clone())),
             // A connection that ends at the same message again and again has its reason in it.
-            Err(end) if is_first && matches!(end.kind, Kind::Weather | Kind::Normal) => {
+            Err(end) if is_first && matches!(end.kind, Kind::Temporary | Kind::Normal) => {
                 Some((folder.failed(uid, CUT_OFF, now()), end.why.clone()))
             }
             Err(_) => None,

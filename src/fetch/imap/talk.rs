@@ -51,7 +51,7 @@ pub fn login(job: &Job, connected: Connected) -> Result<Talk<'_>, End> {
         let next = talk.run(step, REPLY).map_err(|end| end.without(secret.octets(), &job.remote))?;
         step = match next {
             Step::StartTls => {
-                let client = tls.as_ref().ok_or_else(|| End::new(Kind::Weather, "no TLS"))?;
+                let client = tls.as_ref().ok_or_else(|| End::new(Kind::Temporary, "no TLS"))?;
                 talk.conn.start_tls(client, &job.remote.host)?;
                 talk.session.secured(&mut talk.out)
             }

@@ -48,7 +48,7 @@ pub fn dial(host: &str, port: u16, private_only: bool) -> Result<TcpStream, Erro
 }
 
 /// The addresses of a host. The resolver has deadlines of its own, which may be longer than ours, so it runs in a thread
-/// that nobody waits for longer than that.
+/// and no caller waits longer than that.
 pub fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
@@ -67,7 +67,7 @@ pub fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     }
 }
 
-/// Whether nobody outside of this machine or network can listen: loopback, private, link-local.
+/// Whether the address is on this machine or its network: loopback, private, link-local.
 pub fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),

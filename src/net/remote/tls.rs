@@ -1,4 +1,4 @@
-//! TLS for the client's side, by rustls: the system's roots, a CA of one's own, or the certificate's fingerprint.
+//! TLS for the client's side, by rustls: the system's roots, an own CA, or the certificate's fingerprint.
 
 use super::Error;
 use rustls::client::WebPkiServerVerifier;
