@@ -1,5 +1,6 @@
 //! One try of one message over a connection: as many transactions as its recipients need, and a note on disk after each.
 
+use super::head::header;
 use super::link::Link;
 use super::settle::settle;
 use super::trouble::{Kind, Trouble};
@@ -8,10 +9,6 @@ use crate::maildir::failpoint;
 use crate::queue::{Entry, QueueId, State};
 use crate::service::maillog::Line;
 use crate::smtp::client::{Message, Recipient, Reply, Verdict};
-use std::io::{self, Read};
-
-/// How much of a message's header is read, octets.
-const HEADER: u64 = 256 * 1024;
 
 /// What is found when the message cannot be read or noted: it is tried again after so many seconds.
 const DISK: u64 = 60;
@@ -95,30 +92,6 @@ fn try_all(place: &Place, link: &mut Link, entry: &mut Entry) -> Result<(), Trou
         }
     }
     Ok(())
-}
-
-/// The header of a message, or its beginning.
-pub(super) fn header(entry: &Entry) -> io::Result<Vec<u8>> {
-    let mut octets = Vec::new();
-    let mut message = entry.message()?.take(HEADER);
-    let mut block = [0; 4096];
-    loop {
-        let count = message.read(&mut block)?;
-        let from = octets.len().saturating_sub(1);
-        octets.extend_from_slice(&block[..count]);
-        let end = if octets.starts_with(b"\n") {
-            Some(0)
-        } else {
-            memchr::memmem::find(&octets[from..], b"\n\n").map(|at| from + at + 1)
-        };
-        if let Some(end) = end {
-            octets.truncate(end);
-            return Ok(octets);
-        }
-        if count == 0 {
-            return Ok(octets);
-        }
-    }
 }
 
 fn message(place: &Place, entry: &Entry, batch: &[usize], utf8_header: bool) -> Message {

@@ -16,6 +16,7 @@
 
 mod attempt;
 mod due;
+mod head;
 mod link;
 mod loops;
 mod notice;

@@ -3,7 +3,7 @@
 
 pub(super) use super::report::Kind;
 
-use super::attempt::header;
+use super::head::header;
 use super::report::{About, Report};
 use super::{Place, now};
 use crate::delivery;

@@ -21,6 +21,8 @@ pub mod monitor;
 mod notice;
 pub mod owner;
 mod pool;
+#[cfg(feature = "relay")]
+mod queue_status;
 mod reload;
 #[cfg(feature = "remote")]
 mod remote_status;

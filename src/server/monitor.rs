@@ -55,7 +55,7 @@ pub fn status(service: &Service) -> Value {
 
 #[cfg(feature = "relay")]
 fn queue(service: &Service) -> Value {
-    super::sender::status(service)
+    super::queue_status::status(service)
 }
 
 #[cfg(not(feature = "relay"))]
@@ -101,7 +101,7 @@ pub fn status_without_server(config: &Config) -> io::Result<Value> {
 
 #[cfg(feature = "relay")]
 fn queue_of_files(config: &Config) -> Value {
-    super::sender::status_of_files(config)
+    super::queue_status::status_of_files(config)
 }
 
 #[cfg(not(feature = "relay"))]
@@ -204,6 +204,6 @@ fn prometheus(service: &Service) -> String {
     #[cfg(feature = "remote")]
     super::remote_status::metrics(service, &mut text);
     #[cfg(feature = "relay")]
-    super::sender::metrics(service, &mut text);
+    super::queue_status::metrics(service, &mut text);
     text
 }
