@@ -33,7 +33,6 @@ const EMPTY: &str = "Mail queue is empty\n";
 ///
 /// When standard output cannot be written.
 #[cfg(not(feature = "relay"))]
-#[allow(dead_code)]
 pub fn list(_config: &crate::config::Config) -> Outcome {
     super::print(EMPTY)
 }
@@ -48,7 +47,6 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
 }
 
 #[cfg(feature = "relay")]
-#[allow(unused_imports)]
 pub use with_queue::{list, run};
 
 #[cfg(feature = "relay")]

@@ -38,6 +38,8 @@ pub enum Mode {
     Message,
     /// `-bs`: speak SMTP on standard input and output.
     Dialogue,
+    /// `-bp`: print what waits to be sent.
+    Queue,
     /// `-bi`: say what is wrong with the aliases.
     Aliases,
     /// Print this text; nothing else.
@@ -110,7 +112,7 @@ fn mode(letter: &str) -> Result<Mode, Failed> {
     match letter {
         "m" => Ok(Mode::Message),
         "s" => Ok(Mode::Dialogue),
-        "p" => Ok(Mode::Print("Mail queue is empty\n")),
+        "p" => Ok(Mode::Queue),
         "i" => Ok(Mode::Aliases),
         "d" | "D" | "l" => Err(Failed::new(exit::USAGE, format!("-b{letter}: run `mailbell serve` for a server"))),
         _ => Err(Failed::new(exit::USAGE, format!("-b{letter} is not supported; see --help"))),
@@ -214,7 +216,7 @@ mod tests {
     #[test]
     fn modes() {
         assert_eq!(of(&["-bs"]).mode, Mode::Dialogue);
-        assert_eq!(of(&["-bp"]).mode, Mode::Print("Mail queue is empty\n"));
+        assert_eq!(of(&["-bp"]).mode, Mode::Queue);
         for words in [&["-q"][..], &["-q15m"]] {
             assert_eq!(of(words).mode, Mode::Print(""), "{words:?}");
         }

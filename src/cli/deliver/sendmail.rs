@@ -25,6 +25,7 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     let options = options::parse(arguments)?;
     match options.mode {
         Mode::Print(text) => return print(text),
+        Mode::Queue => return crate::cli::queue::list(&crate::cli::configuration(options.file)?),
         Mode::Aliases => return aliases(options.file),
         Mode::Dialogue => {
             let config = crate::cli::configuration(options.file)?;
