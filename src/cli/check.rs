@@ -4,6 +4,8 @@ mod address;
 mod dns;
 mod files;
 mod lines;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod online;
 mod ports;
 mod relay;

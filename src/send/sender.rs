@@ -360,7 +360,6 @@ impl Supervisor {
             Some(watch) => watch.events(),
             None => vec![Event::Overflow, Event::Asked],
         };
-        let queue = self.shared.service.queue.clone();
         let mut has_come = false;
         for event in events {
             match event {
