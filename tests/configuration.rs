@@ -72,6 +72,11 @@ fn uncommented() -> String {
     // A build without the feature knows no [[remote]].
     let end = if cfg!(feature = "remote") { "" } else { "# One section for each mailbox on another server" };
     let example = if end.is_empty() { EXAMPLE } else { EXAMPLE.split(end).next().unwrap() };
+    // Nor does one without that feature know [relay].
+    let (before, rest) = example.split_once("# Where mail to other domains goes: a smarthost").unwrap();
+    let after = rest.find("# One section for each mailbox").map_or("", |at| &rest[at..]);
+    let without = format!("{before}{after}");
+    let example = if cfg!(feature = "relay") { example } else { &without };
     let live = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with(|first: char| first == '[' || first.is_ascii_lowercase()) => rest.to_owned(),
         _ => line.to_owned(),
@@ -103,6 +108,12 @@ fn the_example_has_every_key_with_its_default() {
     let bare = format!("[[hook]]\nname = {:?}\ncommand = {:?}", hook.name, hook.command);
     default.hooks = load("hook", &bare).hooks;
     default.watches = example.watches.clone();
+    #[cfg(feature = "relay")]
+    {
+        let bare = "[relay]\nhost = \"smtp.example.com\"\nlogin = \"me@example.com\"\n\
+                    password_file = \"/etc/mailbell/relay.pw\"\n";
+        default.relay = load("relay", bare).relay;
+    }
     #[cfg(feature = "remote")]
     {
         // Each stands for one kind of secret.

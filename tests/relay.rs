@@ -291,6 +291,68 @@ fn without_tls_nothing_is_said() {
 }
 
 #[test]
+fn certificates_are_checked() {
+    let smarthost = Smarthost::start();
+    smarthost.offer(&["AUTH PLAIN", "PIPELINING"]);
+    let pair = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    for starttls in [true, false] {
+        let port = smarthost::behind_tls(smarthost.port, starttls, &certificate, &key);
+        let word = if starttls { "\"starttls\"" } else { "\"implicit\"" };
+        let secret = "login = \"me\"\npassword_file = \"relay.pw\"\n";
+        let with = |more: &str| {
+            let text = configuration(port, &format!("{secret}{more}")).replace("\"off\"", word);
+            text.replace("host = \"127.0.0.1\"", "host = \"localhost\"")
+        };
+        let scratch = Scratch::prepared(&format!("relay-tls-{starttls}"), &with("ca = \"other.pem\""));
+        let other = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+        fs::write(scratch.path("other.pem"), other.cert.pem()).unwrap();
+        fs::write(scratch.path("ca.pem"), &certificate).unwrap();
+        fs::write(scratch.path("relay.pw"), "secret\n").unwrap();
+        fs::set_permissions(scratch.path("relay.pw"), fs::Permissions::from_mode(0o600)).unwrap();
+        let server = Server::start_in(scratch, &[]);
+        let before = smarthost.taken().len();
+        put(&server.scratch, envelope(&["bob@there.example"]), MESSAGE);
+        wait_for("the log line", || server.log().contains("the certificate is not trusted").then_some(()));
+        assert_eq!((smarthost.taken().len(), waiting(&server.scratch)), (before, 1));
+        fs::write(server.path("mailbell.toml"), with("ca = \"ca.pem\"")).unwrap();
+        server.signal("HUP");
+        wait_until_empty(&server);
+        assert_eq!(smarthost.taken().len(), before + 1);
+        let checked = server.run(&["check", "--online"], "");
+        let said = String::from_utf8(checked.stdout).unwrap();
+        assert!(said.contains("relay localhost: connected to 127.0.0.1:") && said.contains("fingerprint"), "{said}");
+        assert!(said.contains("logged in; offers PIPELINING"), "{said}");
+    }
+    assert!(smarthost.commands.lock().unwrap().iter().any(|command| command == "AUTH PLAIN AG1lAHNlY3JldA=="));
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_wrong() {
+    let more = "login = \"me\"\npassword_file = \"relay.pw\"";
+    let scratch = Scratch::prepared("relay-secret", &configuration(1, more));
+    fs::write(scratch.path("relay.pw"), "secret\n").unwrap();
+    fs::set_permissions(scratch.path("relay.pw"), fs::Permissions::from_mode(0o644)).unwrap();
+    let checked = run(&scratch.path("mailbell.toml"), &["check"], "");
+    let said = String::from_utf8(checked.stderr).unwrap();
+    assert_eq!(checked.status.code(), Some(78), "{said}");
+    assert!(said.contains("`relay.password_file`: ") && said.contains("other users can read this secret"), "{said}");
+}
+
+#[test]
+fn a_line_of_a_gigabyte_costs_no_memory() {
+    let smarthost = Smarthost::start();
+    smarthost.rule(|command, before| (command == "CONNECT" && before == 0).then_some(Answer::Flood));
+    let server = serve("relay-flood", &smarthost, "");
+    put(&server.scratch, envelope(&["bob@there.example"]), MESSAGE);
+    wait_until_empty(&server);
+    let peak = common::process_status(&std::path::PathBuf::from(format!("/proc/{}", server.pid())), "VmHWM").unwrap();
+    let kib: u64 = peak.split_ascii_whitespace().next().unwrap().parse().unwrap();
+    assert!(kib < 64 * 1024, "{peak}");
+    assert_eq!(smarthost.taken().len(), 1);
+}
+
+#[test]
 fn a_notice_about_a_notice_is_none() {
     let smarthost = Smarthost::start();
     smarthost.rule(|command, _| command.starts_with("RCPT").then(|| Answer::Say("550 5.1.1 no".into())));

@@ -7,7 +7,7 @@ _mailbell() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "serve check user watch cat deliver fetch test status sendmail -h --help -V --version" -- "$current"))
+        COMPREPLY=($(compgen -W "serve check user watch cat deliver fetch queue test status sendmail -h --help -V --version" -- "$current"))
         return
     fi
     case $previous in
@@ -58,6 +58,7 @@ _mailbell() {
         words="-c --config --from --cursor --user --match --format --count -- -h --help"
         ;;
     cat) words="-c --config -h --help" ;;
+    queue) words="list retry drop -c --config -h --help" ;;
     fetch) words="-c --config --once -h --help" ;;
     deliver) words="-c --config -f --from -h --help $(mailbell user list 2>/dev/null)" ;;
     sendmail) words="-C -t -i -oi -f -r -F -N -R -V -bm -bs -bp -bi --help $(mailbell user list 2>/dev/null)" ;;

@@ -12,6 +12,7 @@ complete -c mailbell -n __fish_use_subcommand -a watch -d 'Print or handle each 
 complete -c mailbell -n __fish_use_subcommand -a cat -d 'Print a stored message'
 complete -c mailbell -n __fish_use_subcommand -a deliver -d 'Store the message on standard input'
 complete -c mailbell -n __fish_use_subcommand -a fetch -d 'Look at a remote mailbox now'
+complete -c mailbell -n __fish_use_subcommand -a queue -d 'List, retry or drop messages that wait to be sent'
 complete -c mailbell -n __fish_use_subcommand -a test -d 'Send a message to yourself and show what became of it'
 complete -c mailbell -n __fish_use_subcommand -a status -d 'Show sessions, messages and subscribers'
 complete -c mailbell -n __fish_use_subcommand -a sendmail -d 'Deliver, with the options of sendmail'
@@ -51,6 +52,7 @@ complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -o bm -d 'Read a 
 complete -c mailbell -n '__fish_seen_subcommand_from deliver sendmail' -a '(__mailbell_users)'
 
 complete -c mailbell -n '__fish_seen_subcommand_from fetch' -l once -d 'Look once'
+complete -c mailbell -n '__fish_seen_subcommand_from queue; and not __fish_seen_subcommand_from list retry drop' -a 'list retry drop'
 complete -c mailbell -n '__fish_seen_subcommand_from test' -l deliver -d 'Hand it over by deliver'
 complete -c mailbell -n '__fish_seen_subcommand_from test' -l remote -x -d 'Look at this remote'
 complete -c mailbell -n '__fish_seen_subcommand_from test' -l stdin -d 'Fetch it by POP3 with the password on standard input'

@@ -9,6 +9,10 @@ mod ports;
 mod relay;
 #[cfg(feature = "remote")]
 mod remotes;
+#[cfg(any(feature = "remote", feature = "relay"))]
+mod secrets;
+#[cfg(feature = "relay")]
+mod smarthost;
 
 use super::{Outcome, exit, print};
 use crate::config::{Config, Problem};

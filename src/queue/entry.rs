@@ -9,6 +9,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+/// How much of a message's header is read, octets.
+const HEADER: u64 = 256 * 1024;
+
 /// The first words of every file, with the version of its form.
 const MAGIC: &str = "mailbell-queue 1";
 
@@ -105,6 +108,30 @@ impl Entry {
         let mut file = &self.file;
         file.seek(SeekFrom::Start(self.start))?;
         Ok(file.take(self.head.octets))
+    }
+
+    /// The message's header without the empty line behind it, or the beginning of a header that is very long.
+    ///
+    /// # Errors
+    ///
+    /// Of read(2).
+    pub fn header(&self) -> io::Result<Vec<u8>> {
+        let mut message = self.message()?.take(HEADER);
+        let (mut octets, mut block) = (Vec::new(), [0; 4096]);
+        loop {
+            let count = message.read(&mut block)?;
+            let from = octets.len().saturating_sub(1);
+            octets.extend_from_slice(&block[..count]);
+            let blank = memchr::memmem::find(&octets[from..], b"\n\n").map(|at| from + at + 1);
+            match if octets.starts_with(b"\n") { Some(0) } else { blank } {
+                Some(end) => {
+                    octets.truncate(end);
+                    return Ok(octets);
+                }
+                None if count == 0 => return Ok(octets),
+                None => {}
+            }
+        }
     }
 
     /// Addresses of the recipients that wait.

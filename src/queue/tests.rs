@@ -67,6 +67,15 @@ fn what_was_committed_is_read_back_by_another_process() {
         let expected = Envelope { arrived: entry.envelope.arrived, ..envelope("alice") };
         assert_eq!(entry.envelope, expected);
     }
+    let long = format!("X: {}\n", "x".repeat(5_000));
+    for (message, header) in
+        [("a: b\n\nc\n", "a: b\n"), ("\nx\n", ""), ("a: b\n", "a: b\n"), (&format!("{long}\ny\n"), &long)]
+    {
+        let id = put(&queue, "alice", message.as_bytes());
+        let found = queue.entry(&id).unwrap().unwrap().header().unwrap();
+        assert_eq!(String::from_utf8(found).unwrap(), header, "{message}");
+        queue.remove(&id).unwrap();
+    }
     let ids = place.queue().ids().unwrap();
     assert!(ids.len() == 5 && ids.is_sorted());
     assert_eq!(in_folder(&place, "tmp"), 0);

@@ -1,6 +1,5 @@
 //! One try of one message over a connection: as many transactions as its recipients need, and a note on disk after each.
 
-use super::head::header;
 use super::link::Link;
 use super::settle::settle;
 use super::trouble::{Kind, Trouble};
@@ -58,7 +57,7 @@ fn try_all(place: &Place, link: &mut Link, entry: &mut Entry) -> Result<(), Trou
         return Ok(());
     }
     let header =
-        header(entry).map_err(|error| Trouble::new(Kind::Weather, format!("the message cannot be read: {error}")))?;
+        entry.header().map_err(|error| Trouble::new(Kind::Weather, format!("the message cannot be read: {error}")))?;
     if let Some(why) = loops::find(&header, &place.service.config.hostname) {
         left.into_iter().for_each(|index| decide(place, entry, index, Verdict::Failed(Reply::own(why)), false));
         return Ok(());

@@ -16,7 +16,6 @@
 
 mod attempt;
 mod due;
-mod head;
 mod link;
 mod loops;
 mod notice;

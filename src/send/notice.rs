@@ -3,7 +3,6 @@
 
 pub(super) use super::report::Kind;
 
-use super::head::header;
 use super::report::{About, Report};
 use super::{Place, now};
 use crate::delivery;
@@ -107,7 +106,7 @@ pub(super) fn send(place: &Place, entry: &Entry, kind: Kind, recipients: &[usize
         arrived: envelope.arrived,
         until: envelope.arrived.saturating_add(place.relay.give_up.as_secs()),
         recipients: recipients.iter().map(told).collect(),
-        header: header(entry).map_err(unreadable)?,
+        header: entry.header().map_err(unreadable)?,
         whole,
     };
     let (user, path) = (envelope.user.as_deref(), envelope.reverse_path.as_str());

@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::net::conn::{Command, Conn};
-use crate::notify::{PipeSettings, SubscriberStatus};
+use crate::notify::SubscriberStatus;
 use crate::service::Service;
 use crate::service::counters::{self, label};
 use serde_json::{Value, json};
@@ -50,6 +50,7 @@ pub fn status(service: &Service) -> Value {
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
         "remotes": remotes(service),
         "queue": queue(service),
+        "brokers": super::broker_status::status(service),
     })
 }
 
@@ -110,8 +111,7 @@ fn queue_of_files(_config: &Config) -> Value {
 }
 
 fn is_configured(config: &Config, name: &str) -> bool {
-    config.pipes.iter().any(|pipe| PipeSettings::name_of(&pipe.path) == name)
-        || config.hooks.iter().any(|hook| name.strip_prefix("hook:") == Some(&hook.name))
+    config.subscribers().iter().any(|settings| settings.name() == name)
 }
 
 fn subscriber(status: &SubscriberStatus) -> Value {
@@ -205,5 +205,6 @@ fn prometheus(service: &Service) -> String {
     super::remote_status::metrics(service, &mut text);
     #[cfg(feature = "relay")]
     super::queue_status::metrics(service, &mut text);
+    super::broker_status::metrics(service, &mut text);
     text
 }

@@ -1,4 +1,4 @@
-//! The sender of a server: begun and ended with it, replaced by a reload.
+//! The sender of a server: begun and ended with it, and replaced by a reload.
 
 use super::sandbox;
 use crate::config::Relay;

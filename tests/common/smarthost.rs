@@ -28,6 +28,8 @@ pub enum Answer {
     Close,
     /// Says nothing until the client goes.
     Hang,
+    /// Sends octets without a line end for as long as they are taken, a gigabyte at most.
+    Flood,
 }
 
 type Rule = Box<dyn Fn(&str, usize) -> Option<Answer> + Send + Sync>;
@@ -107,6 +109,10 @@ impl Smarthost {
                 None => usual.clone(),
                 Some(Answer::Say(text)) => text,
                 Some(Answer::Close) => return Ok(()),
+                Some(Answer::Flood) => {
+                    let block = [b'2'; 65_536];
+                    return (0..16_384).try_for_each(|_| stream.write_all(&block));
+                }
                 Some(Answer::Hang) => return input.read_to_end(&mut Vec::new()).map(drop),
             };
             let is_good = said.starts_with('2');
@@ -172,6 +178,65 @@ impl Smarthost {
             } else {
                 "250 2.0.0 ok".into()
             };
+        }
+    }
+}
+
+/// TLS before a smarthost: by STARTTLS, or from the first octet. `certificate` and `key` are PEM.
+pub fn behind_tls(port: u16, starttls: bool, certificate: &str, key: &str) -> u16 {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let front = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let config = config.clone();
+            std::thread::spawn(move || drop(pump(stream.unwrap(), port, starttls, config)));
+        }
+    });
+    front
+}
+
+fn pump(mut stream: TcpStream, port: u16, starttls: bool, config: Arc<rustls::ServerConfig>) -> std::io::Result<()> {
+    let mut inner = TcpStream::connect(("127.0.0.1", port))?;
+    if starttls {
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        stream.write_all(b"220 front\r\n")?;
+        for answer in ["250-front\r\n250 STARTTLS\r\n", "220 go\r\n"] {
+            lines.next().transpose()?;
+            stream.write_all(answer.as_bytes())?;
+        }
+        // The greeting was said already.
+        let mut octet = [0];
+        while octet[0] != b'\n' {
+            inner.read_exact(&mut octet)?;
+        }
+    }
+    let mut tls = rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), stream);
+    let soon = Some(Duration::from_millis(10));
+    tls.sock.set_read_timeout(soon)?;
+    inner.set_read_timeout(soon)?;
+    let mut block = [0; 16_384];
+    loop {
+        for from_client in [true, false] {
+            let read = if from_client { tls.read(&mut block) } else { inner.read(&mut block) };
+            match read {
+                Ok(0) => return Ok(()),
+                Ok(count) if from_client => inner.write_all(&block[..count])?,
+                Ok(count) => tls.write_all(&block[..count])?,
+                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 }

@@ -52,6 +52,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     watches(findings, server);
     #[cfg(feature = "remote")]
     super::remotes::check(findings, server, accounts.as_ref());
+    #[cfg(feature = "relay")]
+    super::smarthost::check(findings, server);
     if let Some(accounts) = accounts {
         let doors = [&config.smtp.listen, &config.submission, &config.lmtp, &config.tls.smtps];
         if accounts.names().next().is_none() && doors.iter().any(|places| !places.is_empty()) {
