@@ -3,6 +3,8 @@
 mod address;
 mod dns;
 mod files;
+#[cfg(feature = "http")]
+mod http;
 mod lines;
 #[cfg(feature = "mqtt")]
 mod mqtt;

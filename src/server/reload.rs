@@ -165,6 +165,11 @@ fn regular(file: &Path) -> Result<(), Vec<String>> {
 pub fn live(config: &Config) -> Result<Live, Vec<String>> {
     let accounts = Accounts::load(config);
     let tls = config.tls.pair.as_ref().map(|(certificate, key)| tls::Config::load(certificate, key)).transpose();
+    #[cfg(feature = "http")]
+    let http_token = match super::token::read(config) {
+        Ok(token) => token,
+        Err(problem) => return Err(vec![problem]),
+    };
     match (accounts, tls) {
         (Ok(accounts), Ok(tls)) => {
             if let (Some(warning), Some((certificate, _))) =
@@ -173,7 +178,13 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
                 log::warn!("{}: {warning}", certificate.display());
             }
             let system_users = if config.relays() { sys::users() } else { HashMap::new() };
-            Ok(Live { accounts, tls, system_users })
+            Ok(Live {
+                accounts,
+                tls,
+                system_users,
+                #[cfg(feature = "http")]
+                http_token,
+            })
         }
         (accounts, tls) => {
             let problems = texts(&accounts.err().unwrap_or_default());

@@ -31,6 +31,9 @@ pub struct Live {
     pub tls: Option<tls::Config>,
     /// The users of this machine, by id, where mail is sent elsewhere: `sendmail` of local users asks for it.
     pub system_users: HashMap<u32, String>,
+    /// What a client of `[http]` must know, where `http.token_file` is given.
+    #[cfg(feature = "http")]
+    pub http_token: Option<crate::net::remote::secret::Secret>,
 }
 
 /// One for the process.
