@@ -146,7 +146,7 @@ impl Watcher {
         let due = unsure.chain(self.slow_at).chain(self.rest_until).fold(self.check_at, Instant::min);
         let time = due.saturating_duration_since(Instant::now());
         let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
-        let mut fds = vec![PollFd::new(&orders.bell, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&orders.wake, PollFlags::IN)];
         let events = self.watches.as_ref().filter(|_| self.rest_until.is_none()).map(|watches| watches.fd());
         fds.extend(events.iter().map(|events| PollFd::new(events, PollFlags::IN)));
         match poll(&mut fds, Some(&timeout)) {

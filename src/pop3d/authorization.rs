@@ -1,4 +1,5 @@
-//! How a client becomes a user with an open maildrop: credentials, the delay after wrong ones, the maildrop's lock.
+//! The login: credentials, the delay after wrong ones, the maildrop's lock.
+
 use super::Driver;
 use crate::config::ListenerKind;
 use crate::maildir::drop::{self, Maildrop};
@@ -61,13 +62,17 @@ impl Driver<'_> {
 
     /// Checks the credentials, then opens the maildrop.
     fn authenticate(&mut self, credentials: &Credentials, method: &str) -> Result<Step, Error> {
+        let user = login::log_in(self.service, &mut self.conn, self.client, self.kind, credentials, method)?;
+        Ok(self.open_maildrop(user))
+    }
+
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
+    fn open_maildrop(&mut self, user: Option<String>) -> Step {
         let service = self.service;
-        let verified = login::log_in(service, &mut self.conn, self.client, self.kind, credentials, method)?;
-        let Some(user) = &verified else {
-            return Ok(self.session.opened(Err(Refusal::Auth), self.conn.output()));
-        };
+        let Some(user) = user else { return self.session.opened(Err(Refusal::Auth), self.conn.output()) };
         service.delivery.first_look().wait();
-        let opened = Maildrop::open(&service.config.maildir(user), user, &service.maildrops).map_err(|error| {
+        let opened = Maildrop::open(&service.config.maildir(&user), &user, &service.maildrops).map_err(|error| {
             log::warn!("pop3: {user}: {error}");
             match error {
                 drop::Error::InUse => Refusal::InUse,
@@ -76,9 +81,9 @@ impl Driver<'_> {
             }
         });
         if opened.is_ok() {
-            self.user = verified;
+            self.user = Some(user);
             self.stamp = None;
         }
-        Ok(self.session.opened(opened, self.conn.output()))
+        self.session.opened(opened, self.conn.output())
     }
 }

@@ -126,12 +126,22 @@ impl<'a> Driver<'a> {
             step = match step {
                 Step::Continue => return Ok(true),
                 Step::Close => return Ok(false),
-                Step::More => self.session.more(self.conn.output()),
-                Step::StartTls => self.start_tls()?,
                 Step::Login(_) | Step::Auth { .. } | Step::AuthResponse => self.authorize(step)?,
-                Step::Send(part) => self.send(part)?,
-                Step::Update => self.update(),
+                step => self.act(step)?,
             };
+        }
+    }
+
+    /// Does what a step says and answers the session.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
+    fn act(&mut self, step: Step) -> Result<Step, Error> {
+        match step {
+            Step::More => Ok(self.session.more(self.conn.output())),
+            Step::StartTls => self.start_tls(),
+            Step::Send(part) => self.send(part),
+            Step::Update => Ok(self.update()),
+            step => Ok(step),
         }
     }
 
