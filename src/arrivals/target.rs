@@ -1,8 +1,8 @@
-//! One Maildir that is watched: its folders, and the files in `new/` that may not be whole messages yet.
+//! One Maildir that is watched, and the files that may not be whole messages yet.
 
 use super::Watched;
 use super::look::{Look, Way, look};
-use super::watches::Wd;
+use super::watches::{Key, Wd};
 use crate::ledger::Expected;
 use crate::maildir::folder::{Folder, Refused};
 use crate::maildir::name::Place;
@@ -22,7 +22,7 @@ const REFUSED: usize = 50;
 /// File names by what their messages are known as.
 pub type Names = HashMap<Vec<u8>, Vec<OsString>>;
 
-/// A Maildir and its files that are not decided yet.
+/// A Maildir.
 pub struct Target {
     pub watched: Watched,
     /// Below `mail.root`: our own trace fields are believed, and links above the Maildir are the administrator's.
@@ -35,9 +35,11 @@ pub struct Target {
     has_complained: bool,
     /// Files of other users whose names were logged.
     refused: BTreeSet<OsString>,
-    /// Files that may still be written, or cannot be read yet. They are known, so that a scan does not look at them.
-    pub unsure: BTreeMap<OsString, Unsure>,
 }
+
+/// Files that may still be written, or cannot be read yet, in all Maildirs. They are known, so that a scan does not look at
+/// them.
+pub type Unsures = BTreeMap<(Key, OsString), Unsure>;
 
 /// When a file is looked at again, and how long the next wait is.
 pub struct Unsure {
@@ -56,8 +58,7 @@ impl Unsure {
 
 impl Target {
     pub fn new(watched: Watched, is_own: bool) -> Target {
-        let (refused, unsure) = (BTreeSet::new(), BTreeMap::new());
-        Target { watched, is_own, wd: None, identity: None, has_complained: false, refused, unsure }
+        Target { watched, is_own, wd: None, identity: None, has_complained: false, refused: BTreeSet::new() }
     }
 
     /// Opens a folder of the Maildir.
@@ -116,11 +117,6 @@ impl Target {
     /// Looks at the file `there` in a folder. By the name `file_name` it came to `new/`.
     pub fn look(&self, folder: &Folder, there: &OsStr, file_name: &OsStr, way: Way) -> io::Result<Look> {
         look(&self.watched, self.is_own, folder, there, file_name, way)
-    }
-
-    /// Takes the unsure files that are to be looked at by `now`.
-    pub fn take_due(&mut self, now: Instant) -> Vec<(OsString, Unsure)> {
-        self.unsure.extract_if(.., |_, unsure| unsure.due <= now).collect()
     }
 
     /// Removes what our own file says beside itself of this user: the record says it now.

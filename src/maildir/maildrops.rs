@@ -105,6 +105,8 @@ impl Maildrops {
 }
 
 /// Fills in the sizes that are not in the names: from the file of sizes, else by reading the messages once.
+// Not inlined: only the memory of a session that waits depends on it.
+#[inline(never)]
 fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
     let unmeasured: Vec<usize> = (0..listing.len()).filter(|&index| listing.wire(index) == UNMEASURED).collect();
     if unmeasured.is_empty() {

@@ -27,6 +27,8 @@ pub(super) fn stamp(hostname: &str) -> String {
 
 impl Driver<'_> {
     /// Does a step of the login.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
     pub(super) fn authorize(&mut self, step: Step) -> Result<Step, Error> {
         match (step, self.exchange.take()) {
             (Step::Login(Login::Password { name, password }), _) => {
