@@ -42,9 +42,10 @@ mod keep_tests;
 mod known;
 #[cfg(test)]
 mod memory_tests;
-mod plain;
 mod recover;
 mod safe;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -52,7 +53,8 @@ mod writer;
 
 pub use guard::{Copy, Expected, Recorded};
 pub use known::Identity;
-pub use plain::Journal;
+#[cfg(test)]
+pub use testing::Journal;
 pub use upkeep::Keep;
 
 use crate::journal::mark::{Mark, Reserved};
