@@ -156,6 +156,12 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
 
     let pipes = subscribers::pipes(top, base);
     let hooks = subscribers::hooks(top, base);
+    #[cfg(feature = "mqtt")]
+    let mqtts = super::mqtt::mqtts(top, base, &hostname, &state);
+    #[cfg(not(feature = "mqtt"))]
+    if top.sections("mqtt").is_some() {
+        top.wrong("mqtt", "this mailbell was built without it (cargo feature `mqtt`)");
+    }
     let watches = subscribers::watches(top, base);
     #[cfg(feature = "remote")]
     let remotes = super::remote::remotes(top, base);
@@ -188,6 +194,8 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         limits,
         pipes,
         hooks,
+        #[cfg(feature = "mqtt")]
+        mqtts,
         watches,
         #[cfg(feature = "remote")]
         remotes,
