@@ -27,16 +27,24 @@ pub(super) fn stamp(hostname: &str) -> String {
 
 impl Driver<'_> {
     /// Does a step of the login.
+    pub(super) fn authorize(&mut self, step: Step) -> Result<Step, Error> {
+        match self.credentials(step) {
+            Ok((credentials, method)) => self.authenticate(&credentials, method),
+            Err(step) => Ok(step),
+        }
+    }
+
+    /// The credentials and how they came, or what is to be done before they are there.
     // Not inlined: only the memory of a session that waits depends on it.
     #[inline(never)]
-    pub(super) fn authorize(&mut self, step: Step) -> Result<Step, Error> {
+    fn credentials(&mut self, step: Step) -> Result<(Credentials, &'static str), Step> {
         match (step, self.exchange.take()) {
             (Step::Login(Login::Password { name, password }), _) => {
-                self.authenticate(&Credentials::Password { name, password }, "USER")
+                Ok((Credentials::Password { name, password }, "USER"))
             }
             (Step::Login(Login::Apop { name, digest }), _) => {
                 let stamp = self.stamp.clone().unwrap_or_default();
-                self.authenticate(&Credentials::Apop { name, stamp, digest }, "APOP")
+                Ok((Credentials::Apop { name, stamp, digest }, "APOP"))
             }
             (Step::Auth { mechanism, initial }, _) => {
                 let begun = Exchange::begin(mechanism, initial.as_deref(), || stamp(&self.service.config.hostname));
@@ -47,18 +55,22 @@ impl Driver<'_> {
                 let progress = exchange.respond(&self.line);
                 self.exchanged(mechanism, progress.map(|progress| (exchange, progress)))
             }
-            (_, None) => Ok(self.session.opened(Err(Refusal::Auth), self.conn.output())),
+            (_, None) => Err(self.session.opened(Err(Refusal::Auth), self.conn.output())),
         }
     }
 
-    fn exchanged(&mut self, mechanism: Mechanism, outcome: Result<(Exchange, Progress), Fault>) -> Result<Step, Error> {
+    fn exchanged(
+        &mut self,
+        mechanism: Mechanism,
+        outcome: Result<(Exchange, Progress), Fault>,
+    ) -> Result<(Credentials, &'static str), Step> {
         match outcome {
             Ok((exchange, Progress::Challenge(text))) => {
                 self.exchange = Some((mechanism, exchange));
-                Ok(self.session.challenge(&text, self.conn.output()))
+                Err(self.session.challenge(&text, self.conn.output()))
             }
-            Ok((_, Progress::Done(credentials))) => self.authenticate(&credentials, mechanism.name()),
-            Err(_) => Ok(self.session.opened(Err(Refusal::Auth), self.conn.output())),
+            Ok((_, Progress::Done(credentials))) => Ok((credentials, mechanism.name())),
+            Err(_) => Err(self.session.opened(Err(Refusal::Auth), self.conn.output())),
         }
     }
 
