@@ -7,12 +7,16 @@ _mailbell() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "serve check user watch cat deliver fetch test status sendmail -h --help -V --version" -- "$current"))
+        COMPREPLY=($(compgen -W "serve check user watch cat deliver fetch replay test status sendmail -h --help -V --version" -- "$current"))
         return
     fi
     case $previous in
     -c | --config | -C)
         COMPREPLY=($(compgen -f -- "$current"))
+        return
+        ;;
+    --attachments)
+        COMPREPLY=($(compgen -d -- "$current"))
         return
         ;;
     --format)
@@ -26,7 +30,7 @@ _mailbell() {
         ;;
     --match)
         compopt -o nospace
-        COMPREPLY=($(compgen -S = -W "from to subject rcpt_to mail_from via client auth message_id content_type key" -- "$current"))
+        COMPREPLY=($(compgen -S = -W "from to cc subject rcpt_to mail_from via client auth message_id content_type list_id auto_submitted verified key" -- "$current"))
         return
         ;;
     --user)
@@ -57,8 +61,9 @@ _mailbell() {
         done
         words="-c --config --from --cursor --user --match --format --count -- -h --help"
         ;;
-    cat) words="-c --config -h --help" ;;
+    cat) words="-c --config --text --html --json --attachments -h --help" ;;
     fetch) words="-c --config --once -h --help" ;;
+    replay) words="-c --config --given-up --pause --resume -h --help" ;;
     deliver) words="-c --config -f --from -h --help $(mailbell user list 2>/dev/null)" ;;
     sendmail) words="-C -t -i -oi -f -r -F -bm --help $(mailbell user list 2>/dev/null)" ;;
     test) words="-c --config --deliver --remote --stdin --timeout -h --help $(mailbell user list 2>/dev/null)" ;;

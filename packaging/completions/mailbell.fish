@@ -12,6 +12,7 @@ complete -c mailbell -n __fish_use_subcommand -a watch -d 'Print or handle each 
 complete -c mailbell -n __fish_use_subcommand -a cat -d 'Print a stored message'
 complete -c mailbell -n __fish_use_subcommand -a deliver -d 'Store the message on standard input'
 complete -c mailbell -n __fish_use_subcommand -a fetch -d 'Look at a remote mailbox now'
+complete -c mailbell -n __fish_use_subcommand -a replay -d 'Hand events over again'
 complete -c mailbell -n __fish_use_subcommand -a test -d 'Send a message to yourself and show what became of it'
 complete -c mailbell -n __fish_use_subcommand -a status -d 'Show sessions, messages and subscribers'
 complete -c mailbell -n __fish_use_subcommand -a sendmail -d 'Deliver, with the options of sendmail'
@@ -19,6 +20,9 @@ complete -c mailbell -n __fish_use_subcommand -s V -l version -d 'Print the vers
 complete -c mailbell -s h -l help -d 'Print what the command takes'
 complete -c mailbell -n 'not __fish_use_subcommand; and not __fish_seen_subcommand_from sendmail' -s c -l config -r -F -d 'Configuration file'
 
+complete -c mailbell -n '__fish_seen_subcommand_from replay' -l given-up -d 'What was given up'
+complete -c mailbell -n '__fish_seen_subcommand_from replay' -l pause -d 'Begin no more tries'
+complete -c mailbell -n '__fish_seen_subcommand_from replay' -l resume -d 'Go on'
 complete -c mailbell -n '__fish_seen_subcommand_from check' -l online -d 'Also try ports, rights, disk and DNS'
 
 set -l actions add passwd del list
@@ -29,9 +33,14 @@ complete -c mailbell -n '__fish_seen_subcommand_from user; and __fish_seen_subco
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l from -x -a 'now all' -d 'Where to begin'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l cursor -x -d 'Remember how far it came'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l user -x -a '(__mailbell_users)' -d 'Only this account'
-complete -c mailbell -n '__fish_seen_subcommand_from watch' -l match -x -a 'from= to= subject= rcpt_to= mail_from= via= client= auth= message_id= content_type= key=' -d 'Only where a field matches'
+complete -c mailbell -n '__fish_seen_subcommand_from watch' -l match -x -a 'from= to= cc= subject= rcpt_to= mail_from= via= client= auth= message_id= content_type= list_id= auto_submitted= verified= key=' -d 'Only where a field matches'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l format -x -a 'inotify path tsv json' -d 'How a line looks'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l count -x -d 'End after so many events'
+
+complete -c mailbell -n '__fish_seen_subcommand_from cat' -l text -d 'Only its text'
+complete -c mailbell -n '__fish_seen_subcommand_from cat' -l html -d 'Only its HTML text'
+complete -c mailbell -n '__fish_seen_subcommand_from cat' -l json -d 'Event, texts, attachments and header fields'
+complete -c mailbell -n '__fish_seen_subcommand_from cat' -l attachments -r -F -d 'Save its attachments in this folder'
 
 complete -c mailbell -n '__fish_seen_subcommand_from deliver' -s f -l from -x -d 'Envelope sender'
 complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -s f -x -d 'Envelope sender'

@@ -3,6 +3,8 @@
 mod conflicts;
 #[cfg(any(feature = "remote", feature = "mqtt"))]
 mod endpoint;
+mod event;
+mod http;
 mod listener_kind;
 mod load;
 #[cfg(feature = "mqtt")]
@@ -17,9 +19,12 @@ mod subscribers;
 #[cfg(test)]
 mod tests;
 mod value;
+#[cfg(feature = "webhook")]
+mod webhook;
 
 #[cfg(feature = "remote")]
 pub use endpoint::Encryption;
+pub use http::Http;
 pub use listener_kind::ListenerKind;
 pub use network::Network;
 pub use place::Place;
@@ -27,7 +32,10 @@ pub use place::Place;
 pub use remote::{After, Protocol, Remote};
 pub use value::user_name;
 
+use crate::message::header::EventSettings;
 use crate::message::idn::same_domain;
+#[cfg(feature = "webhook")]
+use crate::notify::WebhookSettings;
 use crate::notify::{HookSettings, PipeSettings, Settings};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -65,6 +73,8 @@ pub struct Config {
     pub proxy_trusted: Vec<Network>,
     /// The listener that serves metrics.
     pub metrics: Option<Place>,
+    /// Events, status and a page over HTTP.
+    pub http: Http,
     /// POP3.
     pub pop3: Pop3,
     /// TLS.
@@ -78,11 +88,16 @@ pub struct Config {
     /// Brokers.
     #[cfg(feature = "mqtt")]
     pub mqtts: Vec<crate::notify::MqttSettings>,
+    /// Webhooks.
+    #[cfg(feature = "webhook")]
+    pub webhooks: Vec<WebhookSettings>,
     /// Maildirs that other programs deliver into.
     pub watches: Vec<Watch>,
     /// Mailboxes on other servers.
     #[cfg(feature = "remote")]
     pub remotes: Vec<Remote>,
+    /// What a record says beyond the usual fields.
+    pub event: EventSettings,
     /// How long the journal is kept.
     pub journal_keep: Duration,
     /// How large it may grow, octets: the oldest records go earlier beyond it.
@@ -273,6 +288,7 @@ impl Config {
             },
             smtp: Smtp { listen: loopback(2525), ..defaults.smtp },
             pop3: Pop3 { listen: loopback(1110), ..defaults.pop3 },
+            http: Http { listen: if cfg!(feature = "http") { loopback(9180) } else { Vec::new() }, token_file: None },
             pipes: vec![subscribers::default_pipe(folder.join("notify"))],
             ..defaults
         }
@@ -296,6 +312,8 @@ impl Config {
         let all = pipes.chain(self.hooks.iter().cloned().map(Settings::Hook));
         #[cfg(feature = "mqtt")]
         let all = all.chain(self.mqtts.iter().cloned().map(Settings::Mqtt));
+        #[cfg(feature = "webhook")]
+        let all = all.chain(self.webhooks.iter().cloned().map(Settings::Webhook));
         all.collect()
     }
 
@@ -313,6 +331,7 @@ impl Config {
         for (kind, key, places) in lists {
             all.extend(places.iter().enumerate().map(|(index, place)| (kind, format!("{key}[{index}]"), place)));
         }
+        all.extend(self.http.listen.iter().map(|place| (ListenerKind::Http, "http.listen".to_owned(), place)));
         all.extend(self.metrics.iter().map(|place| (ListenerKind::Metrics, "metrics.listen".to_owned(), place)));
         all
     }

@@ -20,6 +20,7 @@ pub mod local;
 pub mod look_once;
 pub mod monitor;
 mod notice;
+mod orders;
 pub mod owner;
 mod pool;
 mod reload;
@@ -29,6 +30,8 @@ mod remote_status;
 pub mod remotes;
 mod sandbox;
 mod start;
+#[cfg(feature = "http")]
+pub mod token;
 
 use crate::config::Config;
 use crate::service::Service;
@@ -168,7 +171,7 @@ impl Loop {
             return;
         }
         let _ = self.service.listeners.set(self.acceptor.places().collect());
-        notice::ready(&self.acceptor);
+        notice::ready(&self.acceptor, self.service.config.file.is_none());
         let mut events = Events::with_capacity(64);
         while !self.is_over() {
             let timeout = self.next_timer().map(|at| at.saturating_duration_since(Instant::now()));

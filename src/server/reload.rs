@@ -74,6 +74,7 @@ impl Reloader {
         drop(arrivals);
         self.renew_pool();
         let wanted = subscribers(&config, &live);
+        service.delivery.tell(config.event.clone());
         service.replace(live);
         #[cfg_attr(not(feature = "remote"), allow(unused_mut))]
         let mut problems = service.subscribers().as_mut().map(|all| all.reload(wanted)).unwrap_or_default();
@@ -133,6 +134,11 @@ fn regular(file: &Path) -> Result<(), Vec<String>> {
 pub fn live(config: &Config) -> Result<Live, Vec<String>> {
     let accounts = Accounts::load(config);
     let tls = config.tls.pair.as_ref().map(|(certificate, key)| tls::Config::load(certificate, key)).transpose();
+    #[cfg(feature = "http")]
+    let http_token = match super::token::read(config) {
+        Ok(token) => token,
+        Err(problem) => return Err(vec![problem]),
+    };
     match (accounts, tls) {
         (Ok(accounts), Ok(tls)) => {
             if let (Some(warning), Some((certificate, _))) =
@@ -140,7 +146,12 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
             {
                 log::warn!("{}: {warning}", certificate.display());
             }
-            Ok(Live { accounts, tls })
+            Ok(Live {
+                accounts,
+                tls,
+                #[cfg(feature = "http")]
+                http_token,
+            })
         }
         (accounts, tls) => {
             let problems = texts(&accounts.err().unwrap_or_default());

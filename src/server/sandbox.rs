@@ -6,6 +6,7 @@
 //! a reload may name another pipe, a hook runs any program, and a Maildir may be removed and made again.
 
 use crate::config::Config;
+use crate::notify::Enter;
 use crate::server::handshake::Work;
 use crate::server::pool::Pool;
 use crate::sys::landlock::Ruleset;
@@ -23,9 +24,8 @@ pub fn pool(config: &Config) -> Pool<Work> {
     Pool::new(rules(config).map(|rules| Box::new(move || restrict(&rules)) as Box<dyn Fn() + Send + Sync>))
 }
 
-/// Holds a thread that speaks to a remote to the same places.
-#[cfg(feature = "remote")]
-pub fn enter(config: &Config) -> crate::fetch::Enter {
+/// Holds a thread that speaks to another server to the same places.
+pub fn enter(config: &Config) -> Enter {
     let rules = rules(config);
     std::sync::Arc::new(move || rules.iter().for_each(restrict))
 }
@@ -66,7 +66,9 @@ fn places(config: &Config) -> Vec<PathBuf> {
 /// The state folder; where accounts or keys lie in it, as with the embedded default, the folders in it that have none.
 fn state(config: &Config) -> Vec<PathBuf> {
     let key = config.tls.pair.iter().flat_map(|(certificate, key)| [certificate, key]);
-    let private: Vec<&PathBuf> = [&config.users.file, &config.users.aliases].into_iter().chain(key).collect();
+    let token = config.http.token_file.iter();
+    let private: Vec<&PathBuf> =
+        [&config.users.file, &config.users.aliases].into_iter().chain(key).chain(token).collect();
     let holds_private = |folder: &Path| private.iter().any(|file| file.starts_with(folder));
     if !holds_private(&config.state) {
         return vec![config.state.clone()];
