@@ -29,6 +29,7 @@ pub use value::user_name;
 
 use crate::message::idn::same_domain;
 use crate::notify::{HookSettings, PipeSettings, Settings};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -118,6 +119,8 @@ pub struct Mail {
     pub file_mode: u32,
     /// Messages in `cur/` older than this are gzipped.
     pub compress_after: Option<Duration>,
+    /// Messages of this age are deleted, where `users.delete_after` says nothing else.
+    pub delete_after: Option<Duration>,
     /// Octets per user.
     pub quota: Option<u64>,
     /// Octets that stay free on the disk.
@@ -137,6 +140,8 @@ pub struct Users {
     pub catch_all: Option<String>,
     /// What begins a subaddress; `None` turns it off.
     pub subaddress: Option<char>,
+    /// Users with an own `mail.delete_after`.
+    pub delete_after: BTreeMap<String, Option<Duration>>,
 }
 
 /// `smtp.auth`.
@@ -320,6 +325,16 @@ impl Config {
     /// Whether a connection from this address must begin with a PROXY header.
     pub fn is_proxy(&self, address: IpAddr) -> bool {
         self.proxy_trusted.iter().any(|network| network.contains(address))
+    }
+
+    /// The age at which a user's messages are deleted.
+    pub fn delete_after(&self, user: &str) -> Option<Duration> {
+        self.users.delete_after.get(user).copied().unwrap_or(self.mail.delete_after)
+    }
+
+    /// The shortest time that a message of any user stays.
+    pub fn shortest_stay(&self) -> Option<Duration> {
+        self.users.delete_after.values().copied().chain([self.mail.delete_after]).flatten().min()
     }
 
     /// The Maildir of a user.

@@ -34,7 +34,7 @@ pub struct Maildrops {
 
 /// The lock of a maildrop. It is released when the session ends, however it ends.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct Lock {
     maildrops: Arc<Maildrops>,
     user: String,
 }
@@ -70,7 +70,7 @@ impl Maildrops {
 
     /// `None` while another session has the maildrop. It waits for a moment first, so that a client that hangs up
     /// without QUIT and connects again at once finds the maildrop free.
-    pub(super) fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
+    pub fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut open, _) = self
             .closed

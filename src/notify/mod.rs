@@ -67,7 +67,7 @@ pub use message::{Fetcher, fetch_with};
 pub use mqtt::{BrokerStatus, MqttSettings, probe as probe_broker};
 pub use status::status_of_files;
 pub use subscriber::{Looked, Sink, Subscriber, Waits};
-pub use subscribers::Subscribers;
+pub use subscribers::{Needed, Subscribers};
 
 use crate::journal::encode;
 use std::path::{Path, PathBuf};
@@ -170,6 +170,14 @@ pub enum Settings {
 }
 
 impl Settings {
+    /// The records whose stored messages are handed over; `None` where the record alone is.
+    pub fn needs_message(&self) -> Option<&Filter> {
+        match self {
+            Settings::Hook(hook) => (hook.stdin == HookInput::Message).then_some(&hook.filter),
+            _ => None,
+        }
+    }
+
     /// The name of the subscriber, and of its cursor.
     pub fn name(&self) -> String {
         match self {

@@ -27,6 +27,7 @@ mod reload;
 mod remote_status;
 #[cfg(feature = "remote")]
 pub mod remotes;
+mod retention;
 mod sandbox;
 mod start;
 
@@ -90,7 +91,7 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 /// What was written to the journal is made safe this soon.
 const SYNC_AFTER: Duration = Duration::from_millis(500);
 
-/// Housekeeping: journal, litter in `tmp/`, compression. The first round comes soon after the start. A `journal.keep` of
+/// Housekeeping: journal, litter in `tmp/`, old messages, compression. The first round comes soon after the start. A `journal.keep` of
 /// less than some hours asks for more.
 const HOUSEKEEPING_FIRST: Duration = Duration::from_secs(2);
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
@@ -296,6 +297,7 @@ fn housekeeping(service: &Service, stop: &AtomicBool) {
     let _ = rustix::process::setpriority_process(None, 19);
     service.delivery.first_look().wait();
     service.delivery.housekeep();
+    retention::run(service, stop);
     let Some(older_than) = service.config.mail.compress_after else { return };
     let users: Vec<String> = service.live().accounts.names().map(str::to_owned).collect();
     for user in users {
