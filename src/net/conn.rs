@@ -16,7 +16,7 @@ use crate::net::tls;
 use peer::Wait;
 use rustix::net::{Shutdown, sockopt};
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stream::Stream;
@@ -379,10 +379,9 @@ impl Conn {
     fn receive(&mut self, block: usize, wait: Option<Wait>) -> Result<(), Error> {
         let (patience, end) = (self.command_timeout, self.session_end);
         let mut socket = Stream { peer: &self.peer, wait, patience, end };
-        let space = self.input.space(block);
         let received = match &mut self.tls {
-            None => socket.read(space),
-            Some(session) => session.read(&mut socket, space),
+            None => socket.append(self.input.reserve(block)),
+            Some(session) => session.read(&mut socket, self.input.space(block)),
         };
         match received {
             Ok(0) => Err(Error::Closed),

@@ -52,6 +52,7 @@ mod present {
     pub struct Config {
         server: Arc<ServerConfig>,
         warning: Option<String>,
+        expires: Option<u64>,
     }
 
     impl Config {
@@ -92,8 +93,14 @@ mod present {
                 .with_no_client_auth()
                 .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let expires = leaf.as_ref().and_then(Certificate::expires);
             let warning = leaf.and_then(|leaf| leaf.date_fault(now));
-            Ok(Config { server: Arc::new(server), warning })
+            Ok(Config { server: Arc::new(server), warning, expires })
+        }
+
+        /// When the certificate ends, seconds since 1970.
+        pub fn expires(&self) -> Option<u64> {
+            self.expires
         }
 
         /// Why clients will refuse the certificate, which can be used all the same: its dates.
@@ -270,6 +277,11 @@ mod absent {
         /// Always.
         pub fn load(_certificate: &Path, _key: &Path) -> Result<Config, Error> {
             Err(Error::Absent)
+        }
+
+        /// Never called.
+        pub fn expires(&self) -> Option<u64> {
+            match self.0 {}
         }
 
         /// Never called.

@@ -134,7 +134,7 @@ impl Mqtt {
 }
 
 impl Sink for Mqtt {
-    fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
+    fn offer(&mut self, record: Arc<Record>) -> Result<(), Arc<Record>> {
         let seq = record.seq;
         if seq <= self.written && !self.begun.contains_key(&seq) {
             // Done before the start.
@@ -145,7 +145,7 @@ impl Sink for Mqtt {
             return Err(record);
         }
         let begun = self.begun.remove(&seq).unwrap_or(Begun { seq, ..Begun::default() });
-        queue.push(Job::new(*record, begun));
+        queue.push(Job::new(record, begun));
         self.written = self.written.max(seq);
         drop(queue);
         self.shared.work.give();

@@ -226,7 +226,7 @@ impl Retrying {
 }
 
 impl Sink for Retrying {
-    fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
+    fn offer(&mut self, record: Arc<Record>) -> Result<(), Arc<Record>> {
         let seq = record.seq;
         let begun = match self.jobs.get(&seq) {
             Some(Job::Begun(begun)) => *begun,
@@ -238,7 +238,7 @@ impl Sink for Retrying {
             return Err(record);
         }
         let failing = Duration::from_secs(begun.failing);
-        let job = Try { record: Arc::new(*record), tries: begun.tries, failing, since: Instant::now() };
+        let job = Try { record, tries: begun.tries, failing, since: Instant::now() };
         self.written = self.written.max(seq);
         self.start(seq, job);
         Ok(())
@@ -344,7 +344,7 @@ mod tests {
         let offer = |retrying: &mut Retrying, seq: u64, octets: usize| {
             let mut record = sample(seq, "alice", "x");
             record.summary.subject = Some("x".repeat(octets));
-            retrying.offer(Box::new(record)).is_ok()
+            retrying.offer(Arc::new(record)).is_ok()
         };
         let mut retrying = open();
         let begun = (1..).take_while(|seq| offer(&mut retrying, *seq, OCTETS / 5)).count();

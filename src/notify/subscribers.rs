@@ -225,7 +225,9 @@ impl Subscribers {
             let mut reader = Reader::new(&journal, status.last_seq);
             while let Some(item) = reader.next_item()? {
                 match item {
-                    Item::Record(record) if record.user == user && filter.wants(&record) => needed.add(record.id),
+                    Item::Record(record) if record.user == user && filter.wants(&record) => {
+                        needed.add(record.id.clone())
+                    }
                     _ => {}
                 }
             }

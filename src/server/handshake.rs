@@ -39,8 +39,6 @@ pub enum Work {
     Session(Box<Accepted>),
     /// Answer a client of the control socket.
     Status(Arc<Service>, OwnedFd, Ticket),
-    /// Something short that may wait for the disk.
-    Task(Box<dyn FnOnce() + Send>),
 }
 
 impl Job for Work {
@@ -48,7 +46,6 @@ impl Job for Work {
         match self {
             Work::Session(mut accepted) => serve(&mut accepted),
             Work::Status(service, socket, _ticket) => monitor::serve_status(&service, socket.into()),
-            Work::Task(task) => task(),
         }
     }
 }

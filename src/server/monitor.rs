@@ -50,6 +50,7 @@ pub fn status(service: &Service) -> Value {
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
         "remotes": remotes(service),
         "brokers": super::broker_status::status(service),
+        "certificate": certificate(service),
     })
 }
 
@@ -108,6 +109,15 @@ fn subscribers(service: &Service) -> Vec<SubscriberStatus> {
     service.subscribers().as_ref().map(|subscribers| subscribers.status()).unwrap_or_default()
 }
 
+/// When the certificate ends; null without one.
+fn certificate(service: &Service) -> Value {
+    let expires = service.live().tls.as_ref().and_then(crate::net::tls::Config::expires);
+    expires.map_or(
+        Value::Null,
+        |seconds| json!({ "expires": crate::message::date::rfc3339_micros(seconds.saturating_mul(1_000_000)) }),
+    )
+}
+
 fn free_octets(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
@@ -164,6 +174,9 @@ fn prometheus(service: &Service) -> String {
         gauge("disk_free_octets", "Octets free on the disk of the mail.", octets);
     }
     gauge("min_free_octets", "Octets that mail.min_free keeps free.", service.config.mail.min_free);
+    if let Some(seconds) = service.live().tls.as_ref().and_then(crate::net::tls::Config::expires) {
+        gauge("certificate_expiry_timestamp_seconds", "When the certificate ends.", seconds);
+    }
     let subscribers = subscribers(service);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
     let mut family = |name: &str, help: &str, kind: &str, value: fn(&SubscriberStatus, u64) -> u64| {

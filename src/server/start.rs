@@ -15,7 +15,6 @@ use crate::server::{local, monitor};
 use crate::service::Service;
 use crate::sys::folder::{Folder, make_folder};
 use crate::sys::{self, Ids};
-use mio::Waker;
 use rustix::fs::{FileType, Mode, mkfifoat};
 use rustix::io::Errno;
 use rustix::process::umask;
@@ -40,7 +39,7 @@ pub struct Started {
 /// # Errors
 ///
 /// Says why the server cannot start.
-pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
+pub fn prepare(config: Config) -> Result<Started, StartError> {
     umask(Mode::from_raw_mode(UMASK));
     sys::raise_nofile();
     let inherited = sys::inherited_sockets();
@@ -76,7 +75,6 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     let ledger = Ledger::open(&config.state, keep).map_err(state)?;
     ledger.start().map_err(state)?;
     let delivery = Arc::new(Delivery::new(&config, Some(ledger.clone())));
-    delivery.on_record(Box::new(move || drop(waker.wake())));
     // Subscribers start before arrivals, so that a new pipe or hook begins at the end of the journal at the last stop.
     let told = Some(ledger.told());
     let subscribers = Subscribers::start_inside(&config.state, told, reload::subscribers(&config, &live))

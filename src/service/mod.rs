@@ -23,7 +23,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Live {
     /// Users and aliases.
-    pub accounts: Accounts,
+    pub accounts: Arc<Accounts>,
     /// Certificate and key.
     pub tls: Option<tls::Config>,
 }

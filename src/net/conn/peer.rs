@@ -125,6 +125,13 @@ impl Peer {
         Ok(count)
     }
 
+    /// The same into the free capacity of a vector.
+    pub(super) fn append(&self, into: &mut Vec<u8>, flags: RecvFlags) -> io::Result<usize> {
+        let receive = || rustix::net::recv(&self.socket, rustix::buffer::spare_capacity(into), flags);
+        let (_, count) = rustix::io::retry_on_intr(receive)?;
+        Ok(count)
+    }
+
     /// One send(2) that does not wait.
     pub(super) fn send_now(&self, octets: &[u8]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

@@ -28,10 +28,10 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn new(record: Record, begun: Begun) -> Job {
+    pub(super) fn new(record: Arc<Record>, begun: Begun) -> Job {
         let octets = octets(&record);
         let failing = Duration::from_secs(begun.failing);
-        Job { record: Arc::new(record), octets, tries: begun.tries, failing, open: None }
+        Job { record, octets, tries: begun.tries, failing, open: None }
     }
 
     /// Whether it was published in this session.
@@ -206,7 +206,7 @@ mod tests {
     fn queue(seqs: std::ops::RangeInclusive<u64>) -> Queue {
         let mut queue = Queue::default();
         for seq in seqs {
-            queue.push(Job::new(sample(seq, "alice", "x"), Begun { seq, ..Begun::default() }));
+            queue.push(Job::new(Arc::new(sample(seq, "alice", "x")), Begun { seq, ..Begun::default() }));
         }
         queue
     }
@@ -269,12 +269,12 @@ mod tests {
         let mut large = sample(1, "alice", "x");
         large.rcpt_to = Some("x".repeat(OCTETS * 2));
         assert!(queue.has_room(&large));
-        queue.push(Job::new(large, Begun::default()));
+        queue.push(Job::new(Arc::new(large), Begun::default()));
         assert!(!queue.has_room(&sample(2, "alice", "x")));
         let mut queue = Queue::default();
         for seq in 1..=RECORDS as u64 {
             assert!(queue.has_room(&sample(seq, "alice", "x")));
-            queue.push(Job::new(sample(seq, "alice", "x"), Begun::default()));
+            queue.push(Job::new(Arc::new(sample(seq, "alice", "x")), Begun::default()));
         }
         assert!(!queue.has_room(&sample(1, "alice", "x")));
     }
