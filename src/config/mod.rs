@@ -25,7 +25,7 @@ pub use network::Network;
 pub use place::Place;
 #[cfg(feature = "remote")]
 pub use remote::{After, Protocol, Remote};
-pub use value::user_name;
+pub use value::{duration, user_name};
 
 use crate::message::idn::same_domain;
 use crate::notify::{HookSettings, PipeSettings, Settings};

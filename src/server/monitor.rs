@@ -111,11 +111,11 @@ fn subscribers(service: &Service) -> Vec<SubscriberStatus> {
 
 /// When the certificate ends; null without one.
 fn certificate(service: &Service) -> Value {
-    let expires = service.live().tls.as_ref().and_then(crate::net::tls::Config::expires);
-    expires.map_or(
-        Value::Null,
-        |seconds| json!({ "expires": crate::message::date::rfc3339_micros(seconds.saturating_mul(1_000_000)) }),
-    )
+    let live = service.live();
+    let Some(tls) = &live.tls else { return Value::Null };
+    let time =
+        |seconds: Option<u64>| seconds.map(|at| crate::message::date::rfc3339_micros(at.saturating_mul(1_000_000)));
+    json!({ "expires": time(tls.expires()), "renew_by": time(tls.renew_by()) })
 }
 
 fn free_octets(folder: &Path) -> Option<u64> {
