@@ -48,6 +48,12 @@ pub const HEADER_OCTETS: usize = 64 * 1024;
 /// Longest value of a header field in a record, octets, with the `...` that marks a cut.
 pub const FIELD: usize = 2_048;
 
+/// Further header fields that `event.headers` may name: with all values cut, they still fit in a line on a pipe.
+pub const EVENT_HEADERS: usize = 32;
+
+/// Longest name of one, octets.
+pub const EVENT_HEADER_NAME: usize = 64;
+
 /// Longest line on a pipe, octets with its newline: PIPE_BUF, so that one write(2) is never torn (pipe(7)).
 pub const PIPE_LINE: usize = 4_096;
 
@@ -62,6 +68,13 @@ pub const WORKER_STACK: usize = 256 * 1024;
 
 /// Pending connections that the kernel holds for a listener. 128 hung 67 of 500 clients in a measurement.
 pub const LISTEN_BACKLOG: i32 = 1_024;
+
+/// Streams of events that are open over HTTP at the most. Each takes a place of `limits.connections`, a thread and three
+/// descriptors.
+pub const HTTP_STREAMS: usize = 64;
+
+/// Room in the kernel for what a client of a stream has not read, octets (the kernel takes twice as much).
+pub const STREAM_ROOM: usize = 64 * 1024;
 
 /// Memory for the listings of maildrops that are kept from one POP3 session to the next, octets: one maildrop of
 /// 100,000 messages takes some 7 MB.

@@ -59,7 +59,7 @@ fn a_link_that_leads_to_new_files_is_followed() {
     let first = renew(1);
     let server = Server::start_in(scratch, &[]);
     assert_eq!(shown(&server), first);
-    assert!(status(&server)["certificate"]["expires"].is_string());
+    assert!(status(&server)["certificates"][0]["expires"].is_string());
     // A session that is open stays, and keeps its certificate.
     let mut session = server.pop3_as("alice");
     let second = renew(2);

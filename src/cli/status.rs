@@ -152,7 +152,7 @@ fn human(status: &Value) -> String {
         let _ = writeln!(text, "disk      {} MiB free", free >> 20);
     }
     let _ = writeln!(text, "events    {}", status["last_seq"]);
-    if let Some(expires) = status["certificate"]["expires"].as_str() {
+    if let Some(expires) = status["certificates"][0]["expires"].as_str() {
         let _ = writeln!(text, "TLS       the certificate ends at {}", expires.split('.').next().unwrap_or(expires));
     }
     let subscribers = status["subscribers"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -7,7 +7,7 @@ use super::value::{
     self, domain, mail_domain, one_of, or_empty, or_off, private_mode, rate, size, some_time, user_name,
 };
 use super::{AuthPolicy, Config, Domains, Limits, Mail, Network, Place, Pop3, Problem, Smtp, Tls, Users};
-use super::{conflicts, subscribers};
+use super::{conflicts, http, subscribers};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -135,6 +135,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     let metrics = section.text("listen", "\"127.0.0.1:9125\"", or_empty(|text| Place::parse(base, text))).flatten();
     section.finish();
 
+    let http = http::http(top, base);
     let mut section = top.section("pop3");
     let pop3 = Pop3 {
         listen: listen(&mut section, base).unwrap_or_else(|| every_address(110)),
@@ -171,6 +172,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     if top.sections("remote").is_some() {
         top.wrong("remote", "this mailbell was built without it (cargo feature `remote`)");
     }
+    let event = super::event::event(top);
     let mut section = top.section("journal");
     let journal_keep = section.text("keep", "\"30d\"", some_time).unwrap_or(minutes(30 * 24 * 60));
     let journal_max_size = section.text("max_size", "\"1GiB\"", size).unwrap_or(1 << 30);
@@ -191,6 +193,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         lmtp,
         proxy_trusted,
         metrics,
+        http,
         pop3,
         tls,
         limits,
@@ -201,6 +204,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         watches,
         #[cfg(feature = "remote")]
         remotes,
+        event,
         journal_keep,
         journal_max_size,
     }

@@ -29,6 +29,9 @@
 //! | `mail_from`, `rcpt_to` | envelope; `rcpt_to` as the sender typed it; `mail_from` is empty for the null path |
 //! | `client`, `helo`, `auth`, `tls` | the client that handed it over |
 //! | `message_id`, `date`, `from`, `reply_to`, `to`, `subject`, `mime_version`, `content_type`, `content_transfer_encoding` | header fields, decoded to UTF-8 |
+//! | `cc`, `sender`, `in_reply_to`, `references`, `list_id`, `auto_submitted` | likewise |
+//! | `headers` | an object of the header fields that `event.headers` names, by their names in lower case |
+//! | `verified` | `pass`, `fail` or `none`: the result of DMARC that `event.authserv` found; see `message::header` |
 //! | `key` | the same for two deliveries of one message: `mid:` and its Message-ID, else `hdr:` and a digest |
 //! | `duplicate_of` | `seq` of the latest earlier event with the same `user` and `key` |
 //!
@@ -60,7 +63,7 @@ mod testing;
 mod unread;
 
 pub use command::{End, Source, Task, run};
-pub use filter::Filter;
+pub use filter::{Filter, unknown_header};
 pub use format::{Format, Piece};
 pub use message::{Fetcher, fetch_with};
 #[cfg(feature = "mqtt")]
@@ -123,6 +126,8 @@ pub enum HookInput {
     Message,
     /// The JSON record.
     Event,
+    /// The record and what is in the message, as one JSON object.
+    Parsed,
     /// Nothing.
     None,
 }
@@ -173,7 +178,9 @@ impl Settings {
     /// The records whose stored messages are handed over; `None` where the record alone is.
     pub fn needs_message(&self) -> Option<&Filter> {
         match self {
-            Settings::Hook(hook) => (hook.stdin == HookInput::Message).then_some(&hook.filter),
+            Settings::Hook(hook) => {
+                matches!(hook.stdin, HookInput::Message | HookInput::Parsed).then_some(&hook.filter)
+            }
             _ => None,
         }
     }

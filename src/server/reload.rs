@@ -98,8 +98,13 @@ impl Reloader {
                 let until = tls.expires().map(|seconds| date::rfc3339_micros(seconds.saturating_mul(1_000_000)));
                 log::info!("the new certificate is used from now on; it ends at {}", until.as_deref().unwrap_or("?"));
                 tls.warning().inspect(|warning| log::warn!("{warning}"));
-                let accounts = self.service.live().accounts.clone();
-                self.service.replace(Live { accounts, tls: Some(tls) });
+                let now = self.service.live();
+                self.service.replace(Live {
+                    accounts: now.accounts.clone(),
+                    tls: Some(tls),
+                    #[cfg(feature = "http")]
+                    http_token: now.http_token.clone(),
+                });
                 true
             }
             Some(Err(why)) => {
@@ -148,6 +153,7 @@ impl Reloader {
         drop(arrivals);
         self.renew_pool();
         let wanted = subscribers(&config, &live);
+        service.delivery.tell(config.event.clone());
         service.replace(live);
         *seen = if config.tls.pair == service.config.tls.pair { before } else { now(&config) };
         drop(seen);
@@ -209,6 +215,11 @@ fn regular(file: &Path) -> Result<(), Vec<String>> {
 pub fn live(config: &Config) -> Result<Live, Vec<String>> {
     let accounts = Accounts::load(config);
     let tls = config.tls.pair.as_ref().map(|(certificate, key)| tls::Config::load(certificate, key)).transpose();
+    #[cfg(feature = "http")]
+    let http_token = match super::token::read(config) {
+        Ok(token) => token,
+        Err(problem) => return Err(vec![problem]),
+    };
     match (accounts, tls) {
         (Ok(accounts), Ok(tls)) => {
             if let (Some(warning), Some((certificate, _))) =
@@ -216,7 +227,12 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
             {
                 log::warn!("{}: {warning}", certificate.display());
             }
-            Ok(Live { accounts: Arc::new(accounts), tls })
+            Ok(Live {
+                accounts: Arc::new(accounts),
+                tls,
+                #[cfg(feature = "http")]
+                http_token,
+            })
         }
         (accounts, tls) => {
             let problems = texts(&accounts.err().unwrap_or_default());

@@ -66,7 +66,7 @@ pub fn no_server(why: &str) -> (Level, String) {
 pub fn of(status: &Value, limits: &Limits, now: u64) -> (Level, String) {
     let mut findings = Findings::default();
     disk(status, limits, &mut findings);
-    certificate(status, now, &mut findings);
+    certificates(status, now, &mut findings);
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let (sessions, most) = (number(&status["sessions"]), number(&status["sessions_limit"]));
     if most > 0 && sessions >= most {
@@ -108,14 +108,15 @@ fn disk(status: &Value, limits: &Limits, findings: &mut Findings) {
     }
 }
 
-fn certificate(status: &Value, now: u64, findings: &mut Findings) {
-    let seconds = |key: &str| status["certificate"][key].as_str().and_then(seconds);
-    let Some(expires) = seconds("expires") else { return };
-    let day = text(&status["certificate"]["expires"]).chars().take(10).collect::<String>();
-    if expires <= now {
-        findings.add(Level::Critical, format!("the certificate expired on {day}: clients refuse it"));
-    } else if seconds("renew_by").is_some_and(|by| by <= now) {
-        findings.warn(format!("the certificate ends on {day}, and was not renewed"));
+fn certificates(status: &Value, now: u64, findings: &mut Findings) {
+    for each in list(&status["certificates"]) {
+        let seconds = |key: &str| each[key].as_str().and_then(seconds);
+        let day = text(&each["expires"]).chars().take(10).collect::<String>();
+        if seconds("expires").is_some_and(|expires| expires <= now) {
+            findings.add(Level::Critical, format!("the certificate expired on {day}: clients refuse it"));
+        } else if seconds("renew_by").is_some_and(|by| by <= now) {
+            findings.warn(format!("the certificate ends on {day}, and was not renewed"));
+        }
     }
 }
 
@@ -180,7 +181,7 @@ mod tests {
                 {"name": "hook:a", "last_seq": 9, "backlog": 0, "oldest_unread": null},
                 {"name": "pipe:/run/mail/notify", "last_seq": 0, "backlog": 9, "oldest_unread": at(NOW - 90 * 86_400)},
             ],
-            "brokers": [], "remotes": [], "queue": null, "certificate": null,
+            "brokers": [], "remotes": [], "queue": null, "certificates": [],
         })
     }
 
@@ -214,9 +215,17 @@ mod tests {
         for (level, words, change) in [
             (Level::Critical, "mail is refused", json!({"disk_free_octets": 99 << 20})),
             (Level::Warning, "twice mail.min_free", json!({"disk_free_octets": 150 << 20})),
-            (Level::Critical, "expired on 2026", json!({"certificate": {"expires": at(NOW), "renew_by": at(NOW - 9)}})),
-            (Level::Warning, "was not renewed", json!({"certificate": {"expires": at(NOW + 9), "renew_by": at(NOW)}})),
-            (Level::Ok, "9 events", json!({"certificate": {"expires": at(NOW + 9), "renew_by": at(NOW + 1)}})),
+            (
+                Level::Critical,
+                "expired on 2026",
+                json!({"certificates": [{"expires": at(NOW), "renew_by": at(NOW - 9)}]}),
+            ),
+            (
+                Level::Warning,
+                "was not renewed",
+                json!({"certificates": [{"expires": at(NOW + 9), "renew_by": at(NOW)}]}),
+            ),
+            (Level::Ok, "9 events", json!({"certificates": [{"expires": at(NOW + 9), "renew_by": at(NOW + 1)}]})),
             (Level::Warning, "the most", json!({"sessions": 512})),
             (
                 Level::Warning,
