@@ -5,7 +5,7 @@ mod common;
 use common::{BASIC, Scratch, Server, files, wait_for};
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 86_400;
@@ -29,7 +29,7 @@ fn prepared(name: &str, mail: &str, users: &str, more: &str) -> Scratch {
 }
 
 /// Waits until a file is gone.
-fn gone(path: &PathBuf) {
+fn gone(path: &Path) {
     wait_for(&format!("the end of {}", path.display()), || (!path.exists()).then_some(()));
 }
 
@@ -56,7 +56,7 @@ fn each_users_old_mail_goes_and_the_rest_stays() {
         put(&scratch, "carol", "new", 900, ""),
     ];
     let server = Server::start_in(scratch, &[]);
-    old.iter().chain([&gzip]).for_each(gone);
+    old.iter().chain([&gzip]).for_each(|path| gone(path));
     wait_for("the log", || server.log().contains("bob: 1 old messages deleted").then_some(()));
     assert!(server.log().contains("alice: 3 old messages deleted"), "{}", server.log());
     assert!(young.iter().all(|path| path.exists()));
