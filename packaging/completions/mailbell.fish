@@ -67,3 +67,6 @@ complete -c mailbell -n '__fish_seen_subcommand_from test' -l remote -x -d 'Look
 complete -c mailbell -n '__fish_seen_subcommand_from test' -l stdin -d 'Fetch it by POP3 with the password on standard input'
 complete -c mailbell -n '__fish_seen_subcommand_from test' -l timeout -x -d 'Seconds for each step'
 complete -c mailbell -n '__fish_seen_subcommand_from status' -l json -d 'For programs'
+complete -c mailbell -n '__fish_seen_subcommand_from status' -l check -d 'One line for Nagios'
+complete -c mailbell -n '__fish_seen_subcommand_from status' -l max-backlog -x -d 'Events that may wait'
+complete -c mailbell -n '__fish_seen_subcommand_from status' -l max-age -x -d 'How long one may wait'

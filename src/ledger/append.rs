@@ -1,7 +1,7 @@
 //! How records get into the journal: appended, or kept waiting while the state's disk takes none.
 
 use super::known::Identity;
-use super::{Ledger, State, writer};
+use super::{Ledger, State, upkeep};
 use crate::journal::Record;
 
 /// Memory for records that wait, octets. Further messages are found again by a scan of the Maildirs.
@@ -18,7 +18,7 @@ impl Ledger {
             return self.wait(state, record, identity);
         }
         let writer = &mut state.writer;
-        if writer.end >= writer::SEGMENT_OCTETS && writer.buffered() == 0 {
+        if writer.end >= upkeep::segment_octets(self.keep) && writer.buffered() == 0 {
             writer.rotate();
         }
         self.known.recorded(&record.user, identity, true);

@@ -149,6 +149,13 @@ impl KnownIds {
         !known
     }
 
+    /// Whether the journal holds the record of a message.
+    pub(super) fn is_recorded(&self, user: &str, identity: Identity) -> bool {
+        let users = self.lock();
+        let is_in = |ids: &Ids| ids.settled.binary_search(&identity).is_ok() || ids.fresh.get(&identity) == Some(&true);
+        users.get(user).is_some_and(is_in)
+    }
+
     /// Makes a message unknown again that was inserted: there will be no record of it.
     pub(super) fn remove(&self, user: &str, identity: Identity) {
         if let Some(ids) = self.lock().get_mut(user) {

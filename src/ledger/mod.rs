@@ -262,6 +262,11 @@ impl Ledger {
         Expected::new(self.clone(), copies, identity)
     }
 
+    /// Whether the journal holds the record of a message that has this file name.
+    pub fn has(&self, user: &str, file_name: &[u8]) -> bool {
+        self.known.is_recorded(user, Identity::of(file_name))
+    }
+
     /// A file was seen in a Maildir of this user. `None` when its message is recorded, or expected by somebody.
     pub fn claim(self: &Arc<Ledger>, user: &str, file_name: &[u8]) -> Option<Expected> {
         let identity = Identity::of(file_name);

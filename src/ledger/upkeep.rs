@@ -23,6 +23,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A segment is sealed when its first record was appended this long ago, so that `keep` can be kept with little mail too.
 pub(super) const SEGMENT_AGE: Duration = Duration::from_secs(24 * 3600);
 
+/// A segment is not sealed for its size before it has this many octets.
+const LEAST_SEGMENT: u64 = 16 * 1024;
+
 /// A clock that runs ahead of the monotonic one by more than this was set.
 const STEP: Duration = Duration::from_secs(3600);
 
@@ -125,7 +128,13 @@ fn is_older(now: SystemTime, then: SystemTime, age: Duration) -> bool {
 /// Whether the active segment is to be sealed.
 pub(super) fn is_due(writer: &Writer, now: SystemTime, keep: Keep) -> bool {
     let age = SEGMENT_AGE.min(keep.age / 4);
-    writer.end >= SEGMENT_OCTETS || writer.began.is_some_and(|began| is_older(now, began, age))
+    writer.end >= segment_octets(keep) || writer.began.is_some_and(|began| is_older(now, began, age))
+}
+
+/// A segment is sealed when it has so many octets: a small `journal.max_size` asks for small segments, since whole ones are
+/// dropped.
+pub(super) fn segment_octets(keep: Keep) -> u64 {
+    SEGMENT_OCTETS.min((keep.size / 8).max(LEAST_SEGMENT))
 }
 
 /// Lets the age of every sealed segment begin now.

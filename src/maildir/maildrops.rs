@@ -34,7 +34,7 @@ pub struct Maildrops {
 
 /// The lock of a maildrop. It is released when the session ends, however it ends.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct Lock {
     maildrops: Arc<Maildrops>,
     user: String,
 }
@@ -72,7 +72,7 @@ impl Maildrops {
     /// without QUIT and connects again at once finds the maildrop free.
     // Not inlined: only the memory of a session that waits depends on it.
     #[inline(never)]
-    pub(super) fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
+    pub fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut open, _) = self
             .closed

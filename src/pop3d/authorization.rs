@@ -13,6 +13,7 @@ use crate::service::login;
 pub(super) fn settings(service: &Service, client: &Client, kind: ListenerKind, stamp: Option<String>) -> Settings {
     Settings {
         tls_available: service.live().tls.is_some(),
+        expire: service.config.shortest_stay().map(|stay| stay.as_secs() / 86_400),
         tls_active: kind.is_implicit_tls(),
         cleartext_allowed: client.is_local() || !service.config.tls.required_for_auth,
         cram_md5: stamp.is_some(),

@@ -49,6 +49,8 @@ counters! {
     messages_retrieved,
     /// Messages deleted by POP3.
     messages_deleted,
+    /// Messages deleted because of their age.
+    messages_expired,
     /// TLS handshakes completed.
     tls_handshakes,
     /// TLS handshakes failed.
