@@ -43,7 +43,11 @@ pub(super) fn show(wanted: &Wanted, config: &Config, path: &Path, id: &str, mut 
     let mut out = Vec::new();
     match wanted {
         Wanted::Json => {
-            let record = record(config, path, id);
+            let record = match record(config, path, id) {
+                // No server has run here yet.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                record => record,
+            };
             let record = record.map_err(|error| Failed::at(&config.journal(), &error, exit::IO))?;
             content::write(record.as_ref(), parsed, &mut out);
         }
