@@ -63,7 +63,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(ledger.last_seq() >= told, "{} after {told} was told", ledger.last_seq());
     let before = ledger.last_seq();
     let copy = Copy { user: "alice".into(), path: "/nowhere/new/1.M1.h".into(), rcpt_to: None };
-    drop(ledger.expect(["alice"].into_iter(), "1.M1.h").record(Record::default(), vec![copy]));
+    drop(ledger.expect(vec![copy], "1.M1.h").record(Record::default()));
     assert_eq!(ledger.last_seq(), before + 1);
     ledger.tick();
     assert_eq!(read(&journal, input.len()), before + 1);

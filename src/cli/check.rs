@@ -2,7 +2,11 @@
 
 mod dns;
 mod files;
+#[cfg(feature = "http")]
+mod http;
 mod lines;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod online;
 mod ports;
 #[cfg(feature = "remote")]

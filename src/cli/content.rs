@@ -86,7 +86,7 @@ fn record(config: &Config, path: &Path, id: &str) -> io::Result<Option<Record>> 
         }
         let is_same = maildir(Path::new(OsStr::new(&record.path))) == maildir(path);
         if is_same || !same {
-            (found, same) = (Some(*record), is_same);
+            (found, same) = (Some(std::sync::Arc::unwrap_or_clone(record)), is_same);
         }
     }
     Ok(found)

@@ -16,7 +16,7 @@ pub fn start() {
         .parse_filters(&filter)
         .format(move |out, record| {
             // Texts of peers are quoted where they are logged; an error of the system or a path may hold a line end, too.
-            let message = one_line(&record.args().to_string());
+            let message = one_line(record.args().to_string());
             if under_journald {
                 writeln!(out, "<{}>{message}", priority(record.level()))
             } else {
@@ -29,7 +29,10 @@ pub fn start() {
 }
 
 /// A text as one line for every reader of lines.
-fn one_line(text: &str) -> String {
+fn one_line(text: String) -> String {
+    if text.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+        return text;
+    }
     text.chars().fold(String::with_capacity(text.len()), |mut line, letter| {
         if is_unsafe(letter) {
             line.extend(letter.escape_default())
@@ -56,6 +59,6 @@ mod tests {
 
     #[test]
     fn a_line_of_the_log_is_one_line() {
-        assert_eq!(one_line("a \n\u{1b}\u{2028}ä\u{202e}z"), "a \\n\\u{1b}\\u{2028}ä\\u{202e}z");
+        assert_eq!(one_line("a \n\u{1b}\u{2028}ä\u{202e}z".into()), "a \\n\\u{1b}\\u{2028}ä\\u{202e}z");
     }
 }

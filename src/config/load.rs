@@ -7,7 +7,7 @@ use super::value::{
     self, domain, mail_domain, one_of, or_empty, or_off, private_mode, rate, size, some_time, user_name,
 };
 use super::{AuthPolicy, Config, Domains, Limits, Mail, Network, Place, Pop3, Problem, Smtp, Tls, Users};
-use super::{conflicts, subscribers};
+use super::{conflicts, http, subscribers};
 use crate::notify::unknown_header;
 use std::fs::File;
 use std::io::Read;
@@ -135,6 +135,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     let metrics = section.text("listen", "\"127.0.0.1:9125\"", or_empty(|text| Place::parse(base, text))).flatten();
     section.finish();
 
+    let http = http::http(top, base);
     let mut section = top.section("pop3");
     let pop3 = Pop3 {
         listen: listen(&mut section, base).unwrap_or_else(|| every_address(110)),
@@ -158,6 +159,12 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
 
     let pipes = subscribers::pipes(top, base);
     let hooks = subscribers::hooks(top, base);
+    #[cfg(feature = "mqtt")]
+    let mqtts = super::mqtt::mqtts(top, base, &hostname, &state);
+    #[cfg(not(feature = "mqtt"))]
+    if top.sections("mqtt").is_some() {
+        top.wrong("mqtt", "this mailbell was built without it (cargo feature `mqtt`)");
+    }
     let watches = subscribers::watches(top, base);
     #[cfg(feature = "remote")]
     let remotes = super::remote::remotes(top, base);
@@ -186,11 +193,14 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         lmtp,
         proxy_trusted,
         metrics,
+        http,
         pop3,
         tls,
         limits,
         pipes,
         hooks,
+        #[cfg(feature = "mqtt")]
+        mqtts,
         watches,
         #[cfg(feature = "remote")]
         remotes,

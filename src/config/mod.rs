@@ -1,9 +1,14 @@
 //! The configuration: TOML in, types out; everything that is wrong is reported at once, each with its place.
 
 mod conflicts;
+#[cfg(any(feature = "remote", feature = "mqtt"))]
+mod endpoint;
 mod event;
+mod http;
 mod listener_kind;
 mod load;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod network;
 mod place;
 #[cfg(feature = "remote")]
@@ -15,16 +20,19 @@ mod subscribers;
 mod tests;
 mod value;
 
+#[cfg(feature = "remote")]
+pub use endpoint::Encryption;
+pub use http::Http;
 pub use listener_kind::ListenerKind;
 pub use network::Network;
 pub use place::Place;
 #[cfg(feature = "remote")]
-pub use remote::{After, Encryption, Protocol, Remote};
+pub use remote::{After, Protocol, Remote};
 pub use value::user_name;
 
 use crate::message::header::EventSettings;
 use crate::message::idn::same_domain;
-use crate::notify::{HookSettings, PipeSettings};
+use crate::notify::{HookSettings, PipeSettings, Settings};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -61,6 +69,8 @@ pub struct Config {
     pub proxy_trusted: Vec<Network>,
     /// The listener that serves metrics.
     pub metrics: Option<Place>,
+    /// Events, status and a page over HTTP.
+    pub http: Http,
     /// POP3.
     pub pop3: Pop3,
     /// TLS.
@@ -71,6 +81,9 @@ pub struct Config {
     pub pipes: Vec<PipeSettings>,
     /// Hooks.
     pub hooks: Vec<HookSettings>,
+    /// Brokers.
+    #[cfg(feature = "mqtt")]
+    pub mqtts: Vec<crate::notify::MqttSettings>,
     /// Maildirs that other programs deliver into.
     pub watches: Vec<Watch>,
     /// Mailboxes on other servers.
@@ -268,6 +281,7 @@ impl Config {
             },
             smtp: Smtp { listen: loopback(2525), ..defaults.smtp },
             pop3: Pop3 { listen: loopback(1110), ..defaults.pop3 },
+            http: Http { listen: if cfg!(feature = "http") { loopback(9180) } else { Vec::new() }, token_file: None },
             pipes: vec![subscribers::default_pipe(folder.join("notify"))],
             ..defaults
         }
@@ -285,6 +299,15 @@ impl Config {
         self.file.as_ref().is_none_or(|file| load::line_of_key(file, key) == 0)
     }
 
+    /// Every subscriber that the server serves.
+    pub fn subscribers(&self) -> Vec<Settings> {
+        let pipes = self.pipes.iter().cloned().map(Settings::Pipe);
+        let all = pipes.chain(self.hooks.iter().cloned().map(Settings::Hook));
+        #[cfg(feature = "mqtt")]
+        let all = all.chain(self.mqtts.iter().cloned().map(Settings::Mqtt));
+        all.collect()
+    }
+
     /// Every listener with its place in the file, such as `smtp.listen[0]`.
     pub fn listeners(&self) -> Vec<(ListenerKind, String, &Place)> {
         let lists: [(ListenerKind, &str, &[Place]); 6] = [
@@ -299,6 +322,7 @@ impl Config {
         for (kind, key, places) in lists {
             all.extend(places.iter().enumerate().map(|(index, place)| (kind, format!("{key}[{index}]"), place)));
         }
+        all.extend(self.http.listen.iter().map(|place| (ListenerKind::Http, "http.listen".to_owned(), place)));
         all.extend(self.metrics.iter().map(|place| (ListenerKind::Metrics, "metrics.listen".to_owned(), place)));
         all
     }

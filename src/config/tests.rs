@@ -2,7 +2,7 @@
 //! `tests/bad-configs/`.
 
 use super::*;
-use crate::notify::{Backlog, Format, HookInput};
+use crate::notify::{Backlog, Format, HookInput, Retry};
 use proptest::prelude::*;
 
 const FILE: &str = "/etc/mailbell/mailbell.toml";
@@ -90,6 +90,9 @@ fn every_key_is_read() {
         trusted = ["10.0.0.0/8"]
         [metrics]
         listen = "127.0.0.1:9125"
+        [http]
+        listen = ["0.0.0.0:9180", "run/http.sock"]
+        token_file = "http.token"
         [pop3]
         listen = []
         command_timeout = "20m"
@@ -130,6 +133,8 @@ fn every_key_is_read() {
         [journal]
         keep = "1d"
     "#;
+    #[cfg(not(feature = "http"))]
+    let text = &text.replace("[http]", "[metrics]").replacen("[metrics]\n        listen = \"127.0.0.1:9125\"\n", "", 1);
     let config = parse(text).unwrap();
     assert_eq!(config.hostname, "mail.example.org");
     assert_eq!(config.domains, Domains::These(vec!["example.org".into(), "example.net".into(), "[192.0.2.1]".into()]));
@@ -150,6 +155,11 @@ fn every_key_is_read() {
     assert_eq!(config.lmtp, [tcp("127.0.0.1:24"), Place::Unix("/etc/mailbell/run/lmtp.sock".into())]);
     assert_eq!(config.proxy_trusted, [Network { address: "10.0.0.0".parse().unwrap(), bits: 8 }]);
     assert_eq!(config.metrics, Some(tcp("127.0.0.1:9125")));
+    #[cfg(feature = "http")]
+    {
+        assert_eq!(config.http.listen, [tcp("0.0.0.0:9180"), Place::Unix("/etc/mailbell/run/http.sock".into())]);
+        assert_eq!(config.http.token_file.as_deref(), Some(Path::new("/etc/mailbell/http.token")));
+    }
     assert!(config.pop3.listen.is_empty() && !config.pop3.mark_seen);
     assert_eq!(config.pop3.command_timeout, 20 * MINUTE);
     assert!(!config.tls.required_for_auth);
@@ -164,12 +174,12 @@ fn every_key_is_read() {
     assert_eq!(config.pipes[1].backlog, Backlog::Age(24 * 60 * MINUTE));
     assert_eq!(config.hooks[0].command, ["/etc/mailbell/bin/on-mail", "--fast"]);
     assert_eq!((config.hooks[0].stdin, config.hooks[0].timeout), (HookInput::Event, 5 * (MINUTE / 60)));
-    assert_eq!((config.hooks[0].jobs, config.hooks[0].give_up), (4, 60 * MINUTE));
-    assert_eq!(config.hooks[0].retry, (MINUTE / 60, MINUTE / 30));
+    let second = MINUTE / 60;
+    assert_eq!(config.hooks[0].retry, Retry { jobs: 4, from: second, to: 2 * second, give_up: 60 * MINUTE });
     assert_eq!(config.hooks[1].command, ["curl"]);
-    assert_eq!((config.hooks[1].stdin, config.hooks[1].timeout, config.hooks[1].jobs), (HookInput::Message, MINUTE, 1));
-    assert_eq!(config.hooks[1].retry, (MINUTE, 360 * MINUTE));
-    assert_eq!(config.hooks[1].give_up, 7 * 24 * 60 * MINUTE);
+    assert_eq!((config.hooks[1].stdin, config.hooks[1].timeout), (HookInput::Message, MINUTE));
+    let give_up = 7 * 24 * 60 * MINUTE;
+    assert_eq!(config.hooks[1].retry, Retry { jobs: 1, from: MINUTE, to: 360 * MINUTE, give_up });
     assert_eq!(config.watches, [Watch { user: "carol".into(), maildir: "/home/carol/Maildir".into() }]);
     assert_eq!(config.journal_keep, 24 * 60 * MINUTE);
 }
@@ -179,6 +189,23 @@ fn the_star_takes_every_domain() {
     for text in ["domains = \"*\"", "domains = [\"*\"]", "domains = [\"example.org\", \"*\"]"] {
         assert_eq!(parse(text).unwrap().domains, Domains::Any);
     }
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn http_takes_one_place_or_several_and_wants_a_token_where_others_can_reach_it() {
+    assert!(parse("[http]\nlisten = \"\"").unwrap().http.listen.is_empty());
+    assert!(parse("[http]\nlisten = []").unwrap().http.listen.is_empty());
+    for safe in ["\"127.0.0.1:9180\"", "\"[::1]:9180\"", "\"/run/http.sock\"", "[\"127.9.9.9:1\", \"[::1]:1\"]"] {
+        assert!(!parse(&format!("[http]\nlisten = {safe}")).unwrap().http.listen.is_empty(), "{safe}");
+    }
+    for open in ["\"0.0.0.0:9180\"", "\"[::]:9180\"", "[\"127.0.0.1:1\", \"192.0.2.1:1\"]"] {
+        let said = wrong(&format!("[http]\nlisten = {open}\ntoken_file = \"\""));
+        assert!(said.len() == 1 && said[0].starts_with("2: `http.listen`: other machines"), "{open}: {said:?}");
+        assert!(parse(&format!("[http]\nlisten = {open}\ntoken_file = \"t\"")).is_ok(), "{open}");
+    }
+    let said = wrong("[metrics]\nlisten = \"127.0.0.1:9180\"\n[http]\nlisten = \"127.0.0.1:9180\"");
+    assert!(said[0].contains("collides"), "{said:?}");
 }
 
 #[test]
@@ -251,6 +278,8 @@ fn embedded_is_all_below_one_folder_on_loopback() {
     assert_eq!(config.domains, Domains::These(vec!["localhost".into()]));
     assert_eq!(config.smtp.listen, [tcp("127.0.0.1:2525")]);
     assert_eq!(config.pop3.listen, [tcp("127.0.0.1:1110")]);
+    #[cfg(feature = "http")]
+    assert_eq!(config.http, Http { listen: vec![tcp("127.0.0.1:9180")], token_file: None });
     assert_eq!(config.state, folder);
     assert_eq!(config.maildir("ada"), folder.join("mail/ada"));
     assert_eq!(config.journal(), folder.join("journal"));
@@ -283,8 +312,13 @@ fn files_that_cannot_be_read_are_told() {
 #[test]
 fn the_example_leaves_no_key_out() {
     let example = include_str!("../../packaging/mailbell.toml");
-    #[cfg(not(feature = "remote"))]
-    let example = example.split("# One section for each mailbox on another server").next().unwrap();
+    // A build without a feature does not know its section.
+    let left_out = [("#[[remote]]", cfg!(feature = "remote")), ("#[[mqtt]]", cfg!(feature = "mqtt"))];
+    let parts = example.split("\n# One section for each ");
+    let example: String = parts
+        .filter(|part| left_out.iter().all(|(section, is_known)| *is_known || !part.contains(section)))
+        .map(|part| format!("\n# {part}"))
+        .collect();
     let live = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned();
     let text = example.lines().map(live).collect::<Vec<_>>().join("\n");
     assert_eq!(load::unused_keys(Path::new(FILE), &text), Vec::<String>::new());
@@ -296,7 +330,7 @@ fn nearly() -> impl Strategy<Value = String> {
         "(hostname|domains|state|root|quota|listen|auth|path|format|mode|users|match|name|command|retry|certificate)";
     let value =
         r#"("[a-z0-9./:\[\]{}*-]{0,12}"|[0-9]{1,4}|true|\["x", 1\]|\{ from = "\*" \}|"(all|off|1d|0640|1GiB)")"#;
-    let header = r"(\[[a-z]{3,6}\]|\[\[(pipe|hook|watch|remote)\]\]|\[(mail|smtp|users|tls|limits|pop3)\])";
+    let header = r"(\[[a-z]{3,6}\]|\[\[(pipe|hook|watch|remote|mqtt)\]\]|\[(mail|smtp|users|tls|limits|pop3)\])";
     let line = prop_oneof![
         3 => (keys, value).prop_map(|(key, value)| format!("{key} = {value}")),
         1 => header.prop_map(|header| header),

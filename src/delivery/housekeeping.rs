@@ -1,5 +1,4 @@
-//! What is to be done beside the mail: after records were told, each hour, and at the end. Threads and timers are the
-//! server's.
+//! What is to be done beside the mail: each hour, and at the end. Threads and timers are the server's.
 
 use super::Delivery;
 use crate::ledger::Callback;
@@ -8,11 +7,6 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 impl Delivery {
-    /// `callback` is called after records were told (from any thread); the loop then calls [`Delivery::tick`] soon.
-    pub fn on_record(&self, callback: Callback) {
-        self.ledger().inspect(|ledger| ledger.on_told(callback));
-    }
-
     /// `callback` is called when Maildirs must be looked at again, because messages could not be recorded when they came.
     /// The first one counts.
     pub fn on_missed(&self, callback: Callback) {

@@ -10,7 +10,7 @@ use crate::ledger::Copy;
 use crate::limits;
 use crate::maildir::failpoint;
 use crate::maildir::quota::Claim;
-use crate::maildir::store::Draft;
+use crate::maildir::store::{self, Draft};
 use crate::maildir::typed;
 use crate::maildir::unique::Id;
 use crate::message::date;
@@ -54,8 +54,9 @@ struct Begun {
 
 /// The users that get the message, and those without room for it.
 #[derive(Debug, Default)]
-struct Room<'a> {
-    recipients: Vec<&'a Recipient>,
+struct Room {
+    copies: Vec<Copy>,
+    maildirs: Vec<PathBuf>,
     claims: Vec<Claim>,
     over_quota: Vec<String>,
 }
@@ -138,25 +139,21 @@ impl<'a> Incoming<'a> {
         let Begun { draft, id, lines, summary } = self.begun.take().unwrap();
         let size = draft.size() + lines + self.lines;
         let file_name = format!("{},S={},W={size}", id.text, draft.size());
-        let Room { recipients, claims, over_quota } = self.claim(draft.size())?;
-        let maildirs: Vec<PathBuf> = recipients.iter().map(|to| self.delivery.maildir(&to.user)).collect();
-        let copies: Vec<Copy> =
-            recipients.iter().zip(&maildirs).map(|(to, maildir)| copy(to, maildir, &file_name)).collect();
+        let Room { copies, maildirs, claims, over_quota } = self.claim(draft.size(), &file_name)?;
         let origin = self.envelope.origin.clone();
         let mut record = Record { id: id.text.clone(), size, origin, summary, ..Record::default() };
 
         // The file is synced in tmp/. What watches new/ must find the message known when it comes there.
         let staged = draft.stage(&id.text, &maildirs)?;
-        let users = recipients.iter().map(|to| to.user.as_str());
-        let expected = self.delivery.ledger().map(|ledger| ledger.expect(users, &file_name));
+        let first = copies.first().filter(|_| copies.len() > 1).map(|copy| copy.path.clone());
+        let expected = self.delivery.ledger().map(|ledger| ledger.expect(copies, &file_name));
 
         let published = staged.publish(&file_name)?;
         failpoint::reach("before-journal");
 
         // The journal is synced by another thread while this one syncs the folders. A record is told when both are done.
         record.timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
-        let first = copies.first().filter(|_| copies.len() > 1).map(|copy| copy.path.clone());
-        let recorded = expected.map(|expected| expected.record(record, copies));
+        let recorded = expected.map(|expected| expected.record(record));
         failpoint::reach("after-journal");
         published.make_safe()?;
         if let Some(recorded) = recorded {
@@ -236,22 +233,28 @@ impl<'a> Incoming<'a> {
 
     /// Room for `octets` in the Maildirs of the recipients. One reply stands for all users of one address: when one of
     /// them has no room, none of them gets the message.
-    fn claim(&self, octets: u64) -> Result<Room<'_>, Failure> {
-        let claim = |to: &Recipient| self.delivery.quota.claim(&self.delivery.maildir(&to.user), octets);
-        let claims: Vec<_> = self.envelope.recipients.iter().map(|to| (to, claim(to))).collect();
-        let full = claims.iter().filter(|(_, claim)| claim.is_none()).map(|(to, _)| to.typed.as_str());
-        let full: HashSet<&str> = full.collect();
+    fn claim(&self, octets: u64, file_name: &str) -> Result<Room, Failure> {
+        let claim = |to: &Recipient| {
+            let maildir = self.delivery.maildir(&to.user);
+            let claim = self.delivery.quota.claim(&maildir, octets);
+            (maildir, claim)
+        };
+        let recipients = &self.envelope.recipients;
+        let claims: Vec<_> = recipients.iter().map(claim).collect();
+        let full = recipients.iter().zip(&claims).filter(|(_, (_, claim))| claim.is_none());
+        let full: HashSet<&str> = full.map(|(to, _)| to.typed.as_str()).collect();
         let mut room = Room::default();
-        for (to, claim) in claims {
+        for (to, (maildir, claim)) in recipients.iter().zip(claims) {
             match claim {
                 Some(claim) if !full.contains(to.typed.as_str()) => {
-                    room.recipients.push(to);
+                    room.copies.push(copy(to, &maildir, file_name));
+                    room.maildirs.push(maildir);
                     room.claims.push(claim);
                 }
                 _ => room.over_quota.push(to.user.clone()),
             }
         }
-        if !room.over_quota.is_empty() && (room.recipients.is_empty() || !self.envelope.answers_each()) {
+        if !room.over_quota.is_empty() && (room.copies.is_empty() || !self.envelope.answers_each()) {
             return Err(Failure::OverQuota);
         }
         Ok(room)
@@ -260,8 +263,9 @@ impl<'a> Incoming<'a> {
 
 /// One recipient's part of the record.
 fn copy(to: &Recipient, maildir: &Path, file_name: &str) -> Copy {
-    let mut path = maildir.join("new");
-    path.push(file_name);
-    let path = path.into_os_string().into_string().unwrap_or_else(|path| path.to_string_lossy().into_owned());
+    let path = store::below(maildir, "new", file_name)
+        .into_os_string()
+        .into_string()
+        .unwrap_or_else(|path| path.to_string_lossy().into_owned());
     Copy { user: to.user.clone(), path, rcpt_to: Some(to.typed.clone()).filter(|typed| !typed.is_empty()) }
 }

@@ -35,7 +35,7 @@ impl House {
         let mut records = Vec::new();
         while let Some(item) = reader.next_item().unwrap() {
             match item {
-                Item::Record(record) => records.push(*record),
+                Item::Record(record) => records.push(Arc::unwrap_or_clone(record)),
                 Item::Lost { from, to } => panic!("lost {from} to {to}"),
             }
         }

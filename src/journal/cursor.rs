@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const INHERITED: Duration = Duration::from_secs(1);
 
 /// How often the place of a busy subscriber is written.
-const PLACE_EVERY: Duration = Duration::from_millis(20);
+const PLACE_EVERY: Duration = Duration::from_millis(100);
 
 /// How often its whole file is written, and how often a place that was written is made safe on disk.
 const WHOLE_EVERY: Duration = Duration::from_secs(1);
@@ -145,9 +145,7 @@ impl Cursor {
         self.paced = self.paced.max(Instant::now()) + if is_place { PLACE_EVERY } else { WHOLE_EVERY };
         // The file must not have been removed.
         if is_place && self.file.metadata()?.nlink() > 0 {
-            let text = kept.text();
-            let line = text.find('\n').map_or(text.len(), |end| end + 1);
-            self.file.write_all_at(&text.as_bytes()[..line], 0)?;
+            self.file.write_all_at(kept.place.line().as_bytes(), 0)?;
             self.kept = kept;
             // So a power cut repeats about a second's records.
             if self.synced.elapsed() >= WHOLE_EVERY {

@@ -23,6 +23,12 @@ impl Place {
         Place { acknowledged: seq, written: seq, waiting: 0 }
     }
 
+    /// The first line of the file.
+    pub(super) fn line(&self) -> String {
+        let Place { acknowledged, written, waiting } = self;
+        format!("{acknowledged:020} {written:020} {waiting:020}\n")
+    }
+
     /// `None` when the text is not a place. The first versions wrote two numbers.
     fn parse(text: &str) -> Option<Place> {
         let mut numbers = text.split(' ').map(|text| {
@@ -87,13 +93,12 @@ impl Kept {
 
     /// The text of the file. Its size is bounded by the number of records in `begun`.
     pub(super) fn text(&self) -> String {
-        let Place { acknowledged, written, waiting } = self.place;
         let begun: Vec<_> = self.begun.iter().map(|begun| json!([begun.seq, begun.tries, begun.failing])).collect();
         let counts = json!({
             "begun": begun, "rest": self.rest, "retries": self.retries, "given_up": self.given_up, "lost": self.lost,
             "lost_to": self.lost_to,
         });
-        format!("{acknowledged:020} {written:020} {waiting:020}\n{counts}\n")
+        format!("{}{counts}\n", self.place.line())
     }
 
     /// Reads what [`Kept::text`] wrote, or the file of version 0.1.0; `tally` reads the other file of that version.

@@ -10,12 +10,13 @@ use super::told::Told;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What a follower comes across.
 #[derive(Debug)]
 pub enum Item {
     /// The next record.
-    Record(Box<Record>),
+    Record(Arc<Record>),
     /// Records that are gone, because their segment was dropped, or because their lines are damaged.
     Lost {
         /// The first of them.
@@ -168,6 +169,9 @@ impl Reader {
             if !self.is_next_safe()? {
                 return Ok(None);
             }
+            if let Some(record) = self.next_in_memory() {
+                return Ok(Some(Item::Record(record)));
+            }
             if self.open.is_none() {
                 match self.enter_segment()? {
                     Step::GoOn => {}
@@ -194,7 +198,7 @@ impl Reader {
             open.beyond = None;
             if record.seq == self.next {
                 self.next += 1;
-                return Ok(Some(Item::Record(Box::new(record))));
+                return Ok(Some(Item::Record(Arc::new(record))));
             }
             // A gap. If the line that follows fills it, the number of this line is damaged.
             let after = self.read()?;
@@ -214,6 +218,16 @@ impl Reader {
         }
     }
 
+    /// The next record, if it is one of the latest that this process recorded. What is open stays behind then.
+    fn next_in_memory(&mut self) -> Option<Arc<Record>> {
+        let Safe::Told { told, .. } = &self.safe else { return None };
+        let (record, segment) = told.record(self.next)?;
+        self.next += 1;
+        // A segment that grows no more would keep its file on the disk.
+        self.open.take_if(|open| open.segment.first != segment);
+        Some(record)
+    }
+
     /// Everything from the next record up to `to` is gone.
     fn lose(&mut self, to: u64) -> Item {
         let from = std::mem::replace(&mut self.next, to + 1);
@@ -223,7 +237,7 @@ impl Reader {
     fn read(&mut self) -> io::Result<Option<(Record, u64)>> {
         match (self.peeked.pop(), &mut self.open) {
             (Some(peeked), _) => Ok(Some(peeked)),
-            (None, Some(open)) => open.lines.next_record(&mut self.line),
+            (None, Some(open)) => open.lines.next_record(self.next, &mut self.line),
             (None, None) => Ok(None),
         }
     }
@@ -239,7 +253,7 @@ impl Reader {
         let later = segment::list(&self.dir)?.into_iter().map(|segment| segment.first).find(|other| *other > first);
         let beyond = open.beyond.take();
         if beyond.is_none()
-            && let Some(found) = open.lines.next_record(&mut self.line)?
+            && let Some(found) = open.lines.next_record(self.next, &mut self.line)?
         {
             self.peeked.push(found);
             return Ok(Step::GoOn);
@@ -347,7 +361,7 @@ pub fn oldest_after(dir: &Path, after: u64) -> io::Result<Option<Record>> {
     let mut reader = Reader { is_quiet: true, ..Reader::new(dir, after) };
     loop {
         match reader.next_item()? {
-            Some(Item::Record(record)) => return Ok(Some(*record)),
+            Some(Item::Record(record)) => return Ok(Some(Arc::unwrap_or_clone(record))),
             Some(Item::Lost { .. }) => {}
             None => return Ok(None),
         }

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// Longest line that can be a record, octets. A field has at most 2,048 octets and each is escaped in at most six.
 const LONGEST_LINE: usize = 1024 * 1024;
 
+/// One read of a segment, octets. Each subscriber and each stream over HTTP keeps one while it waits.
+const BLOCK: usize = 16 * 1024;
+
 /// A larger `seq` is damage: a server that stores a million messages a second needs 2,000 years for so many.
 pub const LARGEST_SEQ: u64 = 1 << 56;
 
@@ -63,7 +66,7 @@ impl Segment {
             Err(error) => return Err(error),
         };
         let damaged = u64::from(matches!(source, Source::Nothing));
-        Ok(Lines { reader: BufReader::with_capacity(64 * 1024, source), at: 0, damaged })
+        Ok(Lines { reader: BufReader::with_capacity(BLOCK, source), at: 0, damaged })
     }
 
     /// Hands every record of the segment to `each`, with the octets before its line and after it. Gives the octets that
@@ -74,7 +77,7 @@ impl Segment {
     /// When the file cannot be opened.
     pub fn records(&self, mut each: impl FnMut(Record, u64, u64)) -> io::Result<u64> {
         let (mut lines, mut line) = (self.lines()?, Vec::new());
-        while let Some((record, start)) = lines.next_record(&mut line)? {
+        while let Some((record, start)) = lines.next_record(0, &mut line)? {
             let end = lines.at;
             each(record, start, end);
         }
@@ -130,18 +133,22 @@ impl Read for Source {
 }
 
 impl Lines {
-    /// The next record and the octets before its line; `None` at the end. `line` is a buffer.
+    /// The next record and the octets before its line; `None` at the end. Lines that say a `seq` below `from` are passed
+    /// over unread. `line` is a buffer.
     ///
     /// A last line without a newline is read again the next time, from the file: it may be a line that is being written.
     ///
     /// # Errors
     ///
     /// When the system has no memory or no descriptor left. A file that cannot be read further has ended.
-    pub fn next_record(&mut self, line: &mut Vec<u8>) -> io::Result<Option<(Record, u64)>> {
+    pub fn next_record(&mut self, from: u64, line: &mut Vec<u8>) -> io::Result<Option<(Record, u64)>> {
         loop {
             let start = self.at;
             if !self.next_line(line)? {
                 return Ok(None);
+            }
+            if Record::seq_of(line).is_some_and(|seq| seq < from) {
+                continue;
             }
             match Record::parse(line) {
                 Ok(record) if (1..LARGEST_SEQ).contains(&record.seq) => return Ok(Some((record, start))),

@@ -12,17 +12,17 @@ const BLOCK: usize = 256 * 1024;
 
 impl Ledger {
     /// Puts a record behind those that are to be written, or that wait.
-    pub(super) fn push(&self, state: &mut State, record: &mut Record, identity: Identity) {
+    pub(super) fn push(&self, state: &mut State, record: Record, identity: Identity) {
         state.unsettled += 1;
         if !state.waiting.is_empty() {
-            return self.wait(state, record.clone());
+            return self.wait(state, record, identity);
         }
         let writer = &mut state.writer;
         if writer.end >= writer::SEGMENT_OCTETS && writer.buffered() == 0 {
             writer.rotate();
         }
-        writer.push(record);
         self.known.recorded(&record.user, identity, true);
+        writer.push(record);
         if writer.buffered() >= BLOCK {
             self.write(state);
         }
@@ -30,7 +30,7 @@ impl Ledger {
 
     /// Appends what was pushed.
     pub(super) fn write(&self, state: &mut State) {
-        match state.writer.write() {
+        match state.writer.write(&self.told) {
             Ok(()) if state.waiting.is_empty() && std::mem::take(&mut state.failing.write) => {
                 log::info!("journal: the records that waited are written");
             }
@@ -39,14 +39,16 @@ impl Ledger {
                 if !std::mem::replace(&mut state.failing.write, true) {
                     log::error!("journal: {error}; mail is stored all the same, and its records follow");
                 }
-                records.into_iter().for_each(|record| self.wait(state, record));
+                for record in records {
+                    let identity = Identity::of_record(&record);
+                    self.wait(state, record, identity);
+                }
             }
         }
     }
 
     /// Keeps a record that the journal does not take.
-    pub(super) fn wait(&self, state: &mut State, record: Record) {
-        let identity = Identity::of_record(&record);
+    fn wait(&self, state: &mut State, record: Record, identity: Identity) {
         let octets = memory(&record);
         if state.octets + octets > WAITING {
             self.known.remove(&record.user, identity);
@@ -63,9 +65,9 @@ impl Ledger {
         let mut state = self.lock();
         if !state.waiting.is_empty() {
             state.octets = 0;
-            for mut record in std::mem::take(&mut state.waiting) {
+            for record in std::mem::take(&mut state.waiting) {
                 let identity = Identity::of_record(&record);
-                self.push(&mut state, &mut record, identity);
+                self.push(&mut state, record, identity);
             }
         }
         self.write(&mut state);

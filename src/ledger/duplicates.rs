@@ -18,6 +18,13 @@ const ENTRY: usize = 16;
 #[derive(Debug, Default)]
 pub struct Duplicates(HashMap<u64, u64>);
 
+/// Undoes an `insert`.
+#[derive(Clone, Copy, Debug)]
+pub struct Undo {
+    digest: u64,
+    before: Option<u64>,
+}
+
 impl Duplicates {
     /// Collects what every segment holds, as far as it can be read.
     pub fn load(dir: &Path, segments: &[Segment]) -> Duplicates {
@@ -39,19 +46,24 @@ impl Duplicates {
         self.0.values().copied().max().unwrap_or(0)
     }
 
-    /// The latest record with this user and key.
-    pub fn latest(&self, user: &str, key: &str) -> Option<u64> {
-        self.0.get(&digest(user, key)).copied()
+    /// Whether there is a record with this user and key.
+    pub fn has(&self, user: &str, key: &str) -> bool {
+        self.0.contains_key(&digest(user, key))
     }
 
-    /// Makes `seq` the latest, and says which was before.
-    pub fn insert(&mut self, user: &str, key: &str, seq: u64) -> Option<u64> {
-        self.0.insert(digest(user, key), seq)
+    /// Makes `seq` the latest, and says which was before, and what undoes this.
+    pub fn insert(&mut self, user: &str, key: &str, seq: u64) -> (Option<u64>, Undo) {
+        let digest = digest(user, key);
+        let before = self.0.insert(digest, seq);
+        (before, Undo { digest, before })
     }
 
-    /// Takes in what another one holds.
-    pub fn merge(&mut self, other: Duplicates) {
-        self.extend(other.0);
+    /// Makes it as it was before. What was inserted last is undone first.
+    pub fn undo(&mut self, Undo { digest, before }: Undo) {
+        match before {
+            Some(before) => self.0.insert(digest, before),
+            None => self.0.remove(&digest),
+        };
     }
 
     fn extend(&mut self, entries: impl IntoIterator<Item = (u64, u64)>) {
@@ -161,14 +173,14 @@ mod tests {
             fs::write(path(&dir, 1), damaged).unwrap();
             let duplicates = Duplicates::load(&dir, &segments);
             for seq in 1..=4 {
-                assert_eq!(duplicates.latest("alice", &format!("mid:<{seq}>")), Some(seq));
+                assert_eq!(duplicates.0.get(&digest("alice", &format!("mid:<{seq}>"))), Some(&seq));
             }
             assert_eq!(fs::read(path(&dir, 1)).unwrap(), whole);
         }
         // It is only there to save time.
         fs::remove_file(path(&dir, 1)).unwrap();
         fs::create_dir(path(&dir, 1)).unwrap();
-        assert_eq!(Duplicates::load(&dir, &segments).latest("alice", "mid:<4>"), Some(4));
+        assert!(Duplicates::load(&dir, &segments).has("alice", "mid:<4>"));
         fs::remove_dir_all(dir).unwrap();
     }
 }

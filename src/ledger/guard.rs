@@ -21,49 +21,49 @@ pub struct Copy {
 #[must_use]
 pub struct Expected {
     ledger: Arc<Ledger>,
-    users: Vec<String>,
+    copies: Vec<Copy>,
     identity: Identity,
 }
 
 impl Expected {
-    pub(super) fn new(ledger: Arc<Ledger>, users: Vec<String>, identity: Identity) -> Expected {
-        Expected { ledger, users, identity }
+    pub(super) fn new(ledger: Arc<Ledger>, copies: Vec<Copy>, identity: Identity) -> Expected {
+        Expected { ledger, copies, identity }
     }
 
     /// There will be a record.
     pub(super) fn keep(mut self) -> Identity {
-        self.users.clear();
+        self.copies.clear();
         self.identity
     }
 
-    /// Records the message for each of its recipients. It never fails: what the journal does not take follows later.
-    pub fn record(mut self, mut record: Record, copies: Vec<Copy>) -> Recorded {
-        let ledger = self.ledger.clone();
-        self.users.clear();
-        let ticket = {
-            let mut guard = ledger.lock();
-            let state = &mut *guard;
-            let first = state.writer.last() + 1;
-            for copy in copies {
-                (record.user, record.path, record.rcpt_to) = (copy.user, copy.path, copy.rcpt_to);
-                ledger.push(state, &mut record, self.identity);
-            }
-            ledger.write(state);
-            let ticket = (state.writer.last() >= first).then_some(state.ticket);
-            if let Some(ticket) = ticket {
-                state.open.push((ticket, first));
-                state.ticket += 1;
-            }
-            ledger.wake(guard);
-            ticket
-        };
+    /// Records the message for each of its recipients: `record` has what is the same for all of them. It never fails: what
+    /// the journal does not take follows later.
+    pub fn record(mut self, record: Record) -> Recorded {
+        let (ledger, mut copies) = (self.ledger.clone(), std::mem::take(&mut self.copies));
+        let last = copies.pop();
+        let mut guard = ledger.lock();
+        let state = &mut *guard;
+        let first = state.writer.last() + 1;
+        let of =
+            |copy: Copy, record: Record| Record { user: copy.user, path: copy.path, rcpt_to: copy.rcpt_to, ..record };
+        copies.into_iter().for_each(|copy| ledger.push(state, of(copy, record.clone()), self.identity));
+        if let Some(copy) = last {
+            ledger.push(state, of(copy, record), self.identity);
+        }
+        ledger.write(state);
+        let ticket = (state.writer.last() >= first).then_some(state.ticket);
+        if let Some(ticket) = ticket {
+            state.open.push((ticket, first));
+            state.ticket += 1;
+        }
+        ledger.wake(guard);
         Recorded { ledger, ticket }
     }
 }
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.users.iter().for_each(|user| self.ledger.known.remove(user, self.identity));
+        self.copies.iter().for_each(|copy| self.ledger.known.remove(&copy.user, self.identity));
     }
 }
 

@@ -38,6 +38,8 @@ mod homes;
 #[cfg(test)]
 mod keep_tests;
 mod known;
+#[cfg(test)]
+mod memory_tests;
 mod plain;
 mod recover;
 mod safe;
@@ -59,9 +61,8 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use upkeep::Clock;
 use writer::Writer;
 
@@ -89,9 +90,6 @@ pub struct Ledger {
     keeping: Mutex<()>,
     clock: Mutex<Clock>,
     maildirs: Mutex<Vec<(String, PathBuf)>>,
-    on_told: OnceLock<Callback>,
-    /// `on_told` was called since the last `tick`.
-    is_due: AtomicBool,
     on_missed: OnceLock<Callback>,
 }
 
@@ -119,6 +117,8 @@ struct State {
     unsettled: usize,
     /// The active segment when the journal's size was looked at.
     looked_at: u64,
+    /// When the thread does [`Ledger::tick`].
+    tick_at: Option<Instant>,
     /// The thread has nothing to do.
     is_idle: bool,
     stop: bool,
@@ -193,6 +193,7 @@ impl Ledger {
                 failing: Failing::default(),
                 unsettled: 0,
                 looked_at: 0,
+                tick_at: None,
                 is_idle: false,
                 stop: false,
             }),
@@ -206,8 +207,6 @@ impl Ledger {
             keeping: Mutex::default(),
             clock: Mutex::new(Clock::new()),
             maildirs: Mutex::default(),
-            on_told: OnceLock::new(),
-            is_due: AtomicBool::new(false),
             on_missed: OnceLock::new(),
         }))
     }
@@ -235,11 +234,6 @@ impl Ledger {
         self.told.clone()
     }
 
-    /// `callback` is called when records were told, once until the next [`Ledger::tick`]. The first one counts.
-    pub fn on_told(&self, callback: Callback) {
-        let _ = self.on_told.set(callback);
-    }
-
     /// `callback` is called when Maildirs must be looked at again, because records were too many to wait. The first one
     /// counts.
     pub fn on_missed(&self, callback: Callback) {
@@ -253,23 +247,23 @@ impl Ledger {
 
     /// Whether the journal has a message of this user with this key.
     pub fn has_key(&self, user: &str, key: &str) -> bool {
-        self.lock().writer.duplicates.latest(user, key).is_some()
+        self.lock().writer.duplicates.has(user, key)
     }
 
-    /// A message is about to be put into the Maildirs of these users under this file name. It is not to be found there
-    /// by anybody else as long as the expectation lives.
-    pub fn expect<'a>(self: &Arc<Ledger>, users: impl Iterator<Item = &'a str>, file_name: &str) -> Expected {
+    /// A message is about to be put into the Maildirs of these recipients under this file name. It is not to be found
+    /// there by anybody else as long as the expectation lives.
+    pub fn expect(self: &Arc<Ledger>, copies: Vec<Copy>, file_name: &str) -> Expected {
         let identity = Identity::of(file_name.as_bytes());
-        let users: Vec<String> = users.map(str::to_owned).collect();
-        users.iter().for_each(|user| _ = self.known.insert(user, identity));
-        Expected::new(self.clone(), users, identity)
+        copies.iter().for_each(|copy| _ = self.known.insert(&copy.user, identity));
+        Expected::new(self.clone(), copies, identity)
     }
 
     /// A file was seen in a Maildir of this user. `None` when its message is recorded, or expected by somebody.
     pub fn claim(self: &Arc<Ledger>, user: &str, file_name: &[u8]) -> Option<Expected> {
         let identity = Identity::of(file_name);
         let is_new = self.known.insert(user, identity);
-        is_new.then(|| Expected::new(self.clone(), vec![user.to_owned()], identity))
+        let copy = || Copy { user: user.to_owned(), path: String::new(), rcpt_to: None };
+        is_new.then(|| Expected::new(self.clone(), vec![copy()], identity))
     }
 
     /// Records messages that somebody else put into Maildirs. Their folders are synced first, so that what is told is
@@ -286,9 +280,9 @@ impl Ledger {
             }
         }
         let mut state = self.lock();
-        for (expected, mut record) in found {
+        for (expected, record) in found {
             let identity = expected.keep();
-            self.push(&mut state, &mut record, identity);
+            self.push(&mut state, record, identity);
         }
         self.write(&mut state);
         self.wake(state);
@@ -310,14 +304,6 @@ impl Ledger {
     /// Those Maildirs.
     pub fn watched(&self) -> Vec<(String, PathBuf)> {
         lock(&self.maildirs).clone()
-    }
-
-    /// Records what waits, syncs the journal, tells what is safe, and makes the mark safe against a power cut, too.
-    pub fn tick(&self) {
-        self.is_due.store(false, SeqCst);
-        self.retry();
-        self.sync();
-        self.sync_mark();
     }
 
     /// Writes down which messages are recorded, so that the next start need not read the whole journal, and forgets
@@ -384,6 +370,7 @@ impl Ledger {
     #[cfg(test)]
     pub(crate) fn swap_file(&self, file: File) -> File {
         let mut state = self.lock();
+        state.writer.end = file.metadata().unwrap().len();
         let before = state.writer.file.replace(Arc::new(file)).map(|file| file.try_clone().unwrap());
         state.writer.begin_reserve();
         before.unwrap_or_else(|| {

@@ -3,7 +3,7 @@
 
 use super::recover;
 use super::writer::Writer;
-use crate::journal::Record;
+use crate::journal::{Record, Told};
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -29,8 +29,8 @@ impl Journal {
     /// When the disk is full or fails.
     pub fn append(&self, records: &mut [Record]) -> io::Result<()> {
         let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        records.iter_mut().for_each(|record| writer.push(record));
-        writer.write().map_err(|(error, _)| error)
+        records.iter_mut().for_each(|record| *record = writer.push(record.clone()).clone());
+        writer.write(&Told::default()).map_err(|(error, _)| error)
     }
 
     /// `seq` of the latest record; 0 when there was none yet.

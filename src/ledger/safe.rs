@@ -2,17 +2,21 @@
 //! delivery that has synced its folder, tells it at once inside the process. The mark, for other processes, is written by
 //! the thread alone, once for all that were told meanwhile.
 
+use super::writer::Unsynced;
 use super::{Failing, Ledger, State, lock, upkeep};
 use crate::journal::mark::{self, Mark, Reserved};
 use crate::maildir::failpoint;
 use std::io;
-use std::sync::atomic::Ordering::SeqCst;
+use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use upkeep::Keep;
 
 /// How long to wait before what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// So soon after something was told, the mark is made safe against a power cut.
+const TICK: Duration = Duration::from_millis(500);
 
 /// Numbers are reserved in blocks of this size.
 pub(super) const AHEAD: u64 = 1_024;
@@ -24,42 +28,67 @@ impl Ledger {
     /// Syncs the journal, without the lock that deliveries need, and tells what is safe then.
     pub(super) fn sync(&self) -> bool {
         let told = self.told.seq();
-        let outcome = {
+        let synced = {
             let _alone = lock(&self.syncing);
             let unsynced = self.lock().writer.take_unsynced();
-            if !unsynced.is_empty() {
-                failpoint::reach("before-journal-sync");
-            }
-            let (to, active) = (unsynced.to, unsynced.active);
-            let outcome = unsynced.sync(&self.dir);
-            match &outcome {
-                Ok(()) => {
-                    self.reserve(to, active);
-                    let mut state = self.lock();
-                    (state.synced, state.failing.sync) = (state.synced.max(to), false);
-                }
-                Err(_) => self.lock().writer.give_back(unsynced),
-            }
-            outcome
+            let is_new = !unsynced.is_empty();
+            self.sync_files(unsynced).map(|()| is_new)
         };
-        if let Err(error) = &outcome {
-            // Said once, until it is well again.
-            if !std::mem::replace(&mut self.lock().failing.sync, true) {
-                log::error!("journal: {error}; nothing is told until it can be synced");
+        let is_new = match synced {
+            Ok(is_new) => is_new,
+            Err(error) => {
+                // Said once, until it is well again.
+                if !std::mem::replace(&mut self.lock().failing.sync, true) {
+                    log::error!("journal: {error}; nothing is told until it can be synced");
+                }
+                return false;
             }
-            return false;
-        }
+        };
         self.tell();
         self.write_mark();
-        self.check_place(told);
+        if is_new {
+            self.check_place(told, None);
+        }
         true
     }
 
-    /// Goes on in another segment where somebody took the active one away. What follows `told` is recorded there again, by
-    /// the same numbers: not every subscriber may have read it.
-    fn check_place(&self, told: u64) {
+    fn sync_files(&self, unsynced: Unsynced) -> io::Result<()> {
+        if !unsynced.is_empty() {
+            failpoint::reach("before-journal-sync");
+        }
+        if let Err(error) = unsynced.sync(&self.dir) {
+            self.lock().writer.give_back(unsynced);
+            return Err(error);
+        }
+        self.reserve(unsynced.to, unsynced.active);
         let mut state = self.lock();
-        if !state.writer.is_in_place() && state.writer.begin_anew(told) {
+        (state.synced, state.failing.sync) = (state.synced.max(unsynced.to), false);
+        Ok(())
+    }
+
+    /// Records what waits, syncs the journal, tells what is safe, and makes the mark safe against a power cut, too. The
+    /// thread does this soon after something was told, and as long as something fails.
+    pub fn tick(&self) {
+        self.lock().tick_at = None;
+        self.retry();
+        let told = self.told.seq();
+        if self.sync() {
+            self.check_place(told, Some(&self.dir));
+        }
+        self.sync_mark();
+    }
+
+    /// Goes on in another segment where somebody took the active one away. What follows `told` is recorded there again, by
+    /// the same numbers: not every subscriber may have read it. Only its path, in `dir`, tells that the folder was moved.
+    fn check_place(&self, told: u64, dir: Option<&Path>) {
+        let active = self.lock().writer.active();
+        let Some(active) = active.filter(|active| !active.is_in_place(dir)) else { return };
+        let mut state = self.lock();
+        if !state.writer.active().is_some_and(|other| other.is_same(&active)) {
+            return;
+        }
+        self.told.forget();
+        if state.writer.begin_anew(told) {
             state.synced = told;
             self.write(&mut state);
         }
@@ -85,9 +114,6 @@ impl Ledger {
         if !self.told.advance(safe) {
             return;
         }
-        if !self.is_due.swap(true, SeqCst) {
-            self.on_told.get().inspect(|callback| callback());
-        }
         // The thread writes the mark.
         self.wake(self.lock());
     }
@@ -103,6 +129,7 @@ impl Ledger {
             Ok(()) => {
                 let mut state = self.lock();
                 (state.marked, state.failing.mark) = (told, false);
+                state.tick_at.get_or_insert_with(|| Instant::now() + TICK);
             }
             Err(error) => self.complain_of_mark(&error),
         }
@@ -119,7 +146,13 @@ impl Ledger {
                 Mark::open(&self.dir, self.told.seq(), reserved).map(|new| *mark = Some(new))
             }
         };
-        outcome.unwrap_or_else(|error| self.complain_of_mark(&error));
+        match outcome {
+            Ok(()) => {
+                let mut state = self.lock();
+                state.failing.mark &= state.marked < self.told.seq();
+            }
+            Err(error) => self.complain_of_mark(&error),
+        }
     }
 
     /// At a clean stop nothing is reserved that is not used: numbers go on without a gap, whatever becomes of the journal.
@@ -155,25 +188,28 @@ impl Ledger {
         }
     }
 
+    /// The work of the thread.
     pub(super) fn run(&self) {
         let mut state = self.lock();
         while !state.stop {
             let Failing { write, sync, mark } = state.failing;
-            let is_failing = write || sync || mark;
-            if is_failing {
+            let left = state.tick_at.map(|at| at.saturating_duration_since(Instant::now()));
+            if write || sync || mark {
                 // Deliveries need not wake it: it comes soon enough.
-                state = self.work.wait_timeout(state, AGAIN).unwrap_or_else(PoisonError::into_inner).0;
-            } else if state.writer.is_synced() && self.told.seq() <= state.marked {
+                drop(self.sleep(state, Some(AGAIN)));
+                self.tick();
+            } else if left == Some(Duration::ZERO) {
+                drop(state);
+                self.tick();
+            } else if !state.writer.is_synced() || self.told.seq() > state.marked {
+                drop(state);
+                self.sync();
+            } else {
                 state.is_idle = true;
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.sleep(state, left);
                 state.is_idle = false;
                 continue;
             }
-            drop(state);
-            if is_failing {
-                self.retry();
-            }
-            self.sync();
             self.drop_too_much();
             state = self.lock();
             if state.unsettled >= UNSETTLED
@@ -181,6 +217,14 @@ impl Ledger {
             {
                 self.settle(&mut state);
             }
+        }
+    }
+
+    /// Waits until there is work, for some time at most.
+    fn sleep<'a>(&self, state: MutexGuard<'a, State>, at_most: Option<Duration>) -> MutexGuard<'a, State> {
+        match at_most {
+            None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(time) => self.work.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0,
         }
     }
 

@@ -4,9 +4,9 @@
 //! A record is appended by one write(2), for which the disk has room already (fallocate(2)), so that a full disk refuses
 //! a record before its first octet.
 
-use super::duplicates::Duplicates;
-use crate::journal::Record;
+use super::duplicates::{Duplicates, Undo};
 use crate::journal::segment::Segment;
+use crate::journal::{Record, Told};
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -41,11 +41,12 @@ pub(super) struct Writer {
     /// When the first record of the active segment was appended, or some time before.
     pub(super) began: Option<SystemTime>,
     pub(super) duplicates: Duplicates,
-    /// Records that are to be written, and how many.
+    /// Records that are to be written, each with the octets of its line.
+    pending: Vec<(Record, usize)>,
+    /// Their lines.
     buffer: Vec<u8>,
-    pending: u64,
-    /// What is found as duplicate of the records in `buffer` alone: a `seq` that is not used up must not be.
-    batch: Duplicates,
+    /// What undoes their part in `duplicates`: a `seq` that is not used up must not be found.
+    undo: Vec<Undo>,
     /// The segment ends with a part of a line.
     is_torn: bool,
     unsynced: Unsynced,
@@ -75,6 +76,30 @@ impl Unsynced {
     }
 }
 
+/// A segment that is being written.
+#[derive(Debug)]
+pub(super) struct Active {
+    file: Arc<File>,
+    first: u64,
+    place: (u64, u64),
+    end: u64,
+}
+
+impl Active {
+    pub(super) fn is_same(&self, other: &Active) -> bool {
+        Arc::ptr_eq(&self.file, &other.file)
+    }
+
+    /// Whether it was not removed, and is as long as it was made; with `dir`, whether it is in that folder, too.
+    pub(super) fn is_in_place(&self, dir: Option<&Path>) -> bool {
+        if let Some(dir) = dir {
+            let there = Segment::plain(dir, self.first).path.symlink_metadata();
+            return there.is_ok_and(|there| place(&there) == self.place && there.len() >= self.end);
+        }
+        self.file.metadata().is_ok_and(|file| file.nlink() > 0 && file.len() >= self.end)
+    }
+}
+
 impl Writer {
     /// Begins a new segment with the record `next`.
     pub(super) fn new(dir: &Path, next: u64, duplicates: Duplicates) -> Writer {
@@ -88,9 +113,9 @@ impl Writer {
             next,
             began: None,
             duplicates,
+            pending: Vec::new(),
             buffer: Vec::new(),
-            pending: 0,
-            batch: Duplicates::default(),
+            undo: Vec::new(),
             is_torn: false,
             unsynced: Unsynced::default(),
         }
@@ -115,14 +140,20 @@ impl Writer {
     }
 
     /// Puts a record behind those that are to be written, and gives it its `seq` and `duplicate_of`.
-    pub(super) fn push(&mut self, record: &mut Record) {
+    pub(super) fn push(&mut self, mut record: Record) -> &Record {
         record.cut_fields();
-        record.seq = self.next + self.pending;
-        let (user, key) = (&record.user, &record.summary.key);
-        record.duplicate_of = self.batch.insert(user, key, record.seq).or_else(|| self.duplicates.latest(user, key));
+        let seq = self.next + self.pending.len() as u64;
+        let (before, undo) = self.duplicates.insert(&record.user, &record.summary.key, seq);
+        (record.seq, record.duplicate_of) = (seq, before);
+        self.undo.push(undo);
+        self.push_line(record)
+    }
+
+    fn push_line(&mut self, record: Record) -> &Record {
+        let before = self.buffer.len();
         record.write_json(&mut self.buffer);
         self.buffer.push(b'\n');
-        self.pending += 1;
+        &self.pending.push_mut((record, self.buffer.len() - before)).0
     }
 
     /// Octets that are to be written.
@@ -130,29 +161,28 @@ impl Writer {
         self.buffer.len()
     }
 
-    /// Appends what was pushed.
+    /// Appends what was pushed, and keeps it in memory for the readers of `told`.
     ///
     /// # Errors
     ///
     /// When the disk is full or fails. Then none of it is in the journal, and the numbers are not used up; it is given back.
-    pub(super) fn write(&mut self) -> Result<(), (io::Error, Vec<Record>)> {
-        let outcome = self.append().map_err(|error| {
-            let lines = self.buffer.split(|octet| *octet == b'\n');
-            (error, lines.filter_map(|line| Record::parse(line).ok()).collect())
-        });
-        if outcome.is_ok() {
-            self.next += self.pending;
-            self.began = self.began.or_else(|| Some(SystemTime::now()));
-            self.duplicates.merge(std::mem::take(&mut self.batch));
-        }
-        (self.pending, self.batch) = (0, Duplicates::default());
+    pub(super) fn write(&mut self, told: &Told) -> Result<(), (io::Error, Vec<Record>)> {
+        let outcome = self.append();
         self.buffer.clear();
         self.buffer.shrink_to(64 * 1024);
-        outcome
+        if let Err(error) = outcome {
+            self.undo.drain(..).rev().for_each(|undo| self.duplicates.undo(undo));
+            return Err((error, self.pending.drain(..).map(|(record, _)| record).collect()));
+        }
+        self.next += self.pending.len() as u64;
+        self.began = self.began.or_else(|| Some(SystemTime::now()));
+        told.keep(self.first, self.pending.drain(..));
+        self.undo.clear();
+        Ok(())
     }
 
     fn append(&mut self) -> io::Result<()> {
-        if self.pending == 0 {
+        if self.pending.is_empty() {
             return Ok(());
         }
         let file = self.open()?;
@@ -225,11 +255,9 @@ impl Writer {
         }
     }
 
-    /// Whether the active segment is still the file that readers find, and as long as it was made.
-    pub(super) fn is_in_place(&self) -> bool {
-        let path = Segment::plain(&self.dir, self.first).path;
-        let is_own = |there: fs::Metadata| place(&there) == self.place && there.len() >= self.end;
-        self.file.is_none() || path.symlink_metadata().is_ok_and(is_own)
+    /// The active segment as it is now; `None` where there is none yet.
+    pub(super) fn active(&self) -> Option<Active> {
+        Some(Active { file: self.file.clone()?, first: self.first, place: self.place, end: self.end })
     }
 
     /// Begins another segment where the active one was removed, replaced or cut short behind our back. Records that were
@@ -245,11 +273,8 @@ impl Writer {
         let next = if is_whole && told + 1 > self.first { told + 1 } else { self.next };
         self.rotate();
         (self.first, self.next) = (next, next);
-        for mut record in untold.into_iter().filter(|_| is_whole) {
-            record.seq = self.next + self.pending;
-            record.write_json(&mut self.buffer);
-            self.buffer.push(b'\n');
-            self.pending += 1;
+        for (seq, record) in (next..).zip(untold).filter(|_| is_whole) {
+            self.push_line(Record { seq, ..record });
         }
         is_whole
     }

@@ -123,7 +123,7 @@ impl Draft {
     ///
     /// Of open(2) and, for a new Maildir, mkdir(2).
     pub fn create(maildir: &Path, id: &str, modes: &Modes) -> io::Result<Draft> {
-        let path = maildir.join("tmp").join(id);
+        let path = below(maildir, "tmp", id);
         let file = in_maildir(maildir, modes, || create(&path, modes))?;
         Ok(Draft { file, made: Made(vec![path.clone()]), path, modes: modes.clone(), size: 0 })
     }
@@ -162,7 +162,7 @@ impl Draft {
         failpoint::reach("after-fsync");
         let mut made = Made::default();
         for maildir in maildirs {
-            let path = maildir.join("tmp").join(id);
+            let path = below(maildir, "tmp", id);
             if path != self.path {
                 in_maildir(maildir, &self.modes, || match fs::hard_link(&self.path, &path) {
                     Err(error) if no_link(&error) => self.copy_to(&path),
@@ -204,7 +204,7 @@ impl Staged {
             let maildir = path.parent().and_then(Path::parent).unwrap();
             let new = maildir.join("new");
             let folder = in_maildir(maildir, &self.modes, || open(&new, OFlags::RDONLY | OFlags::DIRECTORY, 0))?;
-            let target = new.join(file_name);
+            let target = below(maildir, "new", file_name);
             fs::rename(&*path, &target).map_err(at(&target))?;
             failpoint::reach("after-rename");
             *path = target;
@@ -267,6 +267,13 @@ fn in_maildir<T>(maildir: &Path, modes: &Modes, act: impl Fn() -> io::Result<T>)
         outcome => outcome,
     };
     outcome.map_err(at(maildir))
+}
+
+/// The path of a file in a folder of a Maildir, made by one allocation.
+pub fn below(maildir: &Path, folder: &str, file_name: &str) -> PathBuf {
+    let mut path = PathBuf::with_capacity(maildir.as_os_str().len() + folder.len() + file_name.len() + 2);
+    [maildir, folder.as_ref(), file_name.as_ref()].iter().for_each(|part| path.push(part));
+    path
 }
 
 /// Says where an error was.

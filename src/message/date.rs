@@ -3,6 +3,8 @@
 //! The calendar is the proleptic Gregorian one, computed in eras of 400 years (146,097 days) that begin on 1 March, so
 //! that the leap day is the last of its year.
 
+use std::ops::Range;
+
 const DAYS_IN_ERA: u64 = 146_097;
 
 /// Days from 0000-03-01 to 1970-01-01.
@@ -38,7 +40,18 @@ pub fn rfc3339_micros(microseconds: u64) -> String {
     let seconds = microseconds / 1_000_000;
     let (year, month, day) = civil(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", microseconds % 1_000_000)
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    let mut put = |mut number: u64, at: Range<usize>| {
+        for digit in text[at].iter_mut().rev() {
+            (*digit, number) = (b'0' + (number % 10) as u8, number / 10);
+        }
+    };
+    for (number, at) in [(year, 0..4), (month, 5..7), (day, 8..10), (hour, 11..13), (minute, 14..16), (second, 17..19)]
+    {
+        put(number, at);
+    }
+    put(microseconds % 1_000_000, 20..26);
+    text.iter().map(|octet| char::from(*octet)).collect()
 }
 
 /// Microseconds since 1970 of what [`rfc3339_micros`] wrote; `None` for anything else.

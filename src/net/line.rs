@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// What a peer sent and nobody has taken yet.
 ///
-/// Octets move in through [`Buffer::space`] and [`Buffer::filled`], out through [`Buffer::line`] or, for message data,
+/// Octets move in through [`Buffer::space`] or [`Buffer::reserve`] and [`Buffer::filled`], out through [`Buffer::line`] or, for message data,
 /// [`Buffer::bytes`] and [`Buffer::consume`].
 #[derive(Debug, Default)]
 pub struct Buffer {
@@ -41,7 +41,7 @@ impl Buffer {
         &self.store[self.start..self.end]
     }
 
-    /// The octets at a place that [`Line::Whole`] gave; valid until the next [`Buffer::space`].
+    /// The octets at a place that [`Line::Whole`] gave; valid until the next [`Buffer::space`] or [`Buffer::reserve`].
     pub fn at(&self, place: Range<usize>) -> &[u8] {
         &self.store[place]
     }
@@ -82,7 +82,18 @@ impl Buffer {
         &mut self.store[self.end..]
     }
 
-    /// Says that the first `count` octets of [`Buffer::space`] were filled.
+    /// The same for what appends to a vector: nothing is written to the room before.
+    pub fn reserve(&mut self, at_least: usize) -> &mut Vec<u8> {
+        self.store.truncate(self.end);
+        if self.start > 0 && self.store.capacity() - self.end < at_least {
+            self.store.drain(..self.start);
+            (self.start, self.end) = (0, self.store.len());
+        }
+        self.store.reserve_exact(at_least);
+        &mut self.store
+    }
+
+    /// Says that the first `count` octets of [`Buffer::space`] were filled, or that so many were appended.
     pub fn filled(&mut self, count: usize) {
         self.end += count;
         debug_assert!(self.end <= self.store.len());
@@ -90,7 +101,7 @@ impl Buffer {
 
     /// Gives memory back that only a large message needed.
     pub fn shrink(&mut self) {
-        if self.is_empty() && self.store.len() > Self::BLOCK {
+        if self.is_empty() && self.store.capacity() > Self::BLOCK {
             self.store = Vec::new();
             (self.start, self.end) = (0, 0);
         }
@@ -131,9 +142,13 @@ impl Buffer {
 mod tests {
     use super::*;
 
+    /// In the one way and in the other.
     fn fill(buffer: &mut Buffer, octets: &[u8]) {
-        buffer.space(octets.len())[..octets.len()].copy_from_slice(octets);
-        buffer.filled(octets.len());
+        let (one, other) = octets.split_at(octets.len() / 2);
+        buffer.space(one.len())[..one.len()].copy_from_slice(one);
+        buffer.filled(one.len());
+        buffer.reserve(other.len()).extend_from_slice(other);
+        buffer.filled(other.len());
     }
 
     fn take(buffer: &mut Buffer, limit: usize) -> Option<Option<Vec<u8>>> {
@@ -187,7 +202,7 @@ mod tests {
         for _ in 0..10_000 {
             fill(&mut buffer, &[b'x'; 400]);
             reports += usize::from(buffer.line(512) == Line::TooLong);
-            assert!(buffer.store.len() <= 512 + 400);
+            assert!(buffer.store.capacity() <= 2 * (512 + 400));
         }
         fill(&mut buffer, b"\r\nNOOP\r\n");
         assert_eq!((reports, take(&mut buffer, 512)), (1, Some(Some(b"NOOP".to_vec()))));
@@ -209,7 +224,7 @@ mod tests {
                 buffer.shrink();
             }
             assert_eq!(lines, 1000);
-            assert!(buffer.is_empty() && buffer.store.len() <= Buffer::BLOCK);
+            assert!(buffer.is_empty() && buffer.store.capacity() <= Buffer::BLOCK);
         }
     }
 

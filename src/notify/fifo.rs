@@ -94,6 +94,10 @@ impl Fifo {
             let read = inotify::ReadFlags::ACCESS | inotify::ReadFlags::CLOSE_NOWRITE | inotify::ReadFlags::CLOSE_WRITE;
             seen.read |= event.events().intersects(read);
             seen.moved |= !event.events().difference(read).is_empty();
+            // What is in the buffer is taken; another read(2) would nearly always say that there is no more.
+            if events.is_buffer_empty() {
+                break;
+            }
         }
         seen
     }

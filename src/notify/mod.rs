@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! journal -> Subscriber (the loop: follow, filter, keep the cursor) -> Sink -> a FIFO       pipe.rs, fifo.rs, unread.rs
-//!                                                                          -> a program     hook.rs, command.rs, message.rs
+//!                                                                          -> Retrying, which tries until it is acknowledged
+//!                                                                             -> Work -> a program   hook.rs, command.rs, message.rs
+//!                                                                          -> a broker          mqtt.rs
 //!                                                                          -> standard output, or a program (cli/watch.rs)
 //! ```
 //!
 //! Each subscriber has a thread that follows the journal's files by inotify(7), so a slow or absent reader costs neither
-//! memory nor a sender's time, and the same code works inside the server and outside it. Another kind of subscriber is one
-//! more file with an `impl Sink`, and its lines in `subscribers.rs`.
+//! memory nor a sender's time, and the same code works inside the server and outside it. Another kind of subscriber that
+//! acknowledges is one more file with an `impl Work`, a variant of [`Settings`], and its lines in `subscribers.rs`.
 //!
 //! # The event
 //!
@@ -49,7 +51,10 @@ mod filter;
 mod format;
 mod hook;
 mod message;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod pipe;
+mod retrying;
 mod status;
 mod subscriber;
 mod subscribers;
@@ -61,6 +66,8 @@ pub use command::{End, Source, Task, run};
 pub use filter::{Filter, unknown_header};
 pub use format::{Format, Piece};
 pub use message::{Fetcher, fetch_with};
+#[cfg(feature = "mqtt")]
+pub use mqtt::{BrokerStatus, MqttSettings, probe as probe_broker};
 pub use status::status_of_files;
 pub use subscriber::{Looked, Sink, Subscriber, Waits};
 pub use subscribers::Subscribers;
@@ -136,14 +143,47 @@ pub struct HookSettings {
     pub stdin: HookInput,
     /// After this its process group is killed.
     pub timeout: Duration,
-    /// How many at once.
-    pub jobs: usize,
-    /// Shortest and longest wait between tries.
-    pub retry: (Duration, Duration),
-    /// After this, counted from the event's first try, it is given up.
-    pub give_up: Duration,
+    /// How many at once, and how often.
+    pub retry: Retry,
     /// Which records.
     pub filter: Filter,
+}
+
+/// When a subscriber that acknowledges is told, and when it is told again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// How many records at once; 1 keeps their order.
+    pub jobs: usize,
+    /// Wait after the first failed try; each further wait is twice as long.
+    pub from: Duration,
+    /// Longest wait.
+    pub to: Duration,
+    /// After this, counted from the event's first try, it is given up.
+    pub give_up: Duration,
+}
+
+/// The settings of a subscriber of any kind that the server serves.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settings {
+    /// `[[pipe]]`.
+    Pipe(PipeSettings),
+    /// `[[hook]]`.
+    Hook(HookSettings),
+    /// `[[mqtt]]`.
+    #[cfg(feature = "mqtt")]
+    Mqtt(MqttSettings),
+}
+
+impl Settings {
+    /// The name of the subscriber, and of its cursor.
+    pub fn name(&self) -> String {
+        match self {
+            Settings::Pipe(pipe) => PipeSettings::name_of(&pipe.path),
+            Settings::Hook(hook) => format!("hook:{}", hook.name),
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(mqtt) => mqtt.subscriber(),
+        }
+    }
 }
 
 /// One subscriber, for `mailbell status` and the metrics.

@@ -22,6 +22,7 @@ use rustix::event::PollFlags;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long the events of readers are left alone once one was seen.
@@ -48,7 +49,9 @@ pub(super) struct Pipe {
     fifo: Option<Fifo>,
     unread: Unread,
     line: Vec<u8>,
-    /// Until then the events of readers are not looked at.
+    /// There are events of readers.
+    has_events: bool,
+    /// Until then they are not looked at.
     pause: Option<Instant>,
     /// The journal is to be read again after what is acknowledged.
     go_back: bool,
@@ -91,6 +94,7 @@ impl Pipe {
             fifo: Some(fifo),
             unread,
             line: Vec::new(),
+            has_events: true,
             pause: None,
             go_back: false,
             seen_in_place: Instant::now(),
@@ -207,7 +211,7 @@ impl Pipe {
 }
 
 impl Sink for Pipe {
-    fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
+    fn offer(&mut self, record: Arc<Record>) -> Result<(), Arc<Record>> {
         let is_wanted = !self.is_expired(seconds(record.timestamp)) || self.has_reader();
         // The look at its reader may have found that the FIFO was removed.
         let Some(fifo) = self.fifo.as_mut().filter(|_| !self.go_back) else { return Err(record) };
@@ -253,6 +257,10 @@ impl Sink for Pipe {
         kept.rest = unread.rest();
     }
 
+    fn is_ready(&mut self) {
+        self.has_events = true;
+    }
+
     fn look(&mut self, rest: Option<Instant>) -> Looked {
         if self.fifo.is_none() {
             // Why it failed was logged the first time.
@@ -260,7 +268,9 @@ impl Sink for Pipe {
         }
         let mut moved = false;
         if self.pause.is_none_or(|pause| Instant::now() >= pause) {
-            let seen = self.fifo.as_ref().map(Fifo::drain_events).unwrap_or_default();
+            let is_told = self.fifo.as_ref().is_some_and(|fifo| fifo.events().is_some());
+            let is_due = std::mem::take(&mut self.has_events) || self.pause.is_some() || !is_told;
+            let seen = self.fifo.as_ref().filter(|_| is_due).map(Fifo::drain_events).unwrap_or_default();
             // No event tells that a folder above it was moved, or that a link leads elsewhere.
             if seen.moved || self.seen_in_place.elapsed() >= ASK {
                 self.check_place();
@@ -270,7 +280,6 @@ impl Sink for Pipe {
                 self.settle();
             }
             moved = self.unread.acknowledged() != before;
-            let is_told = self.fifo.as_ref().is_some_and(|fifo| fifo.events().is_some());
             let goes_on = is_told && seen.read && self.unread.oldest().is_some();
             let pause = (Instant::now() + PAUSE).max(rest.unwrap_or_else(Instant::now));
             self.pause = (goes_on || is_told && seen.read && rest.is_some()).then_some(pause);

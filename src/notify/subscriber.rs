@@ -5,6 +5,7 @@ use super::filter::Filter;
 use crate::journal::{Cursor, Follower, Item, Kept, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Records that are handed over before the stop signal is looked at again.
@@ -13,13 +14,16 @@ const BATCH: usize = 256;
 /// How long to wait before a journal that could not be read is tried again.
 const LATER: Duration = Duration::from_secs(1);
 
+/// A record that was handed over may be done so soon that the cursor need not be written before.
+const SOON: Duration = Duration::from_millis(1);
+
 /// How often to look at a journal that cannot tell when it grows.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Takes records. It is called from one thread, and must not block for longer than a stop may take.
 pub trait Sink {
     /// Takes a record, or gives it back when there is no room for it; then it is offered again after the next wait.
-    fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>>;
+    fn offer(&mut self, record: Arc<Record>) -> Result<(), Arc<Record>>;
 
     /// The filter does not want this record.
     fn pass(&mut self, seq: u64);
@@ -29,6 +33,9 @@ pub trait Sink {
 
     /// Says how far it has come, and adds what failed since the last call. The cursor is set to this.
     fn report(&mut self, kept: &mut Kept);
+
+    /// One of the descriptors of [`Sink::waits`] is ready.
+    fn is_ready(&mut self) {}
 
     /// Looks at what happened while it waited. Before `_rest` the cursor is not written, so that progress alone is no
     /// reason to wake up.
@@ -74,10 +81,10 @@ pub struct Subscriber<W> {
     cursor: Option<Cursor>,
     /// What the cursor says, or will say when it is written the next time.
     kept: Kept,
-    /// It may have come further than `kept` says.
-    moved: bool,
+    /// Since when it may have come further than `kept` says.
+    moved: Option<Instant>,
     /// The record that `offer` had no room for.
-    pending: Option<Box<Record>>,
+    pending: Option<Arc<Record>>,
     /// That the journal cannot be read was logged.
     is_unreadable: bool,
     /// That the cursor cannot be written was logged.
@@ -106,7 +113,7 @@ impl<W: Sink> Subscriber<W> {
             filter,
             cursor,
             kept,
-            moved: true,
+            moved: Some(Instant::now()),
             pending: None,
             is_unreadable: false,
             is_unwritable: false,
@@ -118,7 +125,9 @@ impl<W: Sink> Subscriber<W> {
     pub fn run(mut self, stop: BorrowedFd<'_>) -> W {
         loop {
             let looked = self.sink.look(self.cursor.as_ref().and_then(Cursor::due));
-            self.moved |= looked.moved;
+            if looked.moved {
+                self.has_moved();
+            }
             if let Some(after) = looked.go_back {
                 self.follower.go_to(after);
                 self.pending = None;
@@ -155,13 +164,13 @@ impl<W: Sink> Subscriber<W> {
                     Ok(Some(Item::Record(record))) if self.filter.wants(&record) => record,
                     Ok(Some(Item::Record(record))) => {
                         self.sink.pass(record.seq);
-                        self.moved = true;
+                        self.has_moved();
                         continue;
                     }
                     Ok(Some(Item::Lost { from, to })) => {
                         self.kept.lose(from, to);
                         self.sink.lost(from, to);
-                        self.moved = true;
+                        self.has_moved();
                         continue;
                     }
                     Err(error) => {
@@ -176,11 +185,13 @@ impl<W: Sink> Subscriber<W> {
                 self.pending = Some(record);
                 return Next::Room;
             }
-            self.moved = true;
-            // At once, while that may be: a crash repeats what the cursor does not tell.
-            self.save();
+            self.has_moved();
         }
         Next::Now
+    }
+
+    fn has_moved(&mut self) {
+        self.moved.get_or_insert_with(Instant::now);
     }
 
     /// True when it is told to stop.
@@ -198,26 +209,35 @@ impl<W: Sink> Subscriber<W> {
         if let Some(due) = due {
             at_most(due.saturating_duration_since(Instant::now()));
         }
+        let own = polled.len();
         polled.extend(fds.into_iter().map(|(fd, events)| PollFd::from_borrowed_fd(fd, events)));
         wait(&mut polled, timeout);
-        !polled[0].revents().is_empty()
+        let is_told = !polled[0].revents().is_empty();
+        if polled[own..].iter().any(|fd| !fd.revents().is_empty()) {
+            self.sink.is_ready();
+        }
+        is_told
     }
 
-    /// Writes the cursor where it has moved; when it is too early for that, says when it is not.
+    /// Writes the cursor where it has moved; when it is too early for that, says when it is not. A crash repeats what the
+    /// cursor does not tell. One write tells that a record was handed over and that it is done, where that is soon.
     fn save(&mut self) -> Option<Instant> {
-        let cursor = self.cursor.as_mut().filter(|_| self.moved)?;
+        let cursor = self.cursor.as_mut()?;
+        let moved = self.moved?;
         if let Some(due) = cursor.due() {
             return Some(due);
         }
         self.sink.report(&mut self.kept);
+        if self.kept.place.waiting > 0 && moved.elapsed() < SOON {
+            return Some(moved + SOON);
+        }
         let outcome = cursor.set(self.kept.clone());
-        self.moved = outcome.is_err();
         match outcome {
             Err(error) if !std::mem::replace(&mut self.is_unwritable, true) => {
                 log::error!("a cursor cannot be written: {error}; trying again");
             }
             Err(_) => {}
-            Ok(()) => self.is_unwritable = false,
+            Ok(()) => (self.is_unwritable, self.moved) = (false, None),
         }
         None
     }
@@ -253,7 +273,7 @@ mod tests {
     struct Teller(Sender<u64>);
 
     impl Sink for Teller {
-        fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
+        fn offer(&mut self, record: Arc<Record>) -> Result<(), Arc<Record>> {
             self.0.send(record.seq).map_err(|_| record)
         }
         fn pass(&mut self, _seq: u64) {}

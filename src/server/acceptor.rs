@@ -113,11 +113,6 @@ impl Acceptor {
         self.retry_at = Some(Instant::now());
     }
 
-    /// Does something that may take the disk's time on a worker thread, so that accepting does not wait for it.
-    pub fn beside(&self, task: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.pool.run(Work::Task(Box::new(task))).map_err(|(_, error)| error)
-    }
-
     /// Closes every listener: nothing is accepted any more.
     pub fn close(&mut self, registry: &Registry) {
         for (_, listener) in &self.listeners {

@@ -12,6 +12,7 @@
 
 mod acceptor;
 mod background;
+mod broker_status;
 mod handshake;
 pub mod listener;
 pub mod local;
@@ -28,6 +29,8 @@ mod remote_status;
 pub mod remotes;
 mod sandbox;
 mod start;
+#[cfg(feature = "http")]
+pub mod token;
 
 use crate::config::Config;
 use crate::service::Service;
@@ -35,7 +38,7 @@ use crate::sys;
 use acceptor::Acceptor;
 use background::Background;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 use reload::{Change, Reloader};
 use std::fmt;
 use std::fs::File;
@@ -86,17 +89,13 @@ const STOP_SILENCE: Duration = Duration::from_secs(2);
 /// While the server stops, it looks this often whether all sessions have ended.
 const STOP_LOOK: Duration = Duration::from_millis(20);
 
-/// What was written to the journal is made safe this soon.
-const SYNC_AFTER: Duration = Duration::from_millis(500);
-
 /// Housekeeping: journal, litter in `tmp/`, compression. The first round comes soon after the start. A `journal.keep` of
 /// less than some hours asks for more.
 const HOUSEKEEPING_FIRST: Duration = Duration::from_secs(2);
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
 const SIGNALS: Token = Token(usize::MAX);
-const WAKER: Token = Token(usize::MAX - 1);
-const MOUNTS: Token = Token(usize::MAX - 2);
+const MOUNTS: Token = Token(usize::MAX - 1);
 
 /// Runs until a signal ends it.
 ///
@@ -107,7 +106,6 @@ pub fn run(config: Config) -> Result<(), StartError> {
     sys::tune_heap();
     let signals = sys::signals().map_err(|error| StartError::io("signals", &error))?;
     let poll = Poll::new().map_err(|error| StartError::io("epoll", &error))?;
-    let waker = Waker::new(poll.registry(), WAKER).map_err(|error| StartError::io("epoll", &error))?;
     poll.registry()
         .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
         .map_err(|error| StartError::io("epoll", &error))?;
@@ -116,7 +114,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         let priority = poll.registry().register(&mut SourceFd(&mounts.as_raw_fd()), MOUNTS, Interest::PRIORITY);
         priority.map_err(|error| StartError::io("epoll", &error))?;
     }
-    let started = start::prepare(config, waker)?;
+    let started = start::prepare(config)?;
     let stop = Arc::new(AtomicBool::new(false));
     let reloader = Reloader::new(started.service.clone(), started.arrivals, started.acceptor.pool().clone());
     let reloader = Arc::new(reloader);
@@ -137,7 +135,6 @@ pub fn run(config: Config) -> Result<(), StartError> {
         reloader,
         changes,
         housekeeping,
-        sync_at: None,
         housekeeping_at: Instant::now() + HOUSEKEEPING_FIRST,
         stopping_since: None,
         stop,
@@ -158,8 +155,6 @@ struct Loop {
     /// Does what SIGHUP and mounts ask for.
     changes: Background<Change>,
     housekeeping: Background<()>,
-    /// When the journal is synced next; `None` while nothing was written.
-    sync_at: Option<Instant>,
     housekeeping_at: Instant,
     /// When a signal said stop.
     stopping_since: Option<Instant>,
@@ -175,7 +170,7 @@ impl Loop {
             return;
         }
         let _ = self.service.listeners.set(self.acceptor.places().collect());
-        notice::ready(&self.acceptor);
+        notice::ready(&self.acceptor, self.service.config.file.is_none());
         let mut events = Events::with_capacity(64);
         while !self.is_over() {
             let timeout = self.next_timer().map(|at| at.saturating_duration_since(Instant::now()));
@@ -190,7 +185,6 @@ impl Loop {
             for event in &events {
                 match event.token() {
                     SIGNALS => self.on_signals(),
-                    WAKER => self.sync_at = self.sync_at.or(Some(Instant::now() + SYNC_AFTER)),
                     MOUNTS => self.change(Change::Mounts),
                     Token(index) => self.acceptor.accept(index),
                 }
@@ -207,16 +201,11 @@ impl Loop {
 
     fn next_timer(&self) -> Option<Instant> {
         let stopping = self.stopping_since.map(|since| (since + STOP_PATIENCE).min(Instant::now() + STOP_LOOK));
-        [self.sync_at, Some(self.housekeeping_at), self.acceptor.retry_at(), stopping].into_iter().flatten().min()
+        [Some(self.housekeeping_at), self.acceptor.retry_at(), stopping].into_iter().flatten().min()
     }
 
     fn on_timers(&mut self) {
         let now = Instant::now();
-        if self.sync_at.is_some_and(|at| at <= now) {
-            let service = self.service.clone();
-            // Without a thread it is put off: the records are written, and safe but for a power cut.
-            self.sync_at = self.acceptor.beside(move || make_safe(&service)).is_err().then(|| now + SYNC_AFTER);
-        }
         if self.acceptor.retry_at().is_some_and(|at| at <= now) {
             self.acceptor.accept_all();
         }
@@ -283,11 +272,6 @@ impl Loop {
         let _ = std::fs::remove_file(crate::server::monitor::control_socket(&self.service.config.state));
         log::info!("stopped");
     }
-}
-
-/// Makes the journal safe against a power cut.
-fn make_safe(service: &Service) {
-    service.delivery.tick();
 }
 
 /// The slow work of each hour, in a thread of its own and at the lowest priority.

@@ -62,7 +62,7 @@ pub fn record_of(config: &Config, id: &str) -> io::Result<Option<Record>> {
             && record.id == id
             && record.path.is_empty()
         {
-            found = Some(*record);
+            found = Some(Arc::unwrap_or_clone(record));
         }
     }
     Ok(found)

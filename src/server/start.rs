@@ -5,7 +5,7 @@ use super::acceptor::Acceptor;
 use super::{StartError, owner, reload, sandbox};
 use crate::arrivals::Arrivals;
 use crate::config::ListenerKind;
-use crate::config::{Config, Place};
+use crate::config::{Config, Http, Place};
 use crate::delivery::Delivery;
 use crate::journal::{Held, Lock};
 use crate::ledger::{Keep, Ledger};
@@ -15,7 +15,6 @@ use crate::server::{local, monitor};
 use crate::service::Service;
 use crate::sys::folder::{Folder, make_folder};
 use crate::sys::{self, Ids};
-use mio::Waker;
 use rustix::fs::{FileType, Mode, mkfifoat};
 use rustix::io::Errno;
 use rustix::process::umask;
@@ -40,7 +39,7 @@ pub struct Started {
 /// # Errors
 ///
 /// Says why the server cannot start.
-pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
+pub fn prepare(config: Config) -> Result<Started, StartError> {
     umask(Mode::from_raw_mode(UMASK));
     sys::raise_nofile();
     let inherited = sys::inherited_sockets();
@@ -76,11 +75,10 @@ pub fn prepare(config: Config, waker: Waker) -> Result<Started, StartError> {
     let ledger = Ledger::open(&config.state, keep).map_err(state)?;
     ledger.start().map_err(state)?;
     let delivery = Arc::new(Delivery::new(&config, Some(ledger.clone())));
-    delivery.on_record(Box::new(move || drop(waker.wake())));
     // Subscribers start before arrivals, so that a new pipe or hook begins at the end of the journal at the last stop.
     let told = Some(ledger.told());
-    let subscribers =
-        Subscribers::start_inside(&config.state, told, &config.pipes, &config.hooks).map_err(StartError::Temporary)?;
+    let subscribers = Subscribers::start_inside(&config.state, told, reload::subscribers(&config, &live))
+        .map_err(StartError::Temporary)?;
     let arrivals =
         Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;
 
@@ -188,6 +186,13 @@ fn listeners(
             return Err(StartError::Configuration(message));
         };
         let listener = Listener::inherit(socket).map_err(|error| StartError::io(format!("socket {name}"), &error))?;
+        if kind == ListenerKind::Http && config.http.token_file.is_none() && Http::needs_token(listener.place()) {
+            let message = format!(
+                "systemd handed over {} for http, which other machines can reach; set `http.token_file`",
+                listener.place()
+            );
+            return Err(StartError::Configuration(message));
+        }
         listeners.push((kind, listener));
     }
     let opened: Vec<ListenerKind> = listeners.iter().map(|(kind, _)| *kind).collect();
@@ -200,6 +205,10 @@ fn listeners(
             }
         };
         let listener = match listener {
+            Err(error) if kind == ListenerKind::Http && config.file.is_none() => {
+                log::warn!("the page is left out: http cannot listen on {place}: {error}");
+                continue;
+            }
             Err(_) if may_be_left_out(config, kind, place) => {
                 log::warn!("{kind}: not listening on {place}: {}", listener::NO_FAMILY);
                 continue;

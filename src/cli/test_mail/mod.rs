@@ -19,6 +19,7 @@ use std::io::{self, BufRead, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use talk::Talk;
 use timeline::Timeline;
@@ -323,7 +324,7 @@ fn recorded(config: &Config, after: u64, message_id: &str, count: usize, end: In
             if let Item::Record(record) = item
                 && record.summary.message_id.as_deref() == Some(message_id)
             {
-                records.push(*record);
+                records.push(Arc::unwrap_or_clone(record));
             }
         }
         let left = end.saturating_duration_since(Instant::now());

@@ -68,8 +68,8 @@ pub fn wait(timeline: &mut Timeline, config: &Config, before: &Value, seq: u64, 
 
 fn done(name: &str) -> &'static str {
     match name.split_once(':').map_or("", |(kind, _)| kind) {
-        "pipe" => "a reader has taken the line, or `users` and `match` leave it out",
-        "hook" => "the program ended with 0, or `users` and `match` leave it out",
+        "pipe" => "taken by a reader, or filtered out",
+        "hook" => "acknowledged, or filtered out",
         _ => "done",
     }
 }

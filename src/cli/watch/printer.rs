@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How a record is printed.
@@ -72,7 +73,7 @@ fn text_of(record: &Record) -> String {
 }
 
 impl Sink for Printer {
-    fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
+    fn offer(&mut self, record: Arc<Record>) -> Result<(), Arc<Record>> {
         if self.poll(PollFlags::OUT).is_empty() {
             return Err(record);
         }

@@ -9,6 +9,7 @@ use std::io::Cursor;
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Shortest and longest wait before a command that failed is run again.
@@ -69,7 +70,7 @@ fn code(end: &End) -> u8 {
 }
 
 impl Sink for Runner<'_> {
-    fn offer(&mut self, record: Box<Record>) -> Result<(), Box<Record>> {
+    fn offer(&mut self, record: Arc<Record>) -> Result<(), Arc<Record>> {
         if self.again.is_some_and(|again| Instant::now() < again) {
             return Err(record);
         }

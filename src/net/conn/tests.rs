@@ -1,6 +1,7 @@
 //! A connection beside a peer that pipelines, is silent, leaves, or is made to wait.
 
 use super::*;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
