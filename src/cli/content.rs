@@ -10,6 +10,14 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+/// A message of this age may not have its record yet.
+const NEW: Duration = Duration::from_secs(60);
+
+/// How long a record is waited for, and how often it is looked for.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What is wanted of a message.
 #[derive(Debug)]
@@ -43,8 +51,7 @@ pub(super) fn show(wanted: &Wanted, config: &Config, path: &Path, id: &str, mut 
     let mut out = Vec::new();
     match wanted {
         Wanted::Json => {
-            let record = record(config, path, id);
-            let record = record.map_err(|error| Failed::at(&config.journal(), &error, exit::IO))?;
+            let record = record(config, path, id).map_err(|error| Failed::at(&config.journal(), &error, exit::IO))?;
             content::write(record.as_ref(), parsed, &mut out);
         }
         Wanted::Html => out = for_reader(parsed.html.unwrap_or_default()),
@@ -69,9 +76,27 @@ fn for_reader(text: String) -> Vec<u8> {
     text.chars().map(harmless).collect::<String>().into_bytes()
 }
 
-/// The latest record of this message; one that is told of the Maildir with this file first. `None` when the journal does not
-/// have it any more.
+/// The record of this message; `None` when the journal does not have it any more. A record can be read when it is safe on
+/// disk, a moment after its message: so it is waited for where the message is new, which the seconds in its id tell.
 fn record(config: &Config, path: &Path, id: &str) -> io::Result<Option<Record>> {
+    let is_new = || {
+        let digits = id.split('.').next().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        let then = UNIX_EPOCH + Duration::from_secs(u64::min(digits, u32::MAX.into()));
+        then.elapsed().unwrap_or_default() < NEW
+    };
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match recorded(config, path, id) {
+            // No server has run here yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Ok(None) if is_new() && Instant::now() < end => std::thread::sleep(PAUSE),
+            record => return record,
+        }
+    }
+}
+
+/// The latest record of this message that is in the journal; one that is told of the Maildir with this file first.
+fn recorded(config: &Config, path: &Path, id: &str) -> io::Result<Option<Record>> {
     let maildir = |path: &Path| path.parent().and_then(Path::parent).map(Path::to_owned);
     let mut reader = Reader::new(&config.journal(), 0);
     let (mut found, mut same) = (None, false);

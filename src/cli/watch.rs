@@ -40,6 +40,7 @@ needs no running server. A line is written whole, at once, and has at most 4096 
                            repeated, and all must match; header.NAME is one of event.headers
       --format F           inotify (`DIR/ MOVED_TO FILE`), path, tsv, json, or a template: '{user} {subject} {path}'.
                            The default is inotify, and on a terminal a view for people
+      --text               the view for people, with the first lines of each message
       --count N            end after N events
   -c, --config FILE        configuration
   -h, --help               this text
@@ -71,6 +72,7 @@ struct Wanted {
     fields: Vec<(String, String)>,
     format: Option<Format>,
     count: Option<u64>,
+    text: bool,
     command: Vec<OsString>,
 }
 
@@ -116,12 +118,14 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     let progress = Progress { done: after, left, retries: 0 };
     let filter = match (&wanted.format, wanted.command.is_empty()) {
         (Some(format), true) => filter.for_format(format),
-        (None, true) if !io::stdout().is_terminal() => filter.for_format(&Format::Inotify),
+        (None, true) if !wanted.text && !io::stdout().is_terminal() => filter.for_format(&Format::Inotify),
         _ => filter,
     };
     let ready = Ready { journal, after, filter, cursor, stop };
     if wanted.command.is_empty() {
         let view = match wanted.format {
+            #[cfg(feature = "mime")]
+            None if wanted.text => printer::View::Text(Human::for_terminal()),
             None if io::stdout().is_terminal() => printer::View::Human(Human::for_terminal()),
             format => printer::View::Line(format.unwrap_or(Format::Inotify)),
         };
@@ -152,7 +156,7 @@ impl Ready<'_> {
 /// What is wanted, or the text that was asked for.
 fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, Failed> {
     let (mut file, mut from, mut cursor, mut format, mut count) = (None, From::Now, None, None, None);
-    let (mut users, mut fields, mut command) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut users, mut fields, mut command, mut text) = (Vec::new(), Vec::new(), Vec::new(), false);
     loop {
         if let Some(mut rest) = arguments.try_raw_args()
             && rest.next_if(|argument| argument == "--").is_some()
@@ -183,6 +187,8 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, 
                 let number = text.parse().ok().filter(|count| *count > 0);
                 count = Some(number.ok_or_else(|| usage(format!("--count {text:?}: not a number from 1 on")))?);
             }
+            Long("text") if cfg!(feature = "mime") => text = true,
+            Long("text") => return Err(usage("--text: this mailbell was built without it (cargo feature `mime`)")),
             Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
             Short('h') | Long("help") => return Ok(Err(HELP)),
             Short('V') | Long("version") => return Ok(Err(super::VERSION)),
@@ -193,7 +199,10 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, 
     if format.is_some() && !command.is_empty() {
         return Err(usage("--format says how events are printed; a COMMAND gets them as JSON and in its environment"));
     }
-    Ok(Ok(Wanted { file, from, cursor, users, fields, format, count, command }))
+    if text && (format.is_some() || !command.is_empty()) {
+        return Err(usage("--text is for people: give it without --format and without a COMMAND"));
+    }
+    Ok(Ok(Wanted { file, from, cursor, users, fields, format, count, text, command }))
 }
 
 /// Warns of a name without an account: it may be misspelt. It is no error, for the account may have existed once.
@@ -308,6 +317,7 @@ mod tests {
             (&["--match", "subject"], "FIELD=GLOB"),
             (&["--format", "jsno"], "did you mean `json`"),
             (&["--format", "json", "--", "true"], "COMMAND gets them as JSON"),
+            (&["--text", "--format", "json"], "without --format"),
             (&["--color"], "--color"),
             (&["alice"], "a COMMAND comes after `--`"),
         ] {

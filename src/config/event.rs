@@ -4,9 +4,7 @@ use super::section::Section;
 use super::value::or_empty;
 use crate::limits;
 use crate::message::header::EventSettings;
-use crate::notify::unknown_header;
 
-/// Comes after every section with a `match`, for `header.NAME` there must name one of these fields.
 pub(super) fn event(top: &mut Section<'_, '_>) -> EventSettings {
     let mut section = top.section("event");
     let mut headers: Vec<String> = Vec::new();
@@ -22,7 +20,6 @@ pub(super) fn event(top: &mut Section<'_, '_>) -> EventSettings {
         section.wrong("headers", format!("has more than {} names", limits::EVENT_HEADERS));
     }
     let authserv = section.text("authserv", "\"mx.example.org\"", or_empty(authserv)).flatten();
-    section.report().check_matches(|key| unknown_header(key, &headers));
     section.finish();
     EventSettings { headers, authserv }
 }

@@ -8,6 +8,7 @@ use super::value::{
 };
 use super::{AuthPolicy, Config, Domains, Limits, Mail, Network, Place, Pop3, Problem, Smtp, Tls, Users};
 use super::{conflicts, http, subscribers};
+use crate::notify::unknown_header;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -82,6 +83,7 @@ fn document(report: &Report<'_>, file: &Path, text: &str) -> Config {
     let folder = std::path::absolute(file).ok().and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default();
     let mut top = Section::top(report, table.get_ref());
     let config = settings(&mut top, &folder, file);
+    report.check_matches(|key| unknown_header(key, &config.event.headers));
     top.finish();
     if errors.is_empty() {
         conflicts::find(&config, report);

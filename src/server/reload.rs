@@ -115,6 +115,7 @@ impl Reloader {
                 self.service.replace(Live {
                     accounts: now.accounts.clone(),
                     tls: Some(tls),
+                    system_users: now.system_users.clone(),
                     #[cfg(feature = "http")]
                     http_token: now.http_token.clone(),
                 });

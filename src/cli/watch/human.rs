@@ -1,4 +1,5 @@
-//! The view of events for people: time, user, from and subject in columns, coloured where the terminal may be.
+//! The view of events for people: time, user, from and subject in columns, coloured where the terminal may be; below them,
+//! where that is wanted, the first lines of the message. A narrow terminal, such as a phone's, has fewer columns.
 //!
 //! A header field cannot control the terminal: control characters become U+FFFD, and those that change the direction of
 //! text or have no width are left out.
@@ -7,15 +8,23 @@ use crate::journal::Record;
 use crate::message::date::rfc3339_micros;
 use std::io::{self, IsTerminal};
 
-/// Width of the columns; the subject takes what is left.
-const USER: usize = 12;
-const FROM: usize = 28;
+/// Widths of the columns of time, user and sender; the subject takes what is left. A column of width 0 is not there.
+const WIDE: [usize; 3] = [TIME, 12, 28];
+const MIDDLE: [usize; 3] = [HOUR, 8, 18];
+const NARROW: [usize; 3] = [HOUR, 0, 14];
 
 /// Columns of a terminal that does not say how many it has.
 const COLUMNS: usize = 80;
 
 /// `2026-11-23 08:44:59Z`
 const TIME: usize = 20;
+
+/// `08:44Z`
+const HOUR: usize = 6;
+
+/// Lines of a message that are shown below its event.
+#[cfg(feature = "mime")]
+const LINES: usize = 5;
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -31,39 +40,77 @@ impl Human {
         let says = |name: &str| std::env::var_os(name).unwrap_or_default();
         Human {
             columns: None,
-            colours: says("NO_COLOR").is_empty() && !matches!(says("TERM").to_str(), Some("dumb" | "")),
+            colours: io::stdout().is_terminal()
+                && says("NO_COLOR").is_empty()
+                && !matches!(says("TERM").to_str(), Some("dumb" | "")),
         }
     }
 
     /// Appends the line of a record.
     pub(super) fn write_line(&self, record: &Record, out: &mut Vec<u8>) {
         let columns = self.columns.unwrap_or_else(terminal_columns);
+        let widths = match columns {
+            74.. => WIDE,
+            50.. => MIDDLE,
+            _ => NARROW,
+        };
         let time = rfc3339_micros(record.timestamp);
-        let time = format!("{} {}Z", &time[..10], &time[11..19]);
-        let sender = record.summary.from.clone().or_else(|| record.origin.mail_from.clone()).unwrap_or_default();
+        let time = match widths[0] {
+            TIME => format!("{} {}Z", &time[..10], &time[11..19]),
+            _ => format!("{}Z", &time[11..16]),
+        };
+        let sender = record.summary.from.as_deref().or(record.origin.mail_from.as_deref()).unwrap_or_default();
         let (mark, mark_width) = if record.duplicate_of.is_some() { ("(again) ", 8) } else { ("", 0) };
-        let rest = columns.saturating_sub(TIME + USER + FROM + 3 + mark_width + 1).max(10);
+        let taken = widths.iter().map(|width| width + usize::from(*width > 0)).sum::<usize>();
+        let rest = columns.saturating_sub(taken + mark_width + 1).max(10);
         let subject = record.summary.subject.as_deref().unwrap_or("(no subject)");
-        for (number, (colour, text)) in [
-            ("2", time),
-            ("1;36", column(&record.user, USER)),
-            ("33", column(&sender, FROM)),
+        for (colour, text) in [
+            ("2", column(&time, widths[0])),
+            ("1;36", column(&record.user, widths[1])),
+            ("33", column(&name_first(sender), widths[2])),
             ("2", mark.to_owned()),
             ("", fit(subject, rest).0),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            if number > 0 && number < 4 {
-                out.push(b' ');
-            }
+        ] {
             if self.colours && !colour.is_empty() && !text.is_empty() {
                 out.extend_from_slice(format!("\x1b[{colour}m{text}\x1b[0m").as_bytes());
             } else {
                 out.extend_from_slice(text.as_bytes());
             }
+            // Between the columns.
+            if !text.is_empty() && matches!(colour, "2" | "1;36" | "33") && text != mark {
+                out.push(b' ');
+            }
         }
         out.push(b'\n');
+    }
+
+    /// Appends the first lines of a message, those that are not empty.
+    #[cfg(feature = "mime")]
+    pub(super) fn write_text(&self, text: &str, out: &mut Vec<u8>) {
+        let columns = self.columns.unwrap_or_else(terminal_columns).saturating_sub(3).max(10);
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        for line in lines.by_ref().take(LINES) {
+            out.extend_from_slice(format!("  {}\n", fit(line, columns).0).as_bytes());
+        }
+        if lines.next().is_some() {
+            out.extend_from_slice("  …\n".as_bytes());
+        }
+    }
+}
+
+/// The sender with the name first and without quotes: `Ann Example <ann@example.org>`.
+fn name_first(from: &str) -> String {
+    match from.trim().split_once('<') {
+        Some((name, address)) if !name.trim().is_empty() => {
+            let name = name.trim();
+            let name = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name);
+            format!("{} <{address}", name.replace("\\\"", "\"").trim())
+        }
+        // `ann@example.org (Ann Example)`, as old programs write it.
+        _ => match from.trim().strip_suffix(')').and_then(|text| text.split_once(" (")) {
+            Some((address, name)) => format!("{name} <{address}>"),
+            None => from.trim().to_owned(),
+        },
     }
 }
 
@@ -76,6 +123,9 @@ pub(in crate::cli) fn terminal_columns() -> usize {
 
 /// A text in a column of that width.
 fn column(text: &str, width: usize) -> String {
+    if width == 0 {
+        return String::new();
+    }
     let (mut text, used) = fit(text, width);
     text.extend(std::iter::repeat_n(' ', width - used));
     text
@@ -146,6 +196,20 @@ mod tests {
         let long = line(80, false, Some(&"ä".repeat(100)), Some(&"日本".repeat(50)));
         assert_eq!(long, format!("2026-11-23 08:44:59Z alice        {}… 日本日本日本日…\n", "ä".repeat(27)));
         assert!(line(20, false, None, Some("a subject that is long")).ends_with(" a subject…\n"));
+        assert_eq!(
+            line(60, false, Some("\"Ann \\\"A\\\" B\" <a@x>"), Some("Hello")),
+            "08:44Z alice    Ann \"A\" B <a@x>    Hello\n"
+        );
+        assert_eq!(line(40, false, Some("a@x.example (Ann)"), Some("日本")), "08:44Z Ann <a@x.exam… 日本\n");
+    }
+
+    #[cfg(feature = "mime")]
+    #[test]
+    fn the_first_lines_of_a_message_stand_below_its_event() {
+        let human = Human { columns: Some(20), colours: true };
+        let mut out = Vec::new();
+        human.write_text("\n\n one\n\x1b[31mtwo\n\nthree is too long for it\n4\n5\n6\n", &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "  one\n  \u{fffd}[31mtwo\n  three is too lon…\n  4\n  5\n  …\n");
     }
 
     #[test]
@@ -164,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_is_wider_than_the_terminal(from in any::<Option<String>>(), subject in any::<Option<String>>(), columns in 74_usize..200) {
+        fn no_line_is_wider_than_the_terminal(from in any::<Option<String>>(), subject in any::<Option<String>>(), columns in 35_usize..200) {
             let line = line(columns, false, from.as_deref(), subject.as_deref());
             let text = line.strip_suffix('\n').unwrap();
             prop_assert!(!text.chars().any(char::is_control));

@@ -21,6 +21,9 @@ use std::time::Instant;
 pub(super) enum View {
     Line(Format),
     Human(Human),
+    /// With the first lines of each message.
+    #[cfg(feature = "mime")]
+    Text(Human),
 }
 
 /// Prints lines.
@@ -56,6 +59,19 @@ impl Printer {
     }
 }
 
+/// The text of a record's message; empty where it cannot be read, is gone, or was never stored here.
+#[cfg(feature = "mime")]
+fn text_of(record: &Record) -> String {
+    use std::path::Path;
+    let path = Path::new(&record.path);
+    let (Some(maildir), Some(file_name)) = (path.parent().and_then(Path::parent), path.file_name()) else {
+        return String::new();
+    };
+    let message = crate::maildir::moved::open(maildir, file_name).ok().flatten();
+    let parsed = message.and_then(|mut message| crate::content::read(&mut message, None).ok());
+    parsed.and_then(|parsed| parsed.text).unwrap_or_default()
+}
+
 impl Sink for Printer {
     fn offer(&mut self, record: Arc<Record>) -> Result<(), Arc<Record>> {
         if self.poll(PollFlags::OUT).is_empty() {
@@ -65,6 +81,11 @@ impl Sink for Printer {
         match &mut self.view {
             View::Line(format) => format.write_line(&record, &mut self.line),
             View::Human(human) => human.write_line(&record, &mut self.line),
+            #[cfg(feature = "mime")]
+            View::Text(human) => {
+                human.write_line(&record, &mut self.line);
+                human.write_text(&text_of(&record), &mut self.line);
+            }
         }
         match self.out.write_all(&self.line) {
             Ok(()) => {

@@ -69,6 +69,8 @@ enum Multipart {
 struct Level {
     multipart: Multipart,
     parts: usize,
+    /// Of a multipart/related: the Content-ID of its root, where it says one (RFC 2387).
+    start: Option<String>,
     in_alternative: bool,
     /// An alternative of plain text, or of HTML text, has begun: what follows is no part of the other one.
     no_text: bool,
@@ -83,6 +85,7 @@ impl Level {
         Level {
             multipart,
             parts: 0,
+            start: None,
             in_alternative: multipart == Multipart::Alternative,
             no_text: false,
             no_html: false,
@@ -167,7 +170,7 @@ impl<'f> Collector<'f> {
             "text/html" => true,
             _ => return false,
         };
-        let is_first = level.parts == 1;
+        let is_first = level.parts == 1 || level.start.is_some() && level.start == part.content_id;
         let is_shown = is_first || level.multipart != Multipart::Related && part.name.is_none();
         if !is_shown || part.disposition == Disposition::Attachment {
             return false;
@@ -177,7 +180,9 @@ impl<'f> Collector<'f> {
             _ => {
                 level.no_html |= level.in_alternative && !is_html;
                 level.no_text |= level.in_alternative && is_html;
-                (!level.no_text, !level.no_html && is_html)
+                // HTML behind a plain text is another form of it, as a rule.
+                let is_other = is_html && self.texts.iter().any(|&text| !self.fragments[text].is_html);
+                (!level.no_text && !is_other, !level.no_html && is_html)
             }
         };
         self.texts.extend(to_text.then_some(next));
@@ -218,6 +223,7 @@ impl Sink for Collector<'_> {
         if let Some(outer) = self.levels.last_mut() {
             outer.parts += 1;
             level.in_alternative |= outer.in_alternative;
+            level.start = part.start.clone().filter(|_| multipart == Multipart::Related);
             (level.no_text, level.no_html) = (outer.no_text, outer.no_html);
         }
         self.levels.push(level);

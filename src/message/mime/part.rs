@@ -36,6 +36,8 @@ pub struct Part {
     pub disposition: Disposition,
     /// Content-ID without its angle brackets.
     pub content_id: Option<String>,
+    /// Of a multipart/related: the Content-ID of the part that the others belong to.
+    pub(super) start: Option<String>,
     pub(super) decoder: Decoder,
     pub(super) boundary: Option<Vec<u8>>,
 }
@@ -54,10 +56,14 @@ impl Part {
         let [content_type, disposition, encoding, content_id] = fields;
         let parsed = |body: Option<&[u8]>| body.map(|body| Body::parse(&unfolded(body))).unwrap_or_default();
         let (content_type, disposition) = (parsed(content_type), parsed(disposition));
-        let charset = content_type.octets("charset").and_then(charset);
+        let charset = content_type.text("charset", None).and_then(|name| charset(&name));
         let name = disposition.text("filename", charset).or_else(|| content_type.text("name", charset));
-        let boundary = content_type.octets("boundary").map(<[u8]>::trim_ascii_end);
-        let boundary = boundary.filter(|boundary| matches!(boundary.len(), 1..=BOUNDARY)).map(<[u8]>::to_vec);
+        let boundary = match content_type.octets("boundary") {
+            Some(boundary) => Some(boundary.to_vec()),
+            None => content_type.text("boundary", None).map(String::into_bytes),
+        };
+        let boundary = boundary.map(|boundary| boundary.trim_ascii_end().to_vec());
+        let boundary = boundary.filter(|boundary| matches!(boundary.len(), 1..=BOUNDARY));
         Part {
             kind: kind(&content_type.value, default, boundary.is_some()),
             charset,
@@ -68,6 +74,7 @@ impl Part {
                 _ => Disposition::Attachment,
             },
             content_id: content_id.map(content_id_of).filter(|id| !id.is_empty()),
+            start: content_type.text("start", None).map(|id| content_id_of(id.as_bytes())),
             decoder: Decoder::named(encoding.unwrap_or_default()),
             boundary,
         }
@@ -94,10 +101,11 @@ fn kind(value: &str, default: &str, has_boundary: bool) -> String {
     }
 }
 
-fn charset(name: &[u8]) -> Option<Charset> {
-    let is_ascii =
-        ["us-ascii", "ascii", "ansi_x3.4-1968"].iter().any(|ascii| name.eq_ignore_ascii_case(ascii.as_bytes()));
-    if is_ascii { None } else { Charset::named(name) }
+fn charset(name: &str) -> Option<Charset> {
+    let is_ascii = ["us-ascii", "ascii", "ansi_x3.4-1968"].iter().any(|ascii| name.eq_ignore_ascii_case(ascii));
+    // A token ends before a comment.
+    let name = name.split(|letter: char| letter.is_whitespace() || letter == '(').next().unwrap_or_default();
+    if is_ascii { None } else { Charset::named(name.as_bytes()) }
 }
 
 fn content_id_of(body: &[u8]) -> String {

@@ -115,7 +115,7 @@ impl Reader {
         if !line.is_empty() {
             self.add_line(&line, sink);
         }
-        if self.state == State::Head && (self.parts > 0 || !self.head.is_empty()) {
+        if self.state == State::Head && !self.head.is_empty() {
             self.end_head(sink);
         }
         if self.state == State::Body {
@@ -168,7 +168,8 @@ impl Reader {
     }
 
     fn on_boundary(&mut self, level: usize, closes: bool, sink: &mut dyn Sink) {
-        if self.state == State::Head {
+        // Two boundaries in a row have no part between them.
+        if self.state == State::Head && !self.head.is_empty() {
             self.end_head(sink);
         }
         if self.state == State::Body {

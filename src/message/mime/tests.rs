@@ -104,6 +104,15 @@ fn the_text_is_found_in_every_shape() {
             Some("<p>html</p>\n<p>html</p>"),
             &["application/pdf"],
         ),
+        // Of a plain text and HTML in a row, the plain one is the text; HTML before it is a text of its own.
+        (multipart("mixed", "m", &[PLAIN, HTML]), "plain", Some("<p>html</p>"), &[]),
+        (multipart("mixed", "m", &[HTML, "\nfooter"]), "html\nfooter", Some("<p>html</p>"), &[]),
+        (
+            multipart("related; start=\"<r@x>\"", "r", &[IMAGE, "Content-Type: text/html\nContent-ID: <r@x>\n\nroot"]),
+            "root",
+            Some("root"),
+            &["image/png"],
+        ),
         // A text with a file name is one only where it comes first.
         (
             multipart(
