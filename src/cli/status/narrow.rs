@@ -73,8 +73,8 @@ fn second(time: &str) -> String {
 /// A line in lines of at most `width` columns, broken between words. Words that are longer stay whole, so that they can be
 /// copied.
 fn fold(line: &str, width: usize) -> String {
-    let has_label =
-        line.get(..LABEL).is_some_and(|label| label.trim_end().len() < LABEL && !label.trim().contains(' '));
+    let is_label = |label: &str| label.trim_end().bytes().all(|octet| octet.is_ascii_alphabetic());
+    let has_label = line.get(..LABEL).is_some_and(|label| is_label(label) && label.ends_with(' '));
     let indent = if has_label && !line.starts_with(' ') { LABEL } else { 2 };
     let (mut text, mut used) = (String::new(), 0);
     for word in line.split_inclusive(' ') {
