@@ -9,7 +9,7 @@
 //! floor 3   cli  server                                                 what a person types; the event loop and what belongs to it
 //! floor 2   smtpd  pop3d  fetch  arrivals  service  delivery            sockets and threads
 //! floor 1   maildir  journal  ledger  notify  accounts  config  net  sys    files, sockets and the operating system
-//! floor 0   smtp  pop3  imap  sasl  message  nearest  limits  script    pure: no I/O, no clock
+//! floor 0   smtp  pop3  imap  mqtt  sasl  message  nearest  limits  script    pure: no I/O, no clock
 //! ```
 //!
 //! A message flows one way. No room knows which rooms read what it writes.
@@ -20,11 +20,12 @@
 //!        '-> ledger: record, one sync for all that wait -> notify: each subscriber reads the journal up to what is safe
 //! ```
 
-// Floor 0. Siblings: smtp -> message, sasl; pop3, imap -> message, sasl; sasl -> message; all -> limits; the dialogues'
-// tests -> script.
+// Floor 0. Siblings: smtp -> message, sasl; pop3, imap -> message, sasl; mqtt, sasl -> message; all -> limits; the
+// dialogues' tests -> script.
 pub mod imap;
 pub mod limits;
 pub mod message;
+pub mod mqtt;
 pub mod nearest;
 pub mod pop3;
 pub mod sasl;

@@ -26,6 +26,7 @@ fn bad_configurations_are_refused_with_place_and_hint() {
     let is_of = |file: &PathBuf, room: &str| file.file_name().unwrap().to_str().unwrap().starts_with(room);
     files.retain(|file| cfg!(feature = "tls") || !is_of(file, "tls-"));
     files.retain(|file| cfg!(feature = "remote") || !is_of(file, "remote-"));
+    files.retain(|file| cfg!(feature = "mqtt") || !is_of(file, "mqtt-"));
     assert!(files.len() >= 30);
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
@@ -54,6 +55,17 @@ fn without_the_feature_a_remote_is_refused_with_a_sentence() {
     assert!(problems[0].message.contains("built without it (cargo feature `remote`)"), "{problems:?}");
 }
 
+#[cfg(not(feature = "mqtt"))]
+#[test]
+fn without_the_feature_a_broker_is_refused_with_a_sentence() {
+    let scratch = Scratch::new("no-mqtt");
+    let file = scratch.path("mailbell.toml");
+    fs::write(&file, "\n[[mqtt]]\nname = \"home\"\n").unwrap();
+    let problems = Config::load(&file).unwrap_err();
+    assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2]);
+    assert!(problems[0].message.contains("built without it (cargo feature `mqtt`)"), "{problems:?}");
+}
+
 #[cfg(not(feature = "tls"))]
 #[test]
 fn without_the_feature_the_keys_of_tls_are_refused_with_a_sentence() {
@@ -70,19 +82,16 @@ const EXAMPLE: &str = include_str!("../packaging/mailbell.toml");
 /// The example with every key live: `#key = value` and `#[section]` lose their mark, prose (`# text`) stays.
 fn uncommented() -> String {
     // A build without a feature does not know its section.
-    let without = |text: &str, from: &str, to: &str| {
-        let (before, rest) = text.split_once(from).unwrap();
-        format!("{before}{}", rest.split_once(to).map_or(String::new(), |(_, rest)| format!("{to}{rest}")))
-    };
-    let (remote, webhook) =
-        ("# One section for each mailbox on another server", "# One section for each service that gets");
-    let mut example = EXAMPLE.to_owned();
-    if cfg!(not(feature = "remote")) {
-        example = without(&example, remote, "[journal]");
-    }
-    if cfg!(not(feature = "webhook")) {
-        example = without(&example, webhook, "# One section for each Maildir that another");
-    }
+    let left_out = [
+        ("#[[remote]]", cfg!(feature = "remote")),
+        ("#[[mqtt]]", cfg!(feature = "mqtt")),
+        ("#[[webhook]]", cfg!(feature = "webhook")),
+    ];
+    let parts = EXAMPLE.split("\n# One section for each ");
+    let example: String = parts
+        .filter(|part| left_out.iter().all(|(section, is_known)| *is_known || !part.contains(section)))
+        .map(|part| format!("\n# {part}"))
+        .collect();
     let live = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with(|first: char| first == '[' || first.is_ascii_lowercase()) => rest.to_owned(),
         _ => line.to_owned(),
@@ -118,6 +127,17 @@ fn the_example_has_every_key_with_its_default() {
     {
         let (name, url) = ("app", "https://app.example/new-mail");
         default.webhooks = load("webhook", &format!("[[webhook]]\nname = {name:?}\nurl = {url:?}")).webhooks;
+    }
+    #[cfg(feature = "mqtt")]
+    {
+        let mqtt = &example.mqtts[0];
+        assert_eq!((example.mqtts.len(), mqtt.login.as_deref()), (1, Some("mailbell")));
+        let bare = format!("[[mqtt]]\nname = {:?}\nurl = \"mqtts://{}\"", mqtt.name, mqtt.host);
+        let bare = load("mqtt", &bare).mqtts.remove(0);
+        let (login, password_file) = (mqtt.login.clone(), mqtt.password_file.clone());
+        // The client id depends on the host name.
+        default.mqtts =
+            vec![mailbell::notify::MqttSettings { login, password_file, client_id: mqtt.client_id.clone(), ..bare }];
     }
     #[cfg(feature = "remote")]
     {

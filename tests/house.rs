@@ -19,6 +19,8 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("imap", "sasl"),
     ("imap", "script"),
     ("sasl", "message"),
+    ("mqtt", "message"),
+    ("mqtt", "script"),
     ("message", "limits"),
     ("ledger", "journal"),
     ("ledger", "maildir"),

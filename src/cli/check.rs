@@ -3,6 +3,8 @@
 mod dns;
 mod files;
 mod lines;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod online;
 mod ports;
 #[cfg(feature = "remote")]

@@ -162,6 +162,12 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     if top.sections("webhook").is_some() {
         top.wrong("webhook", "this mailbell was built without it (cargo feature `webhook`)");
     }
+    #[cfg(feature = "mqtt")]
+    let mqtts = super::mqtt::mqtts(top, base, &hostname, &state);
+    #[cfg(not(feature = "mqtt"))]
+    if top.sections("mqtt").is_some() {
+        top.wrong("mqtt", "this mailbell was built without it (cargo feature `mqtt`)");
+    }
     let watches = subscribers::watches(top, base);
     #[cfg(feature = "remote")]
     let remotes = super::remote::remotes(top, base);
@@ -196,6 +202,8 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         hooks,
         #[cfg(feature = "webhook")]
         webhooks,
+        #[cfg(feature = "mqtt")]
+        mqtts,
         watches,
         #[cfg(feature = "remote")]
         remotes,

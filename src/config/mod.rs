@@ -1,8 +1,13 @@
 //! The configuration: TOML in, types out; everything that is wrong is reported at once, each with its place.
 
 mod conflicts;
+#[cfg(feature = "tls")]
+#[cfg_attr(not(all(feature = "remote", feature = "mqtt")), allow(dead_code))]
+mod endpoint;
 mod listener_kind;
 mod load;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod network;
 mod place;
 #[cfg(feature = "remote")]
@@ -16,11 +21,13 @@ mod value;
 #[cfg(feature = "webhook")]
 mod webhook;
 
+#[cfg(feature = "remote")]
+pub use endpoint::Encryption;
 pub use listener_kind::ListenerKind;
 pub use network::Network;
 pub use place::Place;
 #[cfg(feature = "remote")]
-pub use remote::{After, Encryption, Protocol, Remote};
+pub use remote::{After, Protocol, Remote};
 pub use value::user_name;
 
 use crate::message::idn::same_domain;
@@ -76,6 +83,9 @@ pub struct Config {
     /// Webhooks.
     #[cfg(feature = "webhook")]
     pub webhooks: Vec<WebhookSettings>,
+    /// Brokers.
+    #[cfg(feature = "mqtt")]
+    pub mqtts: Vec<crate::notify::MqttSettings>,
     /// Maildirs that other programs deliver into.
     pub watches: Vec<Watch>,
     /// Mailboxes on other servers.
@@ -294,6 +304,8 @@ impl Config {
         let all = pipes.chain(self.hooks.iter().cloned().map(Settings::Hook));
         #[cfg(feature = "webhook")]
         let all = all.chain(self.webhooks.iter().cloned().map(Settings::Webhook));
+        #[cfg(feature = "mqtt")]
+        let all = all.chain(self.mqtts.iter().cloned().map(Settings::Mqtt));
         all.collect()
     }
 

@@ -66,6 +66,15 @@ impl Format {
         }
     }
 
+    /// Parses a template, also one without a field.
+    ///
+    /// # Errors
+    ///
+    /// As [`Format::parse`].
+    pub fn pieces(text: &str) -> Result<Vec<Piece>, String> {
+        parse_template(text)
+    }
+
     /// Appends the line with its newline: at most `limits::PIPE_LINE` octets, UTF-8, no line end inside.
     pub fn write_line(&self, record: &Record, out: &mut Vec<u8>) {
         let mut line = Line { text: Vec::new(), cut: PIPE_LINE, cut_kept: PIPE_LINE };

@@ -5,6 +5,7 @@
 //!                                                                          -> Retrying, which tries until it is acknowledged
 //!                                                                             -> Work -> a program   hook.rs, command.rs, message.rs
 //!                                                                                     -> a request   webhook.rs, exchange.rs, payload.rs
+//!                                                                          -> a broker          mqtt.rs
 //!                                                                          -> standard output, or a program (cli/watch.rs)
 //! ```
 //!
@@ -52,6 +53,8 @@ mod format;
 mod given_up;
 mod hook;
 mod message;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "webhook")]
 mod payload;
 mod pipe;
@@ -73,6 +76,8 @@ pub use filter::Filter;
 pub use format::{Format, Piece};
 pub use given_up::GivenUp;
 pub use message::{Fetcher, fetch_with};
+#[cfg(feature = "mqtt")]
+pub use mqtt::{BrokerStatus, MqttSettings, probe as probe_broker};
 pub use replay::{Handle, Refused, Replayed};
 pub use status::status_of_files;
 pub use subscriber::{Looked, Sink, Subscriber, Waits};
@@ -188,6 +193,9 @@ pub enum Settings {
     /// `[[webhook]]`.
     #[cfg(feature = "webhook")]
     Webhook(WebhookSettings),
+    /// `[[mqtt]]`.
+    #[cfg(feature = "mqtt")]
+    Mqtt(MqttSettings),
 }
 
 impl Settings {
@@ -198,6 +206,8 @@ impl Settings {
             Settings::Hook(hook) => format!("hook:{}", hook.name),
             #[cfg(feature = "webhook")]
             Settings::Webhook(webhook) => format!("webhook:{}", webhook.name),
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(mqtt) => mqtt.subscriber(),
         }
     }
 
@@ -208,6 +218,8 @@ impl Settings {
             Settings::Hook(hook) => hook.is_paused,
             #[cfg(feature = "webhook")]
             Settings::Webhook(webhook) => webhook.is_paused,
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(_) => false,
         }
     }
 
@@ -218,6 +230,8 @@ impl Settings {
             Settings::Hook(hook) => Some(&hook.filter),
             #[cfg(feature = "webhook")]
             Settings::Webhook(webhook) => Some(&webhook.filter),
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(_) => None,
         }
     }
 }

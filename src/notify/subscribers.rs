@@ -46,6 +46,9 @@ struct Place {
     /// The sandbox of threads that speak to servers.
     #[cfg_attr(not(feature = "webhook"), allow(dead_code))]
     enter: Enter,
+    /// What the workers of brokers do.
+    #[cfg(feature = "mqtt")]
+    brokers: super::mqtt::Brokers,
 }
 
 /// One subscriber and its thread. The thread is there until its work is done, also after a reload took it away.
@@ -78,6 +81,8 @@ struct Wanted {
 enum Ready {
     Pipe(Box<Subscriber<Pipe>>),
     Retrying(Box<Subscriber<Retrying>>),
+    #[cfg(feature = "mqtt")]
+    Mqtt(Box<Subscriber<super::mqtt::Mqtt>>),
 }
 
 impl Subscribers {
@@ -116,8 +121,14 @@ impl Subscribers {
                 log::warn!("ended processes that hooks leave behind are not collected: {error}");
             }
         });
-        let mut subscribers =
-            Subscribers { place: Place { state: state.to_owned(), told, enter }, running: BTreeMap::new() };
+        let place = Place {
+            state: state.to_owned(),
+            told,
+            enter,
+            #[cfg(feature = "mqtt")]
+            brokers: Default::default(),
+        };
+        let mut subscribers = Subscribers { place, running: BTreeMap::new() };
         let problems = subscribers.reload(wanted);
         if problems.is_empty() {
             return Ok(subscribers);
@@ -148,6 +159,7 @@ impl Subscribers {
             }
         }
         for (name, settings) in wanted {
+            self.hurry(&name, &settings);
             if !self.running.get(&name).is_some_and(|running| running.slot.want(Some(settings.clone()))) {
                 match Running::start(&self.place, settings) {
                     Ok(running) => drop(self.running.insert(name.clone(), running)),
@@ -159,6 +171,19 @@ impl Subscribers {
         }
         self.running.retain(|_, running| !running.thread.is_finished());
         problems
+    }
+
+    /// A broker that could not be reached, or did not take the login, is tried at once: what was wrong may be mended.
+    #[cfg_attr(not(feature = "mqtt"), allow(unused_variables))]
+    fn hurry(&self, name: &str, settings: &Settings) {
+        #[cfg(feature = "mqtt")]
+        if let Some(running) = self.running.get(name)
+            // With other settings it begins anyway.
+            && running.slot.lock().next.as_ref() == Some(settings)
+            && self.brokers().iter().any(|broker| broker.name == name && broker.next_try.is_some())
+        {
+            running.slot.wake.wake();
+        }
     }
 
     /// The state of every subscriber that is configured, and of every cursor of `watch`.
@@ -184,6 +209,14 @@ impl Subscribers {
         let slot = &self.running.get(name)?.slot;
         let settings = slot.lock().next.clone().filter(|settings| settings.replays().is_some())?;
         Some(Handle { desk: slot.desk.clone(), settings, state: self.place.state.clone() })
+    }
+
+    /// How each broker of the configuration stands.
+    #[cfg(feature = "mqtt")]
+    pub fn brokers(&self) -> Vec<super::BrokerStatus> {
+        let brokers = self.place.brokers.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_wanted = |name: &str| self.running.get(name).is_some_and(|running| running.slot.lock().next.is_some());
+        brokers.values().filter(|broker| is_wanted(&broker.name)).cloned().collect()
     }
 
     /// A clean stop: unread lines are taken back out of the pipes, hooks that run are waited for (bounded), cursors saved.
@@ -306,6 +339,13 @@ impl Settings {
                 let webhook = super::webhook::Webhook::new(settings, place.enter.clone());
                 retrying(Arc::new(webhook), (settings.retry, settings.is_paused), &settings.filter, cursor)
             }
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(settings) => {
+                let follower = follow(cursor.kept().place.acknowledged)?;
+                let mqtt = super::mqtt::Mqtt::open(settings, cursor.kept(), &place.brokers).map_err(text)?;
+                let filter = settings.filter.clone();
+                Ok(Ready::Mqtt(Box::new(Subscriber::new(follower, filter, Some(cursor), mqtt))))
+            }
         }
     }
 }
@@ -322,6 +362,11 @@ impl Ready {
             Ready::Pipe(pipe) => pipe.run(stop.as_fd()).into_write_end(),
             Ready::Retrying(retrying) => {
                 retrying.run(stop.as_fd());
+                None
+            }
+            #[cfg(feature = "mqtt")]
+            Ready::Mqtt(mqtt) => {
+                mqtt.run(stop.as_fd());
                 None
             }
         }

@@ -60,6 +60,7 @@ pub fn status(service: &Service) -> Value {
         "counters": Value::Object(counters.collect()),
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
         "remotes": remotes(service),
+        "brokers": super::broker_status::status(service),
     })
 }
 
@@ -197,5 +198,6 @@ fn prometheus(service: &Service) -> String {
     family("subscriber_lost_total", "Events dropped from the journal unread.", "counter", |each, _| each.lost);
     #[cfg(feature = "remote")]
     super::remote_status::metrics(service, &mut text);
+    super::broker_status::metrics(service, &mut text);
     text
 }

@@ -54,6 +54,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     super::webhooks::check(findings, server);
     #[cfg(feature = "remote")]
     super::remotes::check(findings, server, accounts.as_ref());
+    #[cfg(feature = "mqtt")]
+    super::mqtt::check(findings, server);
     if let Some(accounts) = accounts {
         let doors = [&config.smtp.listen, &config.submission, &config.lmtp, &config.tls.smtps];
         if accounts.names().next().is_none() && doors.iter().any(|places| !places.is_empty()) {
@@ -265,6 +267,11 @@ fn strangers(findings: &mut Findings<'_>, accounts: &Accounts) {
     let all = {
         let webhooks = config.webhooks.iter().enumerate();
         all.chain(webhooks.map(|(index, webhook)| (format!("webhook[{index}].users"), &webhook.filter)))
+    };
+    #[cfg(feature = "mqtt")]
+    let all = {
+        let mqtts = config.mqtts.iter().enumerate();
+        all.chain(mqtts.map(|(index, mqtt)| (format!("mqtt[{index}].users"), &mqtt.filter)))
     };
     for (key, filter) in all {
         for user in filter.users().iter().filter(|user| !known.iter().any(|known| known.eq_ignore_ascii_case(user))) {
