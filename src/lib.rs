@@ -8,7 +8,7 @@
 //! floor 4   main                                                        a match on run()
 //! floor 3   cli  server                                                 what a person types; the event loop and what belongs to it
 //! floor 2   smtpd  pop3d  fetch  arrivals  service  delivery            sockets and threads
-//! floor 1   maildir  journal  ledger  notify  accounts  config  net  sys    files, sockets and the operating system
+//! floor 1   maildir  journal  ledger  content  notify  accounts  config  net  sys    files, sockets and the operating system
 //! floor 0   smtp  pop3  imap  mqtt  sasl  message  nearest  limits  script    pure: no I/O, no clock
 //! ```
 //!
@@ -34,10 +34,13 @@ pub mod sasl;
 mod script;
 pub mod smtp;
 
-// Floor 1. Siblings: ledger -> journal, maildir; notify -> journal, net; config -> net, notify; accounts -> config, net;
+// Floor 1. Siblings: ledger -> journal, maildir; content -> journal; notify -> journal, content, net; config -> net,
+// notify; accounts -> config, net;
 // all -> sys.
 pub mod accounts;
 pub mod config;
+#[cfg(feature = "mime")]
+pub mod content;
 pub mod journal;
 pub mod ledger;
 pub mod maildir;

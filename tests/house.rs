@@ -24,6 +24,8 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("message", "limits"),
     ("ledger", "journal"),
     ("ledger", "maildir"),
+    ("content", "journal"),
+    ("notify", "content"),
     ("notify", "journal"),
     ("notify", "maildir"),
     ("notify", "net"),

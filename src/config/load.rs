@@ -175,6 +175,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     if top.sections("remote").is_some() {
         top.wrong("remote", "this mailbell was built without it (cargo feature `remote`)");
     }
+    let event = super::event::event(top);
     let mut section = top.section("journal");
     let journal_keep = section.text("keep", "\"30d\"", some_time).unwrap_or(minutes(30 * 24 * 60));
     let journal_max_size = section.text("max_size", "\"1GiB\"", size).unwrap_or(1 << 30);
@@ -207,6 +208,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         watches,
         #[cfg(feature = "remote")]
         remotes,
+        event,
         journal_keep,
         journal_max_size,
     }

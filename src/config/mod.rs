@@ -4,6 +4,7 @@ mod conflicts;
 #[cfg(feature = "tls")]
 #[cfg_attr(not(all(feature = "remote", feature = "mqtt")), allow(dead_code))]
 mod endpoint;
+mod event;
 mod listener_kind;
 mod load;
 #[cfg(feature = "mqtt")]
@@ -30,6 +31,7 @@ pub use place::Place;
 pub use remote::{After, Protocol, Remote};
 pub use value::user_name;
 
+use crate::message::header::EventSettings;
 use crate::message::idn::same_domain;
 #[cfg(feature = "webhook")]
 use crate::notify::WebhookSettings;
@@ -91,6 +93,8 @@ pub struct Config {
     /// Mailboxes on other servers.
     #[cfg(feature = "remote")]
     pub remotes: Vec<Remote>,
+    /// What a record says beyond the usual fields.
+    pub event: EventSettings,
     /// How long the journal is kept.
     pub journal_keep: Duration,
     /// How large it may grow, octets: the oldest records go earlier beyond it.

@@ -139,6 +139,9 @@ pub(super) fn retry(section: &mut Section<'_, '_>) -> Retry {
 pub(super) fn filter(section: &mut Section<'_, '_>) -> Filter {
     let users = section.list("users", "\"alice\"", user_name).unwrap_or_default();
     let entries = section.entries("match", "subject = \"*invoice*\"");
+    for entry in &entries {
+        section.report().note_match(section.named("match"), entry.key.clone(), entry.offset);
+    }
     let offsets: Vec<usize> = entries.iter().map(|entry| entry.offset).collect();
     let fields: Vec<_> = entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
     if users.is_empty() && fields.is_empty() {
@@ -168,8 +171,10 @@ fn input(text: &str) -> Result<HookInput, String> {
     match text {
         "message" => Ok(HookInput::Message),
         "event" => Ok(HookInput::Event),
+        "parsed" if cfg!(feature = "mime") => Ok(HookInput::Parsed),
+        "parsed" => Err("\"parsed\": this mailbell was built without it (cargo feature `mime`)".into()),
         "none" => Ok(HookInput::None),
-        _ => Err(one_of(text, &["message", "event", "none"])),
+        _ => Err(one_of(text, &["message", "event", "parsed", "none"])),
     }
 }
 

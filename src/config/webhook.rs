@@ -64,7 +64,10 @@ fn body(text: &str) -> Result<Body, String> {
     match text {
         "event" => Ok(Body::Event),
         "message" => Ok(Body::Message),
-        "parsed" => Err("\"parsed\" needs a mailbell with the cargo feature `mime`".into()),
+        #[cfg(feature = "mime")]
+        "parsed" => Ok(Body::Parsed),
+        #[cfg(not(feature = "mime"))]
+        "parsed" => Err("\"parsed\": this mailbell was built without it (cargo feature `mime`)".into()),
         _ => Err(one_of(text, &["event", "parsed", "message"])),
     }
 }

@@ -40,7 +40,13 @@ impl Hook {
                 json.push(b'\n');
                 Some(Source::Octets(Box::new(Cursor::new(json))))
             }
-            HookInput::Message => match message::open(record) {
+            #[cfg(feature = "mime")]
+            HookInput::Parsed => match message::parsed(record) {
+                Ok(json) => Some(Source::Octets(Box::new(Cursor::new(json)))),
+                Err(error) => return (End::Failed(error), Vec::new()),
+            },
+            // No configuration gives `Parsed` without its feature.
+            _ => match message::open(record) {
                 Ok(source) => Some(source),
                 Err(error) => return (End::Failed(error), Vec::new()),
             },

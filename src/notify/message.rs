@@ -7,6 +7,8 @@
 //! happened all the same. A message that is there and cannot be opened is an error, and the hook is run later.
 
 use super::command::Source;
+#[cfg(feature = "mime")]
+use crate::content;
 use crate::journal::Record;
 use crate::maildir::moved;
 use std::fs::File;
@@ -44,6 +46,27 @@ pub(super) fn open(record: &Record) -> io::Result<Source<'static>> {
         Ok(file) => Source::File(file),
         Err(reader) => Source::Octets(Box::new(reader)),
     })
+}
+
+/// The record and what is in its message, as one line of JSON.
+///
+/// # Errors
+///
+/// As [`open`].
+#[cfg(feature = "mime")]
+pub(super) fn parsed(record: &Record) -> io::Result<Vec<u8>> {
+    parsed_of(record, open(record)?)
+}
+
+/// The same of a message that is open.
+#[cfg(feature = "mime")]
+pub(super) fn parsed_of(record: &Record, source: Source<'_>) -> io::Result<Vec<u8>> {
+    let mut json = match source {
+        Source::File(mut file) => content::parsed(record, &mut file),
+        Source::Octets(mut octets) => content::parsed(record, &mut octets),
+    }?;
+    json.push(b'\n');
+    Ok(json)
 }
 
 #[cfg(test)]

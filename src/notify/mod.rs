@@ -30,6 +30,9 @@
 //! | `mail_from`, `rcpt_to` | envelope; `rcpt_to` as the sender typed it; `mail_from` is empty for the null path |
 //! | `client`, `helo`, `auth`, `tls` | the client that handed it over |
 //! | `message_id`, `date`, `from`, `reply_to`, `to`, `subject`, `mime_version`, `content_type`, `content_transfer_encoding` | header fields, decoded to UTF-8 |
+//! | `cc`, `sender`, `in_reply_to`, `references`, `list_id`, `auto_submitted` | likewise |
+//! | `headers` | an object of the header fields that `event.headers` names, by their names in lower case |
+//! | `verified` | `pass`, `fail` or `none`: the result of DMARC that `event.authserv` found; see `message::header` |
 //! | `key` | the same for two deliveries of one message: `mid:` and its Message-ID, else `hdr:` and a digest |
 //! | `duplicate_of` | `seq` of the latest earlier event with the same `user` and `key` |
 //!
@@ -72,7 +75,7 @@ mod unread;
 mod webhook;
 
 pub use command::{End, Source, Task, run};
-pub use filter::Filter;
+pub use filter::{Filter, unknown_header};
 pub use format::{Format, Piece};
 pub use given_up::GivenUp;
 pub use message::{Fetcher, fetch_with};
@@ -147,6 +150,8 @@ pub enum HookInput {
     Message,
     /// The JSON record.
     Event,
+    /// The record and what is in the message, as one JSON object.
+    Parsed,
     /// Nothing.
     None,
 }

@@ -182,7 +182,7 @@ impl Webhook {
         let id = signature::id(record);
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut mac = secrets.key.as_ref().map(|key| key.begin(&id, timestamp));
-        let length = payload.measure(|octets| {
+        let length = payload.measure(record, |octets| {
             if let Some(mac) = &mut mac {
                 mac.add(octets);
             }

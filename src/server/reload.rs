@@ -74,6 +74,7 @@ impl Reloader {
         drop(arrivals);
         self.renew_pool();
         let wanted = subscribers(&config, &live);
+        service.delivery.tell(config.event.clone());
         service.replace(live);
         #[cfg_attr(not(feature = "remote"), allow(unused_mut))]
         let mut problems = service.subscribers().as_mut().map(|all| all.reload(wanted)).unwrap_or_default();
