@@ -137,6 +137,23 @@ fn human(status: &Value) -> String {
     text
 }
 
+/// One line for each broker.
+fn brokers(text: &mut String, brokers: &[Value]) {
+    for (index, each) in brokers.iter().enumerate() {
+        let state = if each["connected"] == true { "connected" } else { "not connected" };
+        // write! to a String cannot fail.
+        let word = |key: &str| each[key].as_str().unwrap_or("?").escape_debug().to_string();
+        let _ = write!(text, "{}{}  {}  {state}", if index == 0 { "\n" } else { "" }, word("name"), word("broker"));
+        if let Some(next) = each["next_try"].as_str() {
+            let _ = write!(text, "  next try {next}");
+        }
+        if let Some(error) = each["last_error"].as_str() {
+            let _ = write!(text, "  {}", error.escape_debug());
+        }
+        text.push('\n');
+    }
+}
+
 /// One line for each event that was given up.
 fn given_up(text: &mut String, subscribers: &[Value]) {
     let mut is_first = true;
@@ -158,23 +175,6 @@ fn given_up(text: &mut String, subscribers: &[Value]) {
                 word("why")
             );
         }
-    }
-}
-
-/// One line for each broker.
-fn brokers(text: &mut String, brokers: &[Value]) {
-    for (index, each) in brokers.iter().enumerate() {
-        let state = if each["connected"] == true { "connected" } else { "not connected" };
-        // write! to a String cannot fail.
-        let word = |key: &str| each[key].as_str().unwrap_or("?").escape_debug().to_string();
-        let _ = write!(text, "{}{}  {}  {state}", if index == 0 { "\n" } else { "" }, word("name"), word("broker"));
-        if let Some(next) = each["next_try"].as_str() {
-            let _ = write!(text, "  next try {next}");
-        }
-        if let Some(error) = each["last_error"].as_str() {
-            let _ = write!(text, "  {}", error.escape_debug());
-        }
-        text.push('\n');
     }
 }
 

@@ -1,10 +1,10 @@
 //! The configuration: TOML in, types out; everything that is wrong is reported at once, each with its place.
 
 mod conflicts;
-#[cfg(feature = "tls")]
-#[cfg_attr(not(all(feature = "remote", feature = "mqtt")), allow(dead_code))]
+#[cfg(any(feature = "remote", feature = "mqtt"))]
 mod endpoint;
 mod event;
+mod http;
 mod listener_kind;
 mod load;
 #[cfg(feature = "mqtt")]
@@ -24,6 +24,7 @@ mod webhook;
 
 #[cfg(feature = "remote")]
 pub use endpoint::Encryption;
+pub use http::Http;
 pub use listener_kind::ListenerKind;
 pub use network::Network;
 pub use place::Place;
@@ -72,6 +73,8 @@ pub struct Config {
     pub proxy_trusted: Vec<Network>,
     /// The listener that serves metrics.
     pub metrics: Option<Place>,
+    /// Events, status and a page over HTTP.
+    pub http: Http,
     /// POP3.
     pub pop3: Pop3,
     /// TLS.
@@ -82,12 +85,12 @@ pub struct Config {
     pub pipes: Vec<PipeSettings>,
     /// Hooks.
     pub hooks: Vec<HookSettings>,
-    /// Webhooks.
-    #[cfg(feature = "webhook")]
-    pub webhooks: Vec<WebhookSettings>,
     /// Brokers.
     #[cfg(feature = "mqtt")]
     pub mqtts: Vec<crate::notify::MqttSettings>,
+    /// Webhooks.
+    #[cfg(feature = "webhook")]
+    pub webhooks: Vec<WebhookSettings>,
     /// Maildirs that other programs deliver into.
     pub watches: Vec<Watch>,
     /// Mailboxes on other servers.
@@ -285,6 +288,7 @@ impl Config {
             },
             smtp: Smtp { listen: loopback(2525), ..defaults.smtp },
             pop3: Pop3 { listen: loopback(1110), ..defaults.pop3 },
+            http: Http { listen: if cfg!(feature = "http") { loopback(9180) } else { Vec::new() }, token_file: None },
             pipes: vec![subscribers::default_pipe(folder.join("notify"))],
             ..defaults
         }
@@ -306,10 +310,10 @@ impl Config {
     pub fn subscribers(&self) -> Vec<Settings> {
         let pipes = self.pipes.iter().cloned().map(Settings::Pipe);
         let all = pipes.chain(self.hooks.iter().cloned().map(Settings::Hook));
-        #[cfg(feature = "webhook")]
-        let all = all.chain(self.webhooks.iter().cloned().map(Settings::Webhook));
         #[cfg(feature = "mqtt")]
         let all = all.chain(self.mqtts.iter().cloned().map(Settings::Mqtt));
+        #[cfg(feature = "webhook")]
+        let all = all.chain(self.webhooks.iter().cloned().map(Settings::Webhook));
         all.collect()
     }
 
@@ -327,6 +331,7 @@ impl Config {
         for (kind, key, places) in lists {
             all.extend(places.iter().enumerate().map(|(index, place)| (kind, format!("{key}[{index}]"), place)));
         }
+        all.extend(self.http.listen.iter().map(|place| (ListenerKind::Http, "http.listen".to_owned(), place)));
         all.extend(self.metrics.iter().map(|place| (ListenerKind::Metrics, "metrics.listen".to_owned(), place)));
         all
     }

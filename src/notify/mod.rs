@@ -195,12 +195,12 @@ pub enum Settings {
     Pipe(PipeSettings),
     /// `[[hook]]`.
     Hook(HookSettings),
-    /// `[[webhook]]`.
-    #[cfg(feature = "webhook")]
-    Webhook(WebhookSettings),
     /// `[[mqtt]]`.
     #[cfg(feature = "mqtt")]
     Mqtt(MqttSettings),
+    /// `[[webhook]]`.
+    #[cfg(feature = "webhook")]
+    Webhook(WebhookSettings),
 }
 
 impl Settings {
@@ -209,10 +209,10 @@ impl Settings {
         match self {
             Settings::Pipe(pipe) => PipeSettings::name_of(&pipe.path),
             Settings::Hook(hook) => format!("hook:{}", hook.name),
-            #[cfg(feature = "webhook")]
-            Settings::Webhook(webhook) => format!("webhook:{}", webhook.name),
             #[cfg(feature = "mqtt")]
             Settings::Mqtt(mqtt) => mqtt.subscriber(),
+            #[cfg(feature = "webhook")]
+            Settings::Webhook(webhook) => format!("webhook:{}", webhook.name),
         }
     }
 
@@ -221,10 +221,10 @@ impl Settings {
         match self {
             Settings::Pipe(_) => false,
             Settings::Hook(hook) => hook.is_paused,
-            #[cfg(feature = "webhook")]
-            Settings::Webhook(webhook) => webhook.is_paused,
             #[cfg(feature = "mqtt")]
             Settings::Mqtt(_) => false,
+            #[cfg(feature = "webhook")]
+            Settings::Webhook(webhook) => webhook.is_paused,
         }
     }
 
@@ -232,11 +232,11 @@ impl Settings {
     pub fn replays(&self) -> Option<&Filter> {
         match self {
             Settings::Pipe(_) => None,
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(_) => None,
             Settings::Hook(hook) => Some(&hook.filter),
             #[cfg(feature = "webhook")]
             Settings::Webhook(webhook) => Some(&webhook.filter),
-            #[cfg(feature = "mqtt")]
-            Settings::Mqtt(_) => None,
         }
     }
 }

@@ -43,12 +43,12 @@ struct Place {
     state: PathBuf,
     /// `None` where another process writes the journal.
     told: Option<Told>,
-    /// The sandbox of threads that speak to servers.
-    #[cfg_attr(not(feature = "webhook"), allow(dead_code))]
-    enter: Enter,
     /// What the workers of brokers do.
     #[cfg(feature = "mqtt")]
     brokers: super::mqtt::Brokers,
+    /// The sandbox of threads that speak to servers.
+    #[cfg_attr(not(feature = "webhook"), allow(dead_code))]
+    enter: Enter,
 }
 
 /// One subscriber and its thread. The thread is there until its work is done, also after a reload took it away.
@@ -204,19 +204,19 @@ impl Subscribers {
         status
     }
 
-    /// A subscriber that takes orders; `None` where there is none of this name.
-    pub fn handle(&self, name: &str) -> Option<Handle> {
-        let slot = &self.running.get(name)?.slot;
-        let settings = slot.lock().next.clone().filter(|settings| settings.replays().is_some())?;
-        Some(Handle { desk: slot.desk.clone(), settings, state: self.place.state.clone() })
-    }
-
     /// How each broker of the configuration stands.
     #[cfg(feature = "mqtt")]
     pub fn brokers(&self) -> Vec<super::BrokerStatus> {
         let brokers = self.place.brokers.lock().unwrap_or_else(PoisonError::into_inner);
         let is_wanted = |name: &str| self.running.get(name).is_some_and(|running| running.slot.lock().next.is_some());
         brokers.values().filter(|broker| is_wanted(&broker.name)).cloned().collect()
+    }
+
+    /// A subscriber that takes orders; `None` where there is none of this name.
+    pub fn handle(&self, name: &str) -> Option<Handle> {
+        let slot = &self.running.get(name)?.slot;
+        let settings = slot.lock().next.clone().filter(|settings| settings.replays().is_some())?;
+        Some(Handle { desk: slot.desk.clone(), settings, state: self.place.state.clone() })
     }
 
     /// A clean stop: unread lines are taken back out of the pipes, hooks that run are waited for (bounded), cursors saved.
@@ -334,17 +334,17 @@ impl Settings {
             Settings::Hook(hook) => {
                 retrying(Arc::new(Hook::new(hook)), (hook.retry, hook.is_paused), &hook.filter, cursor)
             }
-            #[cfg(feature = "webhook")]
-            Settings::Webhook(settings) => {
-                let webhook = super::webhook::Webhook::new(settings, place.enter.clone());
-                retrying(Arc::new(webhook), (settings.retry, settings.is_paused), &settings.filter, cursor)
-            }
             #[cfg(feature = "mqtt")]
             Settings::Mqtt(settings) => {
                 let follower = follow(cursor.kept().place.acknowledged)?;
                 let mqtt = super::mqtt::Mqtt::open(settings, cursor.kept(), &place.brokers).map_err(text)?;
                 let filter = settings.filter.clone();
                 Ok(Ready::Mqtt(Box::new(Subscriber::new(follower, filter, Some(cursor), mqtt))))
+            }
+            #[cfg(feature = "webhook")]
+            Settings::Webhook(settings) => {
+                let webhook = super::webhook::Webhook::new(settings, place.enter.clone());
+                retrying(Arc::new(webhook), (settings.retry, settings.is_paused), &settings.filter, cursor)
             }
         }
     }

@@ -50,6 +50,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     families(findings);
     hooks(findings);
     watches(findings, server);
+    #[cfg(feature = "http")]
+    super::http::check(findings, server);
     #[cfg(feature = "webhook")]
     super::webhooks::check(findings, server);
     #[cfg(feature = "remote")]
@@ -57,8 +59,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     #[cfg(feature = "mqtt")]
     super::mqtt::check(findings, server);
     if let Some(accounts) = accounts {
-        let doors = [&config.smtp.listen, &config.submission, &config.lmtp, &config.tls.smtps];
-        if accounts.names().next().is_none() && doors.iter().any(|places| !places.is_empty()) {
+        let listeners = [&config.smtp.listen, &config.submission, &config.lmtp, &config.tls.smtps];
+        if accounts.names().next().is_none() && listeners.iter().any(|places| !places.is_empty()) {
             findings.doubtful("users.file", "there is no account yet; add one with `mailbell user add NAME`");
         }
         submission(findings, &accounts);
@@ -263,15 +265,15 @@ fn strangers(findings: &mut Findings<'_>, accounts: &Accounts) {
     let pipes = config.pipes.iter().enumerate().map(|(index, pipe)| (format!("pipe[{index}].users"), &pipe.filter));
     let hooks = config.hooks.iter().enumerate().map(|(index, hook)| (format!("hook[{index}].users"), &hook.filter));
     let all = pipes.chain(hooks);
-    #[cfg(feature = "webhook")]
-    let all = {
-        let webhooks = config.webhooks.iter().enumerate();
-        all.chain(webhooks.map(|(index, webhook)| (format!("webhook[{index}].users"), &webhook.filter)))
-    };
     #[cfg(feature = "mqtt")]
     let all = {
         let mqtts = config.mqtts.iter().enumerate();
         all.chain(mqtts.map(|(index, mqtt)| (format!("mqtt[{index}].users"), &mqtt.filter)))
+    };
+    #[cfg(feature = "webhook")]
+    let all = {
+        let webhooks = config.webhooks.iter().enumerate();
+        all.chain(webhooks.map(|(index, webhook)| (format!("webhook[{index}].users"), &webhook.filter)))
     };
     for (key, filter) in all {
         for user in filter.users().iter().filter(|user| !known.iter().any(|known| known.eq_ignore_ascii_case(user))) {

@@ -21,10 +21,10 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     domains(findings);
     #[cfg(feature = "remote")]
     super::remotes::online(findings);
-    #[cfg(feature = "webhook")]
-    super::webhooks::online(findings);
     #[cfg(feature = "mqtt")]
     super::mqtt::online(findings);
+    #[cfg(feature = "webhook")]
+    super::webhooks::online(findings);
 }
 
 /// Binds every port for a moment, and names the program that has a port which is taken.
