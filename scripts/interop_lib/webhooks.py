@@ -107,8 +107,12 @@ def run_all(scratch):
     url = f"http://127.0.0.1:{receiver.server_address[1]}/"
     more = (webhook("python", url) + webhook("message", url, 'body = "message"')
             + webhook("node", f"http://127.0.0.1:{ports['node']}/hook")
-            + webhook("nginx", f"https://localhost:{ports['nginx']}/hook", 'ca = "cert.pem"'))
+            + webhook("nginx", f"https://localhost:{ports['nginx']}/hook", 'ca = "nginx.pem"'))
     server = Mailbell(scratch, more=more)
+    # The certificate of a server, and of no CA, which it is trusted by all the same.
+    run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", scratch / "nginx.key",
+         "-out", scratch / "nginx.pem"])
     private(scratch / "secret", f"whsec_{KEY}\n")
     (scratch / "receiver.js").write_text(NODE)
     (scratch / "nginx.conf").write_text(f"""
@@ -125,8 +129,8 @@ http {{
   scgi_temp_path {scratch}/nginx-scgi;
   server {{
     listen 127.0.0.1:{ports['nginx']} ssl;
-    ssl_certificate {scratch}/cert.pem;
-    ssl_certificate_key {scratch}/key.pem;
+    ssl_certificate {scratch}/nginx.pem;
+    ssl_certificate_key {scratch}/nginx.key;
     location / {{ proxy_pass http://127.0.0.1:{ports['behind']}; }}
   }}
 }}
