@@ -1,4 +1,4 @@
-//! Follows every alias to the users that it means in the end: loops and unknown targets are problems.
+//! Follows every alias to its users. Loops and unknown targets are problems.
 
 use super::ALWAYS;
 use super::aliases::{Alias, Target};

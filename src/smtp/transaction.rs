@@ -6,7 +6,7 @@ use std::collections::HashSet;
 /// A recipient that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
-    /// As RCPT had it.
+    /// The path of RCPT, as typed.
     pub path: ForwardPath,
     /// The users that get the mail: one, or all users of an alias.
     pub users: Vec<String>,
