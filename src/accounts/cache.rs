@@ -1,7 +1,7 @@
 //! Recent successful logins, so that a client that polls each minute does not cost a password hash each minute.
 //!
-//! What is kept is a keyed digest of name, password and stored secret, with a key that only this process has and that
-//! dies with it. A changed secret makes another digest, so it counts at once. Failures are never kept.
+//! What is kept is a keyed digest of name, password and stored secret, with a key that only this process has and
+//! never stores. A changed secret makes another digest, so it counts at once. Failures are never kept.
 
 use super::digest::hmac;
 use super::random;
@@ -40,7 +40,7 @@ impl fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// What stands for this login; `None` when nothing can be kept.
+    /// The key of this login in the cache; `None` when nothing can be kept.
     pub(super) fn digest(&self, name: &str, password: &[u8], secret: &[u8]) -> Option<Digest> {
         // Each length goes before its field, so that no two logins run together to the same octets.
         let lengths = [name.len(), password.len()].map(|length| (length as u64).to_be_bytes());
@@ -65,7 +65,7 @@ impl Cache {
         if until.len() >= MOST {
             until.retain(|_, until| *until > now);
         }
-        // All in use: one of them pays for a hash again.
+        // All are in use: one is dropped, and its next login costs a hash.
         if until.len() >= MOST
             && let Some(oldest) = until.iter().min_by_key(|(_, until)| **until).map(|(digest, _)| digest.clone())
         {

@@ -61,7 +61,7 @@ pub struct Try {
 /// What a try may do now.
 #[derive(Debug)]
 pub enum Turn<'p> {
-    /// Look at the credentials, then say how it came out.
+    /// Look at the credentials, then report the result.
     Now(Permit<'p>),
     /// Wait, then ask again.
     In(Duration),

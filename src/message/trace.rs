@@ -40,7 +40,7 @@ impl Via {
         Via::ALL[self as usize].1
     }
 
-    /// The way of that name.
+    /// The way with this name; `None` for an unknown name.
     pub fn of_name(name: &str) -> Option<Via> {
         Via::ALL.iter().find(|(_, known)| *known == name).map(|(via, _)| *via)
     }

@@ -1,4 +1,4 @@
-//! What the server says it can do: CAPA (RFC 2449 section 5), the list of AUTH without an argument, and LANG.
+//! The server's capabilities: CAPA (RFC 2449 section 5), the list of AUTH without an argument, and LANG.
 
 use super::step::Settings;
 use crate::sasl::Mechanism;

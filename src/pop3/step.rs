@@ -103,7 +103,7 @@ pub enum Refusal {
     InUse,
     /// The system fails now; it may work later.
     Temporary,
-    /// The system will fail until an administrator mends it.
+    /// The system will fail until an administrator repairs it.
     Permanent,
 }
 

@@ -65,7 +65,7 @@ pub(super) const BDAT_SYNTAX: &str =
     "501 5.5.4 The syntax is BDAT octets [LAST]; closing, as data cannot be told from commands";
 pub(super) const TOO_LARGE: &str = "552 5.3.4 The message is larger than this server takes";
 pub(super) const LOOP: &str =
-    "554 5.4.6 Too many Received fields, or too many of this server: mail is going in circles";
+    "554 5.4.6 Too many Received fields, or too many of this server: the mail loops between servers";
 pub(super) const SYSTEM: &str = "451 4.3.0 The message could not be stored, try again later";
 
 pub(super) const BEGIN_TLS: &str = "220 2.0.0 Begin TLS now";

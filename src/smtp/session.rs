@@ -157,7 +157,7 @@ impl<M> Session<M> {
         }
     }
 
-    /// Answers a line that was longer than `line_limit`; the driver skipped it.
+    /// Replies to a line that was longer than `line_limit`; the driver skipped it.
     pub fn line_too_long(&mut self, out: &mut Vec<u8>) -> Step {
         match self.state {
             State::Exchange(..) => {
@@ -176,7 +176,7 @@ impl<M> Session<M> {
         self.enter(State::Start);
     }
 
-    /// Changes the state; besides it only `advance` does. Gives back the old state: a caller that drops it drops the
+    /// Changes the state, as only `advance` does besides. Returns the old state: a caller that drops it drops the
     /// transaction and its message.
     pub(super) fn enter(&mut self, next: State<M>) -> State<M> {
         trace!("smtp: {} -> {}", self.state.name(), next.name());

@@ -54,7 +54,7 @@ pub enum Step {
     Continue,
     /// Write `out` and close the connection.
     Close,
-    /// Write `out`, throw away what was read after this line, shake hands, then call `tls_started`.
+    /// Write `out`, discard what was read after this line, do the TLS handshake, then call `tls_started`.
     StartTls,
     /// Check these credentials, then call `logged_in`.
     Login {

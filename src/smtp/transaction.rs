@@ -32,7 +32,7 @@ impl From<Vec<String>> for Route {
 /// A recipient that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
-    /// As RCPT had it.
+    /// The path of RCPT, as typed.
     pub path: ForwardPath,
     /// NOTIFY.
     pub notify: Notify,

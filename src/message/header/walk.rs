@@ -102,7 +102,7 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Takes the next octets. Behind the header's end that costs nothing.
+    /// Takes the next octets. After the end of the header they are not looked at.
     pub fn add(&mut self, mut block: &[u8]) {
         while !self.ended && !block.is_empty() {
             let length = memchr(b'\n', block).unwrap_or(block.len());
