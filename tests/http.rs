@@ -463,6 +463,14 @@ fn a_token_is_needed_where_it_is_given() {
     wait_for("the other token", || {
         (code(&ask(&server, "GET", "/status", "Authorization: Bearer another\r\n").0) == 200).then_some(())
     });
+    // One that takes the file away opens nothing: the listener stays, and other machines may reach it.
+    fs::write(server.path("mailbell.toml"), BASIC).unwrap();
+    server.signal("HUP");
+    wait_for("the reload", || {
+        let said = ask(&server, "GET", "/status", "Authorization: Bearer another\r\n");
+        (code(&said.0) == 401).then_some(())
+    });
+    assert_eq!(code(&get(&server, "/events").0), 401);
     server.stop();
 }
 

@@ -60,7 +60,12 @@ impl Driver<'_> {
     /// Why the client may not read: it has no token, or a wrong one.
     fn stranger(&mut self, request: &Request) -> Result<Option<Refusal>, Error> {
         let live = self.service.live();
-        let Some(token) = &live.http_token else { return Ok(None) };
+        let Some(token) = &live.http_token else {
+            // A reload took the token away, and the listeners stay: other machines may reach them.
+            let had_token = self.service.config.http.token_file.is_some();
+            let why = "a reload took the token away; restart the server to serve without one";
+            return Ok(had_token.then(|| Refusal::new(401, why)));
+        };
         let Some(authorization) = &request.authorization else {
             return Ok(Some(Refusal::new(401, "send the token of `http.token_file`: Authorization: Bearer TOKEN")));
         };

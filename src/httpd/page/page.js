@@ -298,6 +298,8 @@ async function follow(from) {
   const abort = new AbortController();
   const reply = await ask("/events?from=" + from, headers, abort.signal);
   isLive = true;
+  // A screen reader reads what comes, and not what was there.
+  setTimeout(() => $("list").setAttribute("aria-live", "polite"), PAUSE);
   connection("live", "Live");
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
