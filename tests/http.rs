@@ -317,7 +317,7 @@ fn a_stream_goes_on_after_a_restart_and_after_a_kill() {
     let mut server = with("http-restart", "");
     let mut last = 0;
     for round in 0..4 {
-        // What comes while nobody listens waits in the journal.
+        // What comes while no client listens waits in the journal.
         server.send("alice@example.org", "Subject: before\n\nx\n");
         let more = format!("Last-Event-ID: {last}\r\n");
         let mut stream = Stream::with(&server, "", if last == 0 { "" } else { &more });

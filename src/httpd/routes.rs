@@ -1,5 +1,5 @@
-//! What `[http]` serves to whom. A host that is not ours and a page of another site get nothing; the page itself is for
-//! everybody, the rest for clients with the token.
+//! What `[http]` serves, and to which clients. A request for a host that is not ours, or from a page of another site, gets
+//! nothing. The page itself is for every other client, the rest for clients with the token.
 
 use super::{Answer, Driver, page, query};
 use crate::config::Domains;

@@ -131,8 +131,11 @@ function subscribers(each) {
   if (each.given_up) fault.push(NUMBER.format(each.given_up) + " given up");
   if (each.lost) fault.push(NUMBER.format(each.lost) + " lost");
   if (each.last_error) fault.push(each.last_error);
-  const [kind, ...name] = each.name.split(":");
-  const about = append(element("span"), element("span", kind + " ", "kind"), name.join(":"));
+  const [kind, ...rest] = each.name.split(":");
+  const name = rest.join(":");
+  const slash = kind === "pipe" ? name.lastIndexOf("/") + 1 : 0;
+  const about = append(element("span"), element("span", kind + " ", "kind"), name.slice(slash));
+  if (slash) detail.unshift(name.slice(0, slash));
   return row(about, each.paused ? "paused" : waits ? NUMBER.format(each.backlog) + " waiting" : "up to date", waits ? "open" : "done", detail.join(", "), fault.join(", "));
 }
 
