@@ -8,8 +8,8 @@
 //! floor 4   main                                                        a match on run()
 //! floor 3   cli  server                                                 what a person types; the event loop and what belongs to it
 //! floor 2   smtpd  pop3d  httpd  fetch  arrivals  service  delivery            sockets and threads
-//! floor 1   maildir  journal  ledger  notify  accounts  config  net  sys    files, sockets and the operating system
-//! floor 0   smtp  pop3  imap  http  sasl  message  nearest  limits  script    pure: no I/O, no clock
+//! floor 1   maildir  journal  ledger  content  notify  accounts  config  net  sys    files, sockets and the operating system
+//! floor 0   smtp  pop3  imap  http  mqtt  sasl  message  nearest  limits  script    pure: no I/O, no clock
 //! ```
 //!
 //! A message flows one way. No room knows which rooms read what it writes.
@@ -20,12 +20,13 @@
 //!        '-> ledger: record, one sync for all that wait -> notify: each subscriber reads the journal up to what is safe
 //! ```
 
-// Floor 0. Siblings: smtp -> message, sasl; pop3, imap -> message, sasl; http -> message; sasl -> message; all -> limits; the dialogues'
-// tests -> script.
+// Floor 0. Siblings: smtp -> message, sasl; pop3, imap -> message, sasl; http, mqtt, sasl -> message; all -> limits; the
+// dialogues' tests -> script.
 pub mod http;
 pub mod imap;
 pub mod limits;
 pub mod message;
+pub mod mqtt;
 pub mod nearest;
 pub mod pop3;
 pub mod sasl;
@@ -34,10 +35,13 @@ pub mod sasl;
 mod script;
 pub mod smtp;
 
-// Floor 1. Siblings: ledger -> journal, maildir; notify -> journal; config -> net, notify; accounts -> config, net;
+// Floor 1. Siblings: ledger -> journal, maildir; content -> journal; notify -> journal, content, net; config -> net, notify;
+// accounts -> config, net;
 // all -> sys.
 pub mod accounts;
 pub mod config;
+#[cfg(feature = "mime")]
+pub mod content;
 pub mod journal;
 pub mod ledger;
 pub mod maildir;

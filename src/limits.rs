@@ -48,6 +48,12 @@ pub const HEADER_OCTETS: usize = 64 * 1024;
 /// Longest value of a header field in a record, octets, with the `...` that marks a cut.
 pub const FIELD: usize = 2_048;
 
+/// Further header fields that `event.headers` may name: with all values cut, they still fit in a line on a pipe.
+pub const EVENT_HEADERS: usize = 32;
+
+/// Longest name of one, octets.
+pub const EVENT_HEADER_NAME: usize = 64;
+
 /// Longest line on a pipe, octets with its newline: PIPE_BUF, so that one write(2) is never torn (pipe(7)).
 pub const PIPE_LINE: usize = 4_096;
 

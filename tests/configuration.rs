@@ -27,6 +27,7 @@ fn bad_configurations_are_refused_with_place_and_hint() {
     files.retain(|file| cfg!(feature = "tls") || !is_of(file, "tls-"));
     files.retain(|file| cfg!(feature = "remote") || !is_of(file, "remote-"));
     files.retain(|file| cfg!(feature = "http") || !is_of(file, "http-"));
+    files.retain(|file| cfg!(feature = "mqtt") || !is_of(file, "mqtt-"));
     assert!(files.len() >= 30);
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
@@ -60,10 +61,21 @@ fn without_the_feature_a_remote_is_refused_with_a_sentence() {
 fn without_the_feature_http_is_refused_with_a_sentence() {
     let scratch = Scratch::new("no-http");
     let file = scratch.path("mailbell.toml");
-    fs::write(&file, "\n[http]\nlisten = \"\"\n").unwrap();
+    fs::write(&file, "\n[http]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"\"\n").unwrap();
+    let problems = Config::load(&file).unwrap_err();
+    assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [3]);
+    assert!(problems[0].message.contains("built without it (cargo feature `http`)"), "{problems:?}");
+}
+
+#[cfg(not(feature = "mqtt"))]
+#[test]
+fn without_the_feature_a_broker_is_refused_with_a_sentence() {
+    let scratch = Scratch::new("no-mqtt");
+    let file = scratch.path("mailbell.toml");
+    fs::write(&file, "\n[[mqtt]]\nname = \"home\"\n").unwrap();
     let problems = Config::load(&file).unwrap_err();
     assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2]);
-    assert!(problems[0].message.contains("built without it (cargo feature `http`)"), "{problems:?}");
+    assert!(problems[0].message.contains("built without it (cargo feature `mqtt`)"), "{problems:?}");
 }
 
 #[cfg(not(feature = "tls"))]
@@ -81,9 +93,13 @@ const EXAMPLE: &str = include_str!("../packaging/mailbell.toml");
 
 /// The example with every key live: `#key = value` and `#[section]` lose their mark, prose (`# text`) stays.
 fn uncommented() -> String {
-    // A build without the feature knows no [[remote]].
-    let end = if cfg!(feature = "remote") { "" } else { "# One section for each mailbox on another server" };
-    let example = if end.is_empty() { EXAMPLE } else { EXAMPLE.split(end).next().unwrap() };
+    // A build without a feature does not know its section.
+    let left_out = [("#[[remote]]", cfg!(feature = "remote")), ("#[[mqtt]]", cfg!(feature = "mqtt"))];
+    let parts = EXAMPLE.split("\n# One section for each ");
+    let example: String = parts
+        .filter(|part| left_out.iter().all(|(section, is_known)| *is_known || !part.contains(section)))
+        .map(|part| format!("\n# {part}"))
+        .collect();
     let live = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with(|first: char| first == '[' || first.is_ascii_lowercase()) => rest.to_owned(),
         _ => line.to_owned(),
@@ -115,6 +131,17 @@ fn the_example_has_every_key_with_its_default() {
     let bare = format!("[[hook]]\nname = {:?}\ncommand = {:?}", hook.name, hook.command);
     default.hooks = load("hook", &bare).hooks;
     default.watches = example.watches.clone();
+    #[cfg(feature = "mqtt")]
+    {
+        let mqtt = &example.mqtts[0];
+        assert_eq!((example.mqtts.len(), mqtt.login.as_deref()), (1, Some("mailbell")));
+        let bare = format!("[[mqtt]]\nname = {:?}\nurl = \"mqtts://{}\"", mqtt.name, mqtt.host);
+        let bare = load("mqtt", &bare).mqtts.remove(0);
+        let (login, password_file) = (mqtt.login.clone(), mqtt.password_file.clone());
+        // The client id depends on the host name.
+        default.mqtts =
+            vec![mailbell::notify::MqttSettings { login, password_file, client_id: mqtt.client_id.clone(), ..bare }];
+    }
     #[cfg(feature = "remote")]
     {
         // Each stands for one kind of secret.

@@ -15,6 +15,10 @@ _mailbell() {
         COMPREPLY=($(compgen -f -- "$current"))
         return
         ;;
+    --attachments)
+        COMPREPLY=($(compgen -d -- "$current"))
+        return
+        ;;
     --format)
         COMPREPLY=($(compgen -W "$formats" -- "$current"))
         return
@@ -26,7 +30,7 @@ _mailbell() {
         ;;
     --match)
         compopt -o nospace
-        COMPREPLY=($(compgen -S = -W "from to subject rcpt_to mail_from via client auth message_id content_type key" -- "$current"))
+        COMPREPLY=($(compgen -S = -W "from to cc subject rcpt_to mail_from via client auth message_id content_type list_id auto_submitted verified key" -- "$current"))
         return
         ;;
     --user)
@@ -57,7 +61,7 @@ _mailbell() {
         done
         words="-c --config --from --cursor --user --match --format --count -- -h --help"
         ;;
-    cat) words="-c --config -h --help" ;;
+    cat) words="-c --config --text --html --json --attachments -h --help" ;;
     fetch) words="-c --config --once -h --help" ;;
     deliver) words="-c --config -f --from -h --help $(mailbell user list 2>/dev/null)" ;;
     sendmail) words="-C -t -i -oi -f -r -F -bm --help $(mailbell user list 2>/dev/null)" ;;

@@ -29,9 +29,14 @@ complete -c mailbell -n '__fish_seen_subcommand_from user; and __fish_seen_subco
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l from -x -a 'now all' -d 'Where to begin'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l cursor -x -d 'Remember how far it came'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l user -x -a '(__mailbell_users)' -d 'Only this account'
-complete -c mailbell -n '__fish_seen_subcommand_from watch' -l match -x -a 'from= to= subject= rcpt_to= mail_from= via= client= auth= message_id= content_type= key=' -d 'Only where a field matches'
+complete -c mailbell -n '__fish_seen_subcommand_from watch' -l match -x -a 'from= to= cc= subject= rcpt_to= mail_from= via= client= auth= message_id= content_type= list_id= auto_submitted= verified= key=' -d 'Only where a field matches'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l format -x -a 'inotify path tsv json' -d 'How a line looks'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l count -x -d 'End after so many events'
+
+complete -c mailbell -n '__fish_seen_subcommand_from cat' -l text -d 'Only its text'
+complete -c mailbell -n '__fish_seen_subcommand_from cat' -l html -d 'Only its HTML text'
+complete -c mailbell -n '__fish_seen_subcommand_from cat' -l json -d 'Event, texts, attachments and header fields'
+complete -c mailbell -n '__fish_seen_subcommand_from cat' -l attachments -r -F -d 'Save its attachments in this folder'
 
 complete -c mailbell -n '__fish_seen_subcommand_from deliver' -s f -l from -x -d 'Envelope sender'
 complete -c mailbell -n '__fish_seen_subcommand_from sendmail' -s f -x -d 'Envelope sender'

@@ -46,11 +46,12 @@ fn record_batch(targets: &mut BTreeMap<Key, Target>, recording: &Recording, cand
     let mut missing: HashMap<Key, HashMap<String, (usize, Candidate)>> = HashMap::new();
     let mut folders: HashMap<Key, Option<Folder>> = HashMap::new();
     let mut recipients = Vec::new();
+    let event = recording.event();
     for (at, candidate) in candidates.into_iter().enumerate() {
         let Some(target) = targets.get_mut(&candidate.key) else { continue };
         let file_name = &candidate.file_name;
         let looked = match folders.entry(candidate.key).or_insert_with(|| target.open_new()) {
-            Some(new) => target.look(new, file_name, file_name, candidate.way),
+            Some(new) => target.look(new, file_name, file_name, candidate.way, &event),
             None => Ok(Look::Missing),
         };
         if matches!(looked, Ok(Look::Missing)) {
@@ -67,7 +68,7 @@ fn record_batch(targets: &mut BTreeMap<Key, Target>, recording: &Recording, cand
         let Ok(cur) = target.open(Place::Cur) else { continue };
         for there in cur.names().unwrap_or_default() {
             if let Some((at, candidate)) = missing.remove(&known_text(&there)) {
-                let looked = target.look(&cur, &there, &candidate.file_name, Way::Renamed);
+                let looked = target.look(&cur, &there, &candidate.file_name, Way::Renamed, &event);
                 found.extend(decide(target, candidate, looked).map(|record| (at, record)));
             }
         }

@@ -14,7 +14,7 @@ use crate::maildir::name::{self, Name};
 use crate::maildir::reader::{MessageReader, line_ends};
 use crate::maildir::typed;
 use crate::message::dot::encode::WireSize;
-use crate::message::header::Summary;
+use crate::message::header::{EventSettings, Summary};
 use crate::message::trace::{self, Origin, Via, Written};
 use crate::sys;
 use std::ffi::OsStr;
@@ -64,7 +64,7 @@ pub enum Look {
 }
 
 /// Looks at the file `there` in a folder of a Maildir. `file_name` is the name by which it came to `new/`; where another
-/// program has moved the file to `cur/` meanwhile, `there` has flags.
+/// program has moved the file to `cur/` meanwhile, `there` has flags. The record says what `event` asks for.
 ///
 /// # Errors
 ///
@@ -76,6 +76,7 @@ pub fn look(
     there: &OsStr,
     file_name: &OsStr,
     way: Way,
+    event: &EventSettings,
 ) -> io::Result<Look> {
     let file = match folder.message(there) {
         Ok((file, _)) => file,
@@ -98,9 +99,9 @@ pub fn look(
         id: name::text(Name::parse(file_name.as_bytes()).id).into_owned(),
         path: name::text(path.as_os_str().as_bytes()).into_owned(),
         size,
+        summary: Summary::read(&head, event, origin.via),
         origin,
         rcpt_to: rcpt_to.or(typed),
-        summary: Summary::parse(&head),
         duplicate_of: None,
     })))
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 /// A look at a file in `new/`.
 fn look(watched: &Watched, file_name: &str, way: Way) -> Look {
     let new = Folder::of_others(&watched.maildir, Place::New).unwrap();
-    look::look(watched, false, &new, file_name.as_ref(), file_name.as_ref(), way).unwrap()
+    look::look(watched, false, &new, file_name.as_ref(), file_name.as_ref(), way, &Default::default()).unwrap()
 }
 
 #[test]

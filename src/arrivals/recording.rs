@@ -5,6 +5,7 @@ use super::Watched;
 use crate::delivery::Delivery;
 use crate::journal::Record;
 use crate::ledger::Expected;
+use crate::message::header::EventSettings;
 use std::sync::Arc;
 
 /// The way from a file in a Maildir to its record.
@@ -29,6 +30,11 @@ impl Recording {
     /// message is new again.
     pub fn claim(&self, user: &str, file_name: &[u8]) -> Option<Expected> {
         self.0.ledger()?.claim(user, file_name)
+    }
+
+    /// What records say beyond the usual fields.
+    pub fn event(&self) -> Arc<EventSettings> {
+        self.0.event()
     }
 
     /// Writes the records of messages.

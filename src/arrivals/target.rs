@@ -7,6 +7,7 @@ use crate::ledger::Expected;
 use crate::maildir::folder::{Folder, Refused};
 use crate::maildir::name::Place;
 use crate::maildir::{name, typed};
+use crate::message::header::EventSettings;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -114,8 +115,15 @@ impl Target {
     }
 
     /// Looks at the file `there` in a folder. By the name `file_name` it came to `new/`.
-    pub fn look(&self, folder: &Folder, there: &OsStr, file_name: &OsStr, way: Way) -> io::Result<Look> {
-        look(&self.watched, self.is_own, folder, there, file_name, way)
+    pub fn look(
+        &self,
+        folder: &Folder,
+        there: &OsStr,
+        file_name: &OsStr,
+        way: Way,
+        event: &EventSettings,
+    ) -> io::Result<Look> {
+        look(&self.watched, self.is_own, folder, there, file_name, way, event)
     }
 
     /// Takes the unsure files that are to be looked at by `now`.

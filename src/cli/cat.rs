@@ -1,5 +1,7 @@
-//! `mailbell cat`: prints a stored message, from `new/` or `cur/`, compressed or not.
+//! `mailbell cat`: prints a stored message, from `new/` or `cur/`, compressed or not; or what is in it.
 
+#[cfg(feature = "mime")]
+use super::content;
 use super::{Failed, Outcome, exit};
 use crate::config::Config;
 use crate::maildir::folder::{Folder, Refused};
@@ -18,17 +20,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "\
-Usage: mailbell cat [-c FILE] ID
+Usage: mailbell cat [-c FILE] ID [--text | --html | --json | --attachments DIR]
 
 Prints the stored message with this id, uncompressed, from `new/` or `cur/` of any Maildir in the configuration. An id is
 the `id` of an event, a POP3 unique-id, or a file's name or path.
 
-  -c, --config FILE   configuration (else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml)
-  -h, --help          this text
+      --text              only its text, in UTF-8; where it has only HTML, the text of that
+      --html              only its HTML text, in UTF-8
+      --json              event, texts, attachments and header fields as one JSON object; see mailbell-event(5)
+      --attachments DIR   save its attachments in this folder, and print their paths. A name is made safe, and is another
+                          one where the folder has a file of that name: no file is overwritten
+  -c, --config FILE       configuration (else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml)
+  -h, --help              this text
 
 A message of a [[remote]] with `store = false` is fetched from its server.
 
-Exit codes: 0 printed, 64 usage, 66 no such message, 75 its server does not give it, 74 cannot be read, 77 permission, 78 configuration.
+Exit codes: 0 printed, 64 usage, 66 no such message, 73 no such folder, 75 its server does not give it, 74 cannot be read or
+saved, 77 permission, 78 configuration.
 ";
 
 /// Octets that are read and written at a time.
@@ -36,12 +44,22 @@ const BLOCK: usize = 64 * 1024;
 
 /// Runs the command with the arguments after its name.
 pub fn run(mut arguments: lexopt::Parser) -> Outcome {
-    let (mut file, mut id) = (None, None);
+    let (mut file, mut id, mut wanted) = (None, None, None);
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
             Short('h') | Long("help") => return super::print(HELP),
             Short('V') | Long("version") => return super::print(super::VERSION),
+            Long(name @ ("text" | "html" | "json" | "attachments")) => {
+                let name = name.to_owned();
+                let folder = if name == "attachments" { PathBuf::from(arguments.value()?) } else { PathBuf::new() };
+                if wanted.replace(content_of(&name, folder)?).is_some() {
+                    return Err(Failed::new(
+                        exit::USAGE,
+                        format!("--{name}: one of these options at a time; see --help"),
+                    ));
+                }
+            }
             Value(value) if id.is_none() => id = Some(value),
             other => return Err(other.unexpected().into()),
         }
@@ -53,13 +71,37 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     // It may be moved or flagged while it is looked for.
     let found = find(&config, given)?.map_or_else(|| find(&config, given), |found| Ok(Some(found)))?;
     let no_message = || Failed::new(exit::NO_INPUT, format!("no message {}", Name::parse(given).id.escape_ascii()));
-    match found {
-        Some((path, message)) => show(&path, message),
+    let (path, message): (PathBuf, Box<dyn Read>) = match found {
+        Some((path, message)) => (path, Box::new(message)),
         None => {
             let id = String::from_utf8_lossy(given).into_owned();
-            show(Path::new(&id), fetched(&config, &id)?.ok_or_else(no_message)?)
+            let message = fetched(&config, &id)?.ok_or_else(no_message)?;
+            (PathBuf::from(id), Box::new(message))
         }
+    };
+    match wanted {
+        None => show(&path, message),
+        #[cfg(feature = "mime")]
+        Some(wanted) => content::show(&wanted, &config, &path, &name::text(Name::parse(given).id), message),
+        #[cfg(not(feature = "mime"))]
+        Some(never) => match never {},
     }
+}
+
+#[cfg(feature = "mime")]
+fn content_of(option: &str, folder: PathBuf) -> Result<content::Wanted, Failed> {
+    Ok(match option {
+        "text" => content::Wanted::Text,
+        "html" => content::Wanted::Html,
+        "json" => content::Wanted::Json,
+        _ => content::Wanted::Attachments(folder),
+    })
+}
+
+#[cfg(not(feature = "mime"))]
+fn content_of(option: &str, _folder: PathBuf) -> Result<std::convert::Infallible, Failed> {
+    let message = format!("--{option}: this mailbell was built without it (cargo feature `mime`)");
+    Err(Failed::new(exit::USAGE, message))
 }
 
 /// A message that stays on its server: `None` where no record has this id.

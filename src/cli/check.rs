@@ -5,6 +5,8 @@ mod files;
 #[cfg(feature = "http")]
 mod http;
 mod lines;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod online;
 mod ports;
 #[cfg(feature = "remote")]

@@ -2,6 +2,8 @@
 
 mod cat;
 mod check;
+#[cfg(feature = "mime")]
+mod content;
 mod deliver;
 mod fetch;
 mod log;
@@ -43,7 +45,7 @@ Usage: mailbell COMMAND [OPTION...]
   check     read the configuration and report everything that is wrong
   user      add, passwd, del, list: accounts
   watch     follow the events of new mail, or run a command for each
-  cat       print a stored message
+  cat       print a stored message, its text, or save its attachments
   deliver   store the message on standard input
   fetch     look at a [[remote]] now
   test      send a message to yourself and show what became of it

@@ -123,8 +123,26 @@ fn human(status: &Value) -> String {
             text.push('\n');
         }
     }
+    brokers(&mut text, status["brokers"].as_array().map(Vec::as_slice).unwrap_or_default());
     remotes(&mut text, status["remotes"].as_array().map(Vec::as_slice).unwrap_or_default());
     text
+}
+
+/// One line for each broker.
+fn brokers(text: &mut String, brokers: &[Value]) {
+    for (index, each) in brokers.iter().enumerate() {
+        let state = if each["connected"] == true { "connected" } else { "not connected" };
+        // write! to a String cannot fail.
+        let word = |key: &str| each[key].as_str().unwrap_or("?").escape_debug().to_string();
+        let _ = write!(text, "{}{}  {}  {state}", if index == 0 { "\n" } else { "" }, word("name"), word("broker"));
+        if let Some(next) = each["next_try"].as_str() {
+            let _ = write!(text, "  next try {next}");
+        }
+        if let Some(error) = each["last_error"].as_str() {
+            let _ = write!(text, "  {}", error.escape_debug());
+        }
+        text.push('\n');
+    }
 }
 
 /// One line for each folder of a remote.

@@ -11,7 +11,7 @@ use super::{Failed, Outcome, exit};
 use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::journal::{self, Cursor, CursorError, Follower, Kept, Place};
-use crate::notify::{Filter, Format, Sink, Subscriber};
+use crate::notify::{Filter, Format, Sink, Subscriber, unknown_header};
 use crate::server::owner;
 use crate::sys;
 use human::Human;
@@ -36,7 +36,7 @@ needs no running server. A line is written whole, at once, and has at most 4096 
                            where --from says. One process at a time uses a cursor; the second one ends with code 75
       --user NAME          only this user's mail; may be repeated
       --match FIELD=GLOB   only where the field matches, without regard to case: --match 'subject=*invoice*'; may be
-                           repeated, and all must match
+                           repeated, and all must match; header.NAME is one of event.headers
       --format F           inotify (`DIR/ MOVED_TO FILE`), path, tsv, json, or a template: '{user} {subject} {path}'.
                            The default is inotify, and on a terminal a view for people
       --count N            end after N events
@@ -82,6 +82,10 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     super::log::start();
     let filter = Filter::new(wanted.users.clone(), wanted.fields.clone()).map_err(|(_, error)| usage(error))?;
     let config = super::configuration(wanted.file.clone())?;
+    let unknown = wanted.fields.iter().find_map(|(key, _)| unknown_header(key, &config.event.headers));
+    if let Some(why) = unknown {
+        return Err(usage(format!("--match {why}")));
+    }
     owner::become_owner_of_state(&config)?;
     warn_of_strangers(&config, &wanted.users);
     let state = config.state;

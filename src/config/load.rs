@@ -157,6 +157,12 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
 
     let pipes = subscribers::pipes(top, base);
     let hooks = subscribers::hooks(top, base);
+    #[cfg(feature = "mqtt")]
+    let mqtts = super::mqtt::mqtts(top, base, &hostname, &state);
+    #[cfg(not(feature = "mqtt"))]
+    if top.sections("mqtt").is_some() {
+        top.wrong("mqtt", "this mailbell was built without it (cargo feature `mqtt`)");
+    }
     let watches = subscribers::watches(top, base);
     #[cfg(feature = "remote")]
     let remotes = super::remote::remotes(top, base);
@@ -164,6 +170,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     if top.sections("remote").is_some() {
         top.wrong("remote", "this mailbell was built without it (cargo feature `remote`)");
     }
+    let event = super::event::event(top);
     let mut section = top.section("journal");
     let journal_keep = section.text("keep", "\"30d\"", some_time).unwrap_or(minutes(30 * 24 * 60));
     let journal_max_size = section.text("max_size", "\"1GiB\"", size).unwrap_or(1 << 30);
@@ -190,9 +197,12 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         limits,
         pipes,
         hooks,
+        #[cfg(feature = "mqtt")]
+        mqtts,
         watches,
         #[cfg(feature = "remote")]
         remotes,
+        event,
         journal_keep,
         journal_max_size,
     }

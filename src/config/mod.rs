@@ -1,9 +1,14 @@
 //! The configuration: TOML in, types out; everything that is wrong is reported at once, each with its place.
 
 mod conflicts;
+#[cfg(any(feature = "remote", feature = "mqtt"))]
+mod endpoint;
+mod event;
 mod http;
 mod listener_kind;
 mod load;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod network;
 mod place;
 #[cfg(feature = "remote")]
@@ -15,16 +20,19 @@ mod subscribers;
 mod tests;
 mod value;
 
+#[cfg(feature = "remote")]
+pub use endpoint::Encryption;
 pub use http::Http;
 pub use listener_kind::ListenerKind;
 pub use network::Network;
 pub use place::Place;
 #[cfg(feature = "remote")]
-pub use remote::{After, Encryption, Protocol, Remote};
+pub use remote::{After, Protocol, Remote};
 pub use value::user_name;
 
+use crate::message::header::EventSettings;
 use crate::message::idn::same_domain;
-use crate::notify::{HookSettings, PipeSettings};
+use crate::notify::{HookSettings, PipeSettings, Settings};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -73,11 +81,16 @@ pub struct Config {
     pub pipes: Vec<PipeSettings>,
     /// Hooks.
     pub hooks: Vec<HookSettings>,
+    /// Brokers.
+    #[cfg(feature = "mqtt")]
+    pub mqtts: Vec<crate::notify::MqttSettings>,
     /// Maildirs that other programs deliver into.
     pub watches: Vec<Watch>,
     /// Mailboxes on other servers.
     #[cfg(feature = "remote")]
     pub remotes: Vec<Remote>,
+    /// What a record says beyond the usual fields.
+    pub event: EventSettings,
     /// How long the journal is kept.
     pub journal_keep: Duration,
     /// How large it may grow, octets: the oldest records go earlier beyond it.
@@ -284,6 +297,15 @@ impl Config {
     /// Whether the file does not name this key (`smtp.listen`), so that its value is the default.
     pub fn is_default(&self, key: &str) -> bool {
         self.file.as_ref().is_none_or(|file| load::line_of_key(file, key) == 0)
+    }
+
+    /// Every subscriber that the server serves.
+    pub fn subscribers(&self) -> Vec<Settings> {
+        let pipes = self.pipes.iter().cloned().map(Settings::Pipe);
+        let all = pipes.chain(self.hooks.iter().cloned().map(Settings::Hook));
+        #[cfg(feature = "mqtt")]
+        let all = all.chain(self.mqtts.iter().cloned().map(Settings::Mqtt));
+        all.collect()
     }
 
     /// Every listener with its place in the file, such as `smtp.listen[0]`.

@@ -21,6 +21,8 @@ pub(super) struct Report<'t> {
     unknown: RefCell<Vec<(String, String, usize)>>,
     /// Where each key of the file is: `mail.root`, `smtp.listen[0]`, `pipe[1].path`.
     places: RefCell<BTreeMap<String, usize>>,
+    /// Keys of `match`: its name, the key, offset.
+    matched: RefCell<Vec<(String, String, usize)>>,
 }
 
 impl<'t> Report<'t> {
@@ -33,6 +35,7 @@ impl<'t> Report<'t> {
             known: RefCell::default(),
             unknown: RefCell::default(),
             places: RefCell::default(),
+            matched: RefCell::default(),
         }
     }
 
@@ -78,6 +81,19 @@ impl<'t> Report<'t> {
 
     pub(super) fn note_place(&self, name: String, offset: usize) {
         self.places.borrow_mut().insert(name, offset);
+    }
+
+    pub(super) fn note_match(&self, name: String, key: String, offset: usize) {
+        self.matched.borrow_mut().push((name, key, offset));
+    }
+
+    /// Reports what `wrong` says of the keys of every `match`.
+    pub(super) fn check_matches(&self, wrong: impl Fn(&str) -> Option<String>) {
+        for (name, key, offset) in self.matched.take() {
+            if let Some(why) = wrong(&key) {
+                self.add(offset, format!("`{name}`: {why}"));
+            }
+        }
     }
 
     pub(super) fn note_known(&self, name: String) {

@@ -4,7 +4,7 @@ use super::Watch;
 use super::section::Section;
 use super::value::{self, duration, durations, one_of, some_time, user_name};
 use crate::nearest::nearest;
-use crate::notify::{Backlog, Filter, Format, HookInput, HookSettings, PipeSettings};
+use crate::notify::{Backlog, Filter, Format, HookInput, HookSettings, PipeSettings, Retry};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,15 +62,12 @@ fn hook(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) -> Op
             None
         }
     };
-    let day = Duration::from_secs(86_400);
     let hook = HookSettings {
         name: String::new(),
         command: Vec::new(),
         stdin: section.text("stdin", "\"message\"", input).unwrap_or(HookInput::Message),
         timeout: section.text("timeout", "\"60s\"", some_time).unwrap_or(Duration::from_secs(60)),
-        jobs: section.count("jobs", 1..=64).unwrap_or(1),
-        retry: section.text("retry", "\"1m..6h\"", durations).unwrap_or((day / (24 * 60), day / 4)),
-        give_up: section.text("give_up", "\"7d\"", duration).unwrap_or(7 * day),
+        retry: retry(&mut section),
         filter: filter(&mut section),
     };
     section.finish();
@@ -116,17 +113,34 @@ pub(super) fn real(path: &Path) -> PathBuf {
 }
 
 /// Reports a value that another section of the same kind has already.
-fn once<T: Clone + PartialEq>(section: &Section<'_, '_>, key: &str, value: &Option<T>, seen: &mut Vec<T>, why: &str) {
+pub(super) fn once<T: Clone + PartialEq>(
+    section: &Section<'_, '_>,
+    key: &str,
+    value: &Option<T>,
+    seen: &mut Vec<T>,
+    why: &str,
+) {
     match value {
         Some(value) if seen.contains(value) => section.wrong(key, why),
         value => seen.extend(value.clone()),
     }
 }
 
+/// `jobs`, `retry` and `give_up`.
+pub(super) fn retry(section: &mut Section<'_, '_>) -> Retry {
+    let hour = Duration::from_secs(3_600);
+    let jobs = section.count("jobs", 1..=64).unwrap_or(1);
+    let (from, to) = section.text("retry", "\"1m..6h\"", durations).unwrap_or((hour / 60, 6 * hour));
+    Retry { jobs, from, to, give_up: section.text("give_up", "\"7d\"", duration).unwrap_or(7 * 24 * hour) }
+}
+
 /// `users` and `match`.
-fn filter(section: &mut Section<'_, '_>) -> Filter {
+pub(super) fn filter(section: &mut Section<'_, '_>) -> Filter {
     let users = section.list("users", "\"alice\"", user_name).unwrap_or_default();
     let entries = section.entries("match", "subject = \"*invoice*\"");
+    for entry in &entries {
+        section.report().note_match(section.named("match"), entry.key.clone(), entry.offset);
+    }
     let offsets: Vec<usize> = entries.iter().map(|entry| entry.offset).collect();
     let fields: Vec<_> = entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
     if users.is_empty() && fields.is_empty() {
@@ -156,13 +170,15 @@ fn input(text: &str) -> Result<HookInput, String> {
     match text {
         "message" => Ok(HookInput::Message),
         "event" => Ok(HookInput::Event),
+        "parsed" if cfg!(feature = "mime") => Ok(HookInput::Parsed),
+        "parsed" => Err("\"parsed\": this mailbell was built without it (cargo feature `mime`)".into()),
         "none" => Ok(HookInput::None),
-        _ => Err(one_of(text, &["message", "event", "none"])),
+        _ => Err(one_of(text, &["message", "event", "parsed", "none"])),
     }
 }
 
 /// The name stands in the log and in `status`, so it is one plain word.
-fn hook_name(text: &str) -> Result<String, String> {
+pub(super) fn hook_name(text: &str) -> Result<String, String> {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._-".contains(&octet);
     if matches!(text.len(), 1..=64) && text.bytes().all(plain) {
         Ok(text.to_owned())

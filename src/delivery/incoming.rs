@@ -14,7 +14,7 @@ use crate::maildir::store::{self, Draft};
 use crate::maildir::typed;
 use crate::maildir::unique::Id;
 use crate::message::date;
-use crate::message::header::{Scan, Summary};
+use crate::message::header::{self, Scan, Summary};
 use crate::message::trace::{self, Trace};
 use memchr::memchr_iter;
 use std::collections::HashSet;
@@ -216,8 +216,12 @@ impl<'a> Incoming<'a> {
             }
         }
         let lines = memchr_iter(b'\n', &above).count() as u64;
+        let event = self.delivery.event();
+        if let Some(authserv) = &event.authserv {
+            self.lines -= header::strip(&mut self.buffer, authserv, origin.via);
+        }
         self.buffer.splice(..0, above);
-        let summary = Summary::parse(&self.buffer);
+        let summary = Summary::read(&self.buffer, &event, origin.via);
         // The first recipient is as good as any other to write at.
         let first = recipients.first().ok_or_else(|| io::Error::other("a message without recipients"))?;
         let draft = Draft::create(&self.delivery.maildir(&first.user), &id.text, &self.delivery.modes)?;

@@ -22,6 +22,7 @@ use crate::ledger::Ledger;
 use crate::maildir::quota::Quota;
 use crate::maildir::store::Modes;
 use crate::maildir::unique::Ids;
+use crate::message::header::EventSettings;
 use crate::message::trace::{Facts, Origin, Via};
 use std::fmt;
 use std::io;
@@ -120,6 +121,8 @@ pub struct Delivery {
     free: Mutex<Option<(Instant, u64)>>,
     ledger: OnceLock<Arc<Ledger>>,
     unwritable: Unwritable,
+    /// `[event]`.
+    event: Mutex<Arc<EventSettings>>,
     first_look: FirstLook,
     /// Held by the work of the hour, which never overlaps itself.
     housekeeping: Mutex<()>,
@@ -139,6 +142,7 @@ impl Delivery {
             free: Mutex::default(),
             ledger: OnceLock::new(),
             unwritable: Unwritable::default(),
+            event: Mutex::new(Arc::new(config.event.clone())),
             first_look: FirstLook::default(),
             housekeeping: Mutex::default(),
         };
@@ -149,6 +153,16 @@ impl Delivery {
     /// Records from now on. Only the first ledger counts.
     pub fn record_in(&self, ledger: Arc<Ledger>) {
         let _ = self.ledger.set(ledger);
+    }
+
+    /// What records say beyond the usual fields.
+    pub fn event(&self) -> Arc<EventSettings> {
+        self.event.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes it.
+    pub fn tell(&self, event: EventSettings) {
+        *self.event.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(event);
     }
 
     /// Whether a message of `announced` octets may come: MAIL FROM's 452 4.3.1.

@@ -149,8 +149,8 @@ fn record(delivery: &Delivery, remote: &Remote, source: Source, size: u64, head:
         user: remote.user.clone(),
         id: source.id,
         size,
+        summary: Summary::read(head, &delivery.event(), source.origin.via),
         origin: source.origin,
-        summary: Summary::parse(head),
         ..Record::default()
     };
     ledger.found(vec![(expected, record)]);

@@ -28,7 +28,10 @@ impl Driver<'_> {
             return Ok(Answer::Refuse(refusal));
         }
         Ok(match request.path.as_str() {
-            "/events" => query::wanted(request).map_or_else(Answer::Refuse, Answer::Stream),
+            "/events" => {
+                let headers = &self.service.config.event.headers;
+                query::wanted(request, headers).map_or_else(Answer::Refuse, Answer::Stream)
+            }
             "/status" => Answer::Body("application/json", (self.reports.status)(self.service) + "\n", ""),
             _ => self.metrics(),
         })

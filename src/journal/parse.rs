@@ -1,6 +1,7 @@
 //! A record's JSON, read straight into the record: a subscriber that follows the journal does this for every message.
 
 use super::record::{FIELDS, Record};
+use crate::limits;
 use crate::message::date;
 use crate::message::trace::Via;
 use serde_core::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -52,6 +53,7 @@ fn read<'de, A: MapAccess<'de>>(record: &mut Record, name: &str, map: &mut A) ->
             let text: String = map.next_value()?;
             record.origin.via = Via::of_name(&text).ok_or_else(|| Error::custom("no such way"))?;
         }
+        "headers" => record.summary.headers = map.next_value::<Option<Headers>>()?.unwrap_or_default().0,
         "key" => record.summary.key = map.next_value()?,
         "duplicate_of" => record.duplicate_of = map.next_value()?,
         _ => match record.optional_mut(name) {
@@ -60,6 +62,35 @@ fn read<'de, A: MapAccess<'de>>(record: &mut Record, name: &str, map: &mut A) ->
         },
     }
     Ok(())
+}
+
+/// The object `headers`: no more than a configuration can ask for.
+#[derive(Default)]
+struct Headers(Vec<(String, Option<String>)>);
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Headers, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Headers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of header fields")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
+                let mut headers = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    let value: Option<String> = map.next_value()?;
+                    if headers.len() < limits::EVENT_HEADERS && name.len() <= limits::EVENT_HEADER_NAME {
+                        headers.push((name, value));
+                    }
+                }
+                Ok(Headers(headers))
+            }
+        }
+        deserializer.deserialize_map(Read)
+    }
 }
 
 /// One of [`FIELDS`], or a name that is none.

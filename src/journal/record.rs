@@ -34,7 +34,7 @@ pub struct Record {
 }
 
 /// The names of a record's fields, in the order of its JSON.
-pub const FIELDS: [&str; 29] = [
+pub const FIELDS: [&str; 37] = [
     "seq",
     "event",
     "timestamp",
@@ -62,6 +62,14 @@ pub const FIELDS: [&str; 29] = [
     "mime_version",
     "content_type",
     "content_transfer_encoding",
+    "cc",
+    "sender",
+    "in_reply_to",
+    "references",
+    "list_id",
+    "auto_submitted",
+    "headers",
+    "verified",
     "key",
     "duplicate_of",
 ];
@@ -77,6 +85,8 @@ enum Value<'a> {
     Number(u64),
     Time(u64),
     Text(&'a str),
+    /// An object of names and values.
+    Headers(&'a [(String, Option<String>)]),
 }
 
 fn cut(text: &mut String) {
@@ -84,6 +94,30 @@ fn cut(text: &mut String) {
         text.truncate(text.floor_char_boundary(LONGEST_FIELD - MARK.len()));
         text.push_str(MARK);
     }
+}
+
+/// A JSON string of a value in at most `longest` octets.
+fn write_text(text: &str, longest: usize, out: &mut Vec<u8>) {
+    out.push(b'"');
+    letter::push(out, text, longest, letter::put_json);
+    out.push(b'"');
+}
+
+/// A JSON object of names and values.
+fn write_headers(headers: &[(String, Option<String>)], longest: usize, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (number, (name, value)) in headers.iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        write_text(name, usize::MAX, out);
+        out.push(b':');
+        match value {
+            Some(value) => write_text(value, longest, out),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    out.push(b'}');
 }
 
 /// Why a line is not a record.
@@ -123,7 +157,17 @@ impl Record {
             Value::Number(number) => Some(Cow::Owned(number.to_string())),
             Value::Time(time) => Some(Cow::Owned(date::rfc3339_micros(time))),
             Value::Text(text) => Some(Cow::Borrowed(text)),
+            Value::Headers(headers) => {
+                let mut json = Vec::new();
+                write_headers(headers, usize::MAX, &mut json);
+                Some(Cow::Owned(String::from_utf8(json).unwrap_or_default()))
+            }
         }
+    }
+
+    /// The value of one of `event.headers`, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.summary.headers.iter().find(|(known, _)| known == name)?.1.as_deref()
     }
 
     fn value(&self, name: &str) -> Option<Value<'_>> {
@@ -138,6 +182,7 @@ impl Record {
             "via" => Value::Text(self.origin.via.name()),
             "duplicate_of" => Value::Number(self.duplicate_of?),
             "key" => Value::Text(&self.summary.key),
+            "headers" => Value::Headers(&self.summary.headers),
             other => Value::Text(self.optional(other)?.as_deref()?),
         })
     }
@@ -145,6 +190,7 @@ impl Record {
     /// Cuts the fields that a stranger can make long to [`LONGEST_FIELD`] octets, at a character, with `...` at the end.
     pub fn cut_fields(&mut self) {
         cut(&mut self.summary.key);
+        self.summary.headers.iter_mut().filter_map(|(_, value)| value.as_mut()).for_each(cut);
         for name in FIELDS {
             if !matches!(name, "rcpt_to" | "mail_from")
                 && let Some(Some(text)) = self.optional_mut(name)
@@ -176,6 +222,13 @@ impl Record {
             "mime_version" => &self.summary.mime_version,
             "content_type" => &self.summary.content_type,
             "content_transfer_encoding" => &self.summary.content_transfer_encoding,
+            "cc" => &self.summary.cc,
+            "sender" => &self.summary.sender,
+            "in_reply_to" => &self.summary.in_reply_to,
+            "references" => &self.summary.references,
+            "list_id" => &self.summary.list_id,
+            "auto_submitted" => &self.summary.auto_submitted,
+            "verified" => &self.summary.verified,
             _ => return None,
         })
     }
@@ -202,6 +255,13 @@ impl Record {
             "mime_version" => &mut self.summary.mime_version,
             "content_type" => &mut self.summary.content_type,
             "content_transfer_encoding" => &mut self.summary.content_transfer_encoding,
+            "cc" => &mut self.summary.cc,
+            "sender" => &mut self.summary.sender,
+            "in_reply_to" => &mut self.summary.in_reply_to,
+            "references" => &mut self.summary.references,
+            "list_id" => &mut self.summary.list_id,
+            "auto_submitted" => &mut self.summary.auto_submitted,
+            "verified" => &mut self.summary.verified,
             _ => return None,
         })
     }
@@ -224,11 +284,8 @@ impl Record {
                 None => out.extend_from_slice(b"null"),
                 Some(Value::Number(number)) => write!(out, "{number}").unwrap(),
                 Some(Value::Time(time)) => write!(out, "\"{}\"", date::rfc3339_micros(time)).unwrap(),
-                Some(Value::Text(text)) => {
-                    out.push(b'"');
-                    letter::push(out, text, longest(name), letter::put_json);
-                    out.push(b'"');
-                }
+                Some(Value::Text(text)) => write_text(text, longest(name), out),
+                Some(Value::Headers(headers)) => write_headers(headers, longest(name), out),
             }
         }
         out.push(b'}');
@@ -333,6 +390,7 @@ pub(crate) mod tests {
                 }
             }
             record.duplicate_of = duplicate;
+            record.summary.headers = vec![("x-a".into(), record.summary.cc.clone()), ("x-b".into(), None)];
             let mut out = Vec::new();
             record.write_json(&mut out);
             prop_assert!(!out.contains(&b'\n'));

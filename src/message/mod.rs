@@ -8,4 +8,6 @@ pub mod dot;
 pub mod header;
 pub mod idn;
 pub mod letter;
+#[cfg(feature = "mime")]
+pub mod mime;
 pub mod trace;

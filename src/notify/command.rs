@@ -1,11 +1,12 @@
 //! Running a program for a record: environment, standard input, output, time limit, and the end of its process group.
 //! No shell comes between. Whether and when to try again is decided elsewhere.
 //!
-//! The environment is ours with `MAILBELL_SEQ`, `MAILBELL_SUBJECT` and so on for every field of the event: empty where
-//! null, without line ends, at most [`VALUE`] octets each (longer ones are cut and end in `...`). Variables that are a
+//! The environment is ours with `MAILBELL_SEQ`, `MAILBELL_SUBJECT` and so on for every field of the event, and
+//! `MAILBELL_HEADER_X_SPAM_FLAG` and so on for every header field of `event.headers`: empty where null, without line ends, at
+//! most [`VALUE`] octets each (longer ones are cut and end in `...`). Variables that are a
 //! service manager's for this process alone are left out.
 
-use super::format::plain;
+use super::format::{plain, plain_text};
 use super::subscriber::wait;
 use crate::journal::Record;
 use crate::journal::record::FIELDS;
@@ -115,7 +116,12 @@ fn variables(record: &Record) -> Vec<(String, String)> {
     let mut longest = VALUE;
     loop {
         let variable = |name: &str| (format!("MAILBELL_{}", name.to_ascii_uppercase()), plain(record, name, longest));
-        let variables: Vec<_> = FIELDS.into_iter().map(variable).collect();
+        let header = |(name, value): &(String, Option<String>)| {
+            let name = name.to_ascii_uppercase().replace('-', "_");
+            (format!("MAILBELL_HEADER_{name}"), plain_text(value.as_deref().unwrap_or_default(), longest))
+        };
+        let headers = record.summary.headers.iter().map(header);
+        let variables: Vec<_> = FIELDS.into_iter().map(variable).chain(headers).collect();
         let octets: usize = variables.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
         if octets <= VALUES || longest < 256 {
             return variables;

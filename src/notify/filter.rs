@@ -13,19 +13,45 @@ use crate::nearest::nearest;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     users: Vec<String>,
-    fields: Vec<(&'static str, Glob)>,
+    fields: Vec<(Key, Glob)>,
     only_stored: bool,
 }
 
+/// What a glob is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Key {
+    /// A field of the event.
+    Field(&'static str),
+    /// `header.NAME`, the name in lower case.
+    Header(String),
+}
+
+impl Key {
+    fn parse(name: &str) -> Result<Key, String> {
+        match name.strip_prefix("header.") {
+            Some(header) => Ok(Key::Header(header.to_ascii_lowercase())),
+            None => field(name).map(Key::Field),
+        }
+    }
+
+    fn is_matched(&self, record: &Record, glob: &Glob) -> bool {
+        match self {
+            Key::Field(name) => glob.matches(&record.field(name).unwrap_or_default()),
+            Key::Header(name) => glob.matches(record.header(name).unwrap_or_default()),
+        }
+    }
+}
+
 impl Filter {
-    /// Of user names (empty: all) and of pairs of a field's name and a glob.
+    /// Of user names (empty: all) and of pairs of a glob and what it is compared with: a field of the event, or `header.NAME`
+    /// for one of `event.headers`. Whether NAME is one of these is for the caller to check ([`unknown_header`]).
     ///
     /// # Errors
     ///
     /// The index of the pair, and what is wrong with it: a key that is no field of the event (with the nearest that is).
     pub fn new(users: Vec<String>, fields: Vec<(String, String)>) -> Result<Filter, (usize, String)> {
         let parse = |(index, (name, glob)): (usize, (String, String))| {
-            Ok((field(&name).map_err(|error| (index, error))?, Glob::new(&glob)))
+            Ok((Key::parse(&name).map_err(|error| (index, error))?, Glob::new(&glob)))
         };
         let fields = fields.into_iter().enumerate().map(parse).collect::<Result<_, _>>()?;
         Ok(Filter { users, fields, only_stored: false })
@@ -46,8 +72,20 @@ impl Filter {
     pub fn wants(&self, record: &Record) -> bool {
         let known = self.users.is_empty() || self.users.iter().any(|user| user.eq_ignore_ascii_case(&record.user));
         let is_told = !self.only_stored || !record.path.is_empty();
-        known && is_told && self.fields.iter().all(|(name, glob)| glob.matches(&record.field(name).unwrap_or_default()))
+        known && is_told && self.fields.iter().all(|(key, glob)| key.is_matched(record, glob))
     }
+}
+
+/// What is wrong with the key of a `match`, if it is `header.NAME` and NAME is none of `event.headers` (in lower case).
+pub fn unknown_header(key: &str, headers: &[String]) -> Option<String> {
+    let name = key.strip_prefix("header.")?.to_ascii_lowercase();
+    if headers.contains(&name) {
+        return None;
+    }
+    Some(match nearest(&name, headers.iter().map(String::as_str)) {
+        Some(near) => format!("`{key}`: the events do not have this header field; did you mean `header.{near}`?"),
+        None => format!("`{key}`: the events do not have this header field; add {name:?} to event.headers"),
+    })
 }
 
 /// The field of the event with that name.
@@ -196,6 +234,26 @@ mod tests {
         assert_eq!(error, "`subjct` is no field of the event; did you mean `subject`?");
         let (_, error) = Filter::new(vec![], pairs(&[("x-spam-status", "*")])).unwrap_err();
         assert!(error.contains("there are seq, event,"), "{error}");
+    }
+
+    #[test]
+    fn header_fields_of_the_configuration_are_keys_too() {
+        let mut record = sample(1, "alice", "x");
+        record.summary.headers = vec![("x-spam-flag".into(), Some("YES".into())), ("x-priority".into(), None)];
+        for (key, glob, wanted) in [
+            ("header.x-spam-flag", "yes", true),
+            ("header.X-Spam-Flag", "no", false),
+            ("header.x-priority", "", true),
+            ("header.x-priority", "?*", false),
+            ("headers", "*\"x-priority\":null*", true),
+        ] {
+            assert_eq!(Filter::new(vec![], pairs(&[(key, glob)])).unwrap().wants(&record), wanted, "{key} {glob}");
+        }
+        let known = ["x-spam-flag".to_owned()];
+        assert_eq!(unknown_header("header.X-Spam-Flag", &known), None);
+        assert_eq!(unknown_header("subject", &known), None);
+        assert!(unknown_header("header.x-spam-flg", &known).unwrap().contains("`header.x-spam-flag`"));
+        assert!(unknown_header("header.y", &known).unwrap().contains("add \"y\" to event.headers"));
     }
 
     #[test]

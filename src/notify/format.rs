@@ -66,6 +66,15 @@ impl Format {
         }
     }
 
+    /// Parses a template, also one without a field.
+    ///
+    /// # Errors
+    ///
+    /// As [`Format::parse`].
+    pub fn pieces(text: &str) -> Result<Vec<Piece>, String> {
+        parse_template(text)
+    }
+
     /// Appends the line with its newline: at most `limits::PIPE_LINE` octets, UTF-8, no line end inside.
     pub fn write_line(&self, record: &Record, out: &mut Vec<u8>) {
         let mut line = Line { text: Vec::new(), cut: PIPE_LINE, cut_kept: PIPE_LINE };
@@ -179,6 +188,13 @@ pub(super) fn plain(record: &Record, name: &str, longest: usize) -> String {
     String::from_utf8(line.text).unwrap_or_default()
 }
 
+/// The same for a value that may be cut.
+pub(super) fn plain_text(value: &str, longest: usize) -> String {
+    let mut line = Line { text: Vec::new(), cut: longest, cut_kept: PIPE_LINE };
+    line.cut_value(value);
+    String::from_utf8(line.text).unwrap_or_default()
+}
+
 /// A text for a line of the log.
 pub(super) fn without_line_ends(text: &str) -> String {
     text.chars().map(|letter| if letter::is_unsafe(letter) { '\u{FFFD}' } else { letter }).collect()
@@ -204,10 +220,14 @@ impl Line {
         if is_kept(name) {
             self.kept(&value);
         } else {
-            letter::push(&mut self.text, &value, self.cut, |letter, out| {
-                letter::put(if letter::is_unsafe(letter) { ' ' } else { letter }, out);
-            });
+            self.cut_value(&value);
         }
+    }
+
+    fn cut_value(&mut self, value: &str) {
+        letter::push(&mut self.text, value, self.cut, |letter, out| {
+            letter::put(if letter::is_unsafe(letter) { ' ' } else { letter }, out);
+        });
     }
 
     fn kept(&mut self, value: &str) {

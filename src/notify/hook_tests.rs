@@ -1,9 +1,9 @@
-use super::*;
-use crate::journal::cursors;
+use crate::journal::{Record, cursors};
 use crate::ledger::Journal;
 use crate::notify::testing::{Scratch, add, wait_for};
-use crate::notify::{Filter, Subscribers};
+use crate::notify::{Filter, HookInput, HookSettings, Retry, Subscribers};
 use std::fs;
+use std::time::Duration;
 
 struct Fixture {
     scratch: Scratch,
@@ -23,9 +23,12 @@ impl Fixture {
             command: ["sh", program.to_str().unwrap(), "one argument"].map(str::to_owned).into(),
             stdin: HookInput::None,
             timeout: Duration::from_secs(10),
-            jobs: 1,
-            retry: (Duration::from_millis(10), Duration::from_millis(40)),
-            give_up: Duration::from_secs(60),
+            retry: Retry {
+                jobs: 1,
+                from: Duration::from_millis(10),
+                to: Duration::from_millis(40),
+                give_up: Duration::from_secs(60),
+            },
             filter: Filter::default(),
         };
         change(&mut settings);
@@ -158,7 +161,7 @@ fn a_failing_record_is_tried_again_and_later_ones_wait_for_it() {
 #[test]
 fn what_fails_for_too_long_is_given_up_and_counted() {
     let fixture = Fixture::start("give-up", "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ != 1", |settings| {
-        settings.give_up = Duration::from_millis(500)
+        settings.retry.give_up = Duration::from_millis(500)
     });
     fixture.add(|_| {});
     fixture.add(|_| {});
@@ -186,7 +189,7 @@ fn a_timeout_ends_the_whole_process_group() {
     let script = "sleep 1000 & echo $! >> $D/pids; echo $$ >> $D/pids; wait";
     let fixture = Fixture::start("timeout", script, |settings| {
         settings.timeout = Duration::from_millis(100);
-        settings.give_up = Duration::ZERO;
+        settings.retry.give_up = Duration::ZERO;
     });
     fixture.add(|_| {});
     fixture.wait_for_seq(1);
@@ -206,7 +209,7 @@ fn a_timeout_ends_the_whole_process_group() {
 fn a_program_that_does_not_listen_is_killed() {
     let fixture = Fixture::start("deaf", "trap '' TERM; while :; do sleep 0.1; done", |settings| {
         settings.timeout = Duration::from_millis(100);
-        settings.give_up = Duration::ZERO;
+        settings.retry.give_up = Duration::ZERO;
     });
     fixture.add(|_| {});
     fixture.wait_for_seq(1);
@@ -226,8 +229,8 @@ fn a_program_may_print_without_end() {
 fn with_more_jobs_a_failing_record_is_passed_by_and_a_restart_repeats_nothing() {
     let script = "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ != 2 || test -e $D/ok";
     let mut fixture = Fixture::start("jobs", script, |settings| {
-        settings.jobs = 3;
-        settings.retry = (Duration::from_millis(200), Duration::from_secs(1));
+        settings.retry.jobs = 3;
+        (settings.retry.from, settings.retry.to) = (Duration::from_millis(200), Duration::from_secs(1));
     });
     fixture.add_some(30);
     let ran = |fixture: &Fixture| {
@@ -252,7 +255,7 @@ fn with_more_jobs_a_failing_record_is_passed_by_and_a_restart_repeats_nothing() 
 fn jobs_run_at_the_same_time() {
     let script =
         "touch $D/here.$MAILBELL_SEQ; while ! test -e $D/here.1 -a -e $D/here.2 -a -e $D/here.3; do sleep 0.01; done";
-    let fixture = Fixture::start("parallel", script, |settings| settings.jobs = 3);
+    let fixture = Fixture::start("parallel", script, |settings| settings.retry.jobs = 3);
     fixture.add_some(3);
     fixture.wait_for_seq(3);
     assert_eq!(fixture.status().retries, 0);
@@ -287,7 +290,7 @@ fn a_clean_stop_ends_what_takes_too_long_and_runs_it_again() {
 #[test]
 fn a_crash_repeats_what_ran_and_nothing_that_was_done() {
     let script = "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ != 1 || test -e $D/ok";
-    let mut fixture = Fixture::start("crash", script, |settings| settings.jobs = 2);
+    let mut fixture = Fixture::start("crash", script, |settings| settings.retry.jobs = 2);
     fixture.add_some(9);
     wait_for("the last one", || fixture.text("out").contains('9'));
     // What the file said at that moment is what a crash would have left.
@@ -323,8 +326,8 @@ fn a_crash_repeats_what_ran_and_nothing_that_was_done() {
 #[test]
 fn what_a_new_filter_does_not_want_is_not_waited_for() {
     let mut fixture = Fixture::start("filter", "echo $MAILBELL_SEQ >> $D/out; test $MAILBELL_SEQ -gt 2", |settings| {
-        settings.jobs = 3;
-        settings.retry = (Duration::from_secs(60), Duration::from_secs(60));
+        settings.retry.jobs = 3;
+        (settings.retry.from, settings.retry.to) = (Duration::from_secs(60), Duration::from_secs(60));
     });
     fixture.add_some(5);
     let kept = |fixture: &Fixture| cursors(&fixture.scratch.0).unwrap().remove(0).1;
@@ -336,30 +339,4 @@ fn what_a_new_filter_does_not_want_is_not_waited_for() {
     fixture.wait_for_seq(5);
     assert_eq!(kept(&fixture).begun, []);
     assert_eq!((fixture.status().backlog, fixture.text("out").lines().count()), (0, 5));
-}
-
-#[test]
-fn large_records_are_not_all_in_memory_at_once() {
-    let fixture = Fixture::start("large", "exit 0", |settings| {
-        settings.jobs = 64;
-        settings.command = vec!["sleep".into(), "1000".into()];
-    });
-    let mut hook = Hook::open(&fixture.settings, &Kept::default()).unwrap();
-    let offer = |hook: &mut Hook, seq: u64, octets: usize| {
-        let mut record = crate::journal::record::tests::sample(seq, "alice", "x");
-        record.summary.subject = Some("x".repeat(octets));
-        hook.offer(Arc::new(record)).is_ok()
-    };
-    let begun = (1..).take_while(|seq| offer(&mut hook, *seq, OCTETS / 5)).count();
-    assert_eq!(begun, 4);
-    let mut kept = Kept::default();
-    hook.report(&mut kept);
-    assert_eq!((kept.place, kept.begun.len()), (Place { acknowledged: 0, written: 4, waiting: 4 }, 4));
-    hook.cancel.wake();
-    hook.finish();
-    // One that is too large for all that is run alone.
-    let mut hook = Hook::open(&fixture.settings, &Kept::default()).unwrap();
-    assert!(offer(&mut hook, 1, OCTETS * 2) && !offer(&mut hook, 2, 1));
-    hook.cancel.wake();
-    hook.finish();
 }

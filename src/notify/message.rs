@@ -7,6 +7,8 @@
 //! happened all the same. A message that is there and cannot be opened is an error, and the hook is run later.
 
 use super::command::Source;
+#[cfg(feature = "mime")]
+use crate::content;
 use crate::journal::Record;
 use crate::maildir::moved;
 use std::fs::File;
@@ -44,6 +46,21 @@ pub(super) fn open(record: &Record) -> io::Result<Source<'static>> {
         Ok(file) => Source::File(file),
         Err(reader) => Source::Octets(Box::new(reader)),
     })
+}
+
+/// The record and what is in its message, as one line of JSON.
+///
+/// # Errors
+///
+/// As [`open`].
+#[cfg(feature = "mime")]
+pub(super) fn parsed(record: &Record) -> io::Result<Vec<u8>> {
+    let mut json = match open(record)? {
+        Source::File(mut file) => content::parsed(record, &mut file),
+        Source::Octets(mut octets) => content::parsed(record, &mut octets),
+    }?;
+    json.push(b'\n');
+    Ok(json)
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! journal -> Subscriber (the loop: follow, filter, keep the cursor) -> Sink -> a FIFO       pipe.rs, fifo.rs, unread.rs
-//!                                                                          -> a program     hook.rs, command.rs, message.rs
+//!                                                                          -> Retrying, which tries until it is acknowledged
+//!                                                                             -> Work -> a program   hook.rs, command.rs, message.rs
+//!                                                                          -> a broker          mqtt.rs
 //!                                                                          -> standard output, or a program (cli/watch.rs)
 //! ```
 //!
 //! Each subscriber has a thread that follows the journal's files by inotify(7), so a slow or absent reader costs neither
-//! memory nor a sender's time, and the same code works inside the server and outside it. Another kind of subscriber is one
-//! more file with an `impl Sink`, and its lines in `subscribers.rs`.
+//! memory nor a sender's time, and the same code works inside the server and outside it. Another kind of subscriber that
+//! acknowledges is one more file with an `impl Work`, a variant of [`Settings`], and its lines in `subscribers.rs`.
 //!
 //! # The event
 //!
@@ -27,6 +29,9 @@
 //! | `mail_from`, `rcpt_to` | envelope; `rcpt_to` as the sender typed it; `mail_from` is empty for the null path |
 //! | `client`, `helo`, `auth`, `tls` | the client that handed it over |
 //! | `message_id`, `date`, `from`, `reply_to`, `to`, `subject`, `mime_version`, `content_type`, `content_transfer_encoding` | header fields, decoded to UTF-8 |
+//! | `cc`, `sender`, `in_reply_to`, `references`, `list_id`, `auto_submitted` | likewise |
+//! | `headers` | an object of the header fields that `event.headers` names, by their names in lower case |
+//! | `verified` | `pass`, `fail` or `none`: the result of DMARC that `event.authserv` found; see `message::header` |
 //! | `key` | the same for two deliveries of one message: `mid:` and its Message-ID, else `hdr:` and a digest |
 //! | `duplicate_of` | `seq` of the latest earlier event with the same `user` and `key` |
 //!
@@ -46,7 +51,10 @@ mod filter;
 mod format;
 mod hook;
 mod message;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod pipe;
+mod retrying;
 mod status;
 mod subscriber;
 mod subscribers;
@@ -55,9 +63,11 @@ mod testing;
 mod unread;
 
 pub use command::{End, Source, Task, run};
-pub use filter::Filter;
+pub use filter::{Filter, unknown_header};
 pub use format::{Format, Piece};
 pub use message::{Fetcher, fetch_with};
+#[cfg(feature = "mqtt")]
+pub use mqtt::{BrokerStatus, MqttSettings, probe as probe_broker};
 pub use status::status_of_files;
 pub use subscriber::{Looked, Sink, Subscriber, Waits};
 pub use subscribers::Subscribers;
@@ -116,6 +126,8 @@ pub enum HookInput {
     Message,
     /// The JSON record.
     Event,
+    /// The record and what is in the message, as one JSON object.
+    Parsed,
     /// Nothing.
     None,
 }
@@ -131,14 +143,47 @@ pub struct HookSettings {
     pub stdin: HookInput,
     /// After this its process group is killed.
     pub timeout: Duration,
-    /// How many at once.
-    pub jobs: usize,
-    /// Shortest and longest wait between tries.
-    pub retry: (Duration, Duration),
-    /// After this, counted from the event's first try, it is given up.
-    pub give_up: Duration,
+    /// How many at once, and how often.
+    pub retry: Retry,
     /// Which records.
     pub filter: Filter,
+}
+
+/// When a subscriber that acknowledges is told, and when it is told again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// How many records at once; 1 keeps their order.
+    pub jobs: usize,
+    /// Wait after the first failed try; each further wait is twice as long.
+    pub from: Duration,
+    /// Longest wait.
+    pub to: Duration,
+    /// After this, counted from the event's first try, it is given up.
+    pub give_up: Duration,
+}
+
+/// The settings of a subscriber of any kind that the server serves.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settings {
+    /// `[[pipe]]`.
+    Pipe(PipeSettings),
+    /// `[[hook]]`.
+    Hook(HookSettings),
+    /// `[[mqtt]]`.
+    #[cfg(feature = "mqtt")]
+    Mqtt(MqttSettings),
+}
+
+impl Settings {
+    /// The name of the subscriber, and of its cursor.
+    pub fn name(&self) -> String {
+        match self {
+            Settings::Pipe(pipe) => PipeSettings::name_of(&pipe.path),
+            Settings::Hook(hook) => format!("hook:{}", hook.name),
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(mqtt) => mqtt.subscriber(),
+        }
+    }
 }
 
 /// One subscriber, for `mailbell status` and the metrics.

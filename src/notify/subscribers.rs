@@ -1,13 +1,14 @@
-//! The server's subscribers: a thread for each pipe and hook, which goes over to new settings by itself.
+//! The server's subscribers: a thread for each, which goes over to new settings by itself.
 //!
 //! A thread that fails, for whatever reason, begins again at its cursor: no failure of one costs an event, or touches
 //! another.
 
 use super::hook::Hook;
 use super::pipe::Pipe;
+use super::retrying::{Retrying, Work};
 use super::status::status_of_files;
 use super::subscriber::{self, Subscriber};
-use super::{HookSettings, PipeSettings, SubscriberStatus};
+use super::{Filter, Retry, Settings, SubscriberStatus};
 use crate::journal::{self, Cursor, Follower, Told};
 use crate::sys::{self, Wake};
 use rustix::event::{PollFd, PollFlags};
@@ -27,7 +28,7 @@ const STACK: usize = 256 * 1024;
 /// How long a subscriber that failed waits before it begins again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// The pipes and hooks, by name.
+/// The subscribers, by name.
 #[derive(Debug)]
 pub struct Subscribers {
     place: Place,
@@ -40,9 +41,12 @@ struct Place {
     state: PathBuf,
     /// `None` where another process writes the journal.
     told: Option<Told>,
+    /// What the workers of brokers do.
+    #[cfg(feature = "mqtt")]
+    brokers: super::mqtt::Brokers,
 }
 
-/// One pipe or hook and its thread. The thread is there until its work is done, also after a reload took it away.
+/// One subscriber and its thread. The thread is there until its work is done, also after a reload took it away.
 #[derive(Debug)]
 struct Running {
     slot: Arc<Slot>,
@@ -67,38 +71,38 @@ struct Wanted {
     trouble: Option<String>,
 }
 
-/// The settings of one subscriber: a line here for each kind.
-#[derive(Clone, Debug, PartialEq)]
-enum Settings {
-    Pipe(PipeSettings),
-    Hook(HookSettings),
-}
-
 /// A subscriber of any kind, ready to run.
 enum Ready {
     Pipe(Box<Subscriber<Pipe>>),
-    Hook(Box<Subscriber<Hook>>),
+    Retrying(Box<Subscriber<Retrying>>),
+    #[cfg(feature = "mqtt")]
+    Mqtt(Box<Subscriber<super::mqtt::Mqtt>>),
 }
 
 impl Subscribers {
     /// As `start_inside`, with a journal that no ledger writes.
     #[cfg(test)]
-    pub(super) fn start(state: &Path, pipes: &[PipeSettings], hooks: &[HookSettings]) -> Result<Subscribers, String> {
-        Subscribers::start_inside(state, None, pipes, hooks)
+    pub(super) fn start(
+        state: &Path,
+        pipes: &[super::PipeSettings],
+        hooks: &[super::HookSettings],
+    ) -> Result<Subscribers, String> {
+        Subscribers::start_inside(state, None, tests::both(pipes, hooks))
     }
 
-    /// Starts one thread for every pipe and hook. `state` holds `cursors/` and `journal/`. The ledger is open already, and
+    /// As `reload`.
+    #[cfg(test)]
+    fn reload_both(&mut self, pipes: &[super::PipeSettings], hooks: &[super::HookSettings]) -> Vec<String> {
+        self.reload(tests::both(pipes, hooks))
+    }
+
+    /// Starts one thread for every subscriber. `state` holds `cursors/` and `journal/`. The ledger is open already, and
     /// advances `told`.
     ///
     /// # Errors
     ///
-    /// Says which pipe or hook cannot work, and why.
-    pub fn start_inside(
-        state: &Path,
-        told: Option<Told>,
-        pipes: &[PipeSettings],
-        hooks: &[HookSettings],
-    ) -> Result<Subscribers, String> {
+    /// Says which subscriber cannot work, and why.
+    pub fn start_inside(state: &Path, told: Option<Told>, wanted: Vec<Settings>) -> Result<Subscribers, String> {
         static PREPARED: Once = Once::new();
         PREPARED.call_once(|| {
             sys::keep_descriptors();
@@ -106,8 +110,14 @@ impl Subscribers {
                 log::warn!("ended processes that hooks leave behind are not collected: {error}");
             }
         });
-        let mut subscribers = Subscribers { place: Place { state: state.to_owned(), told }, running: BTreeMap::new() };
-        let problems = subscribers.reload(pipes, hooks);
+        let place = Place {
+            state: state.to_owned(),
+            told,
+            #[cfg(feature = "mqtt")]
+            brokers: Default::default(),
+        };
+        let mut subscribers = Subscribers { place, running: BTreeMap::new() };
+        let problems = subscribers.reload(wanted);
         if problems.is_empty() {
             return Ok(subscribers);
         }
@@ -120,11 +130,10 @@ impl Subscribers {
     /// It waits for nothing that a reader or a hook's program does: a subscriber that changed ends in its own time, and
     /// then begins again at its cursor with the settings that are wanted then. What cannot work now is tried again every
     /// 5 s.
-    pub fn reload(&mut self, pipes: &[PipeSettings], hooks: &[HookSettings]) -> Vec<String> {
-        let pipes = pipes.iter().cloned().map(Settings::Pipe);
+    pub fn reload(&mut self, all: Vec<Settings>) -> Vec<String> {
         let mut problems = Vec::new();
         let mut wanted = BTreeMap::new();
-        for settings in pipes.chain(hooks.iter().cloned().map(Settings::Hook)) {
+        for settings in all {
             let name = settings.name();
             match wanted.get(&name) {
                 Some(other) if *other != settings => problems.push(format!("{name} is there twice")),
@@ -138,6 +147,7 @@ impl Subscribers {
             }
         }
         for (name, settings) in wanted {
+            self.hurry(&name, &settings);
             if !self.running.get(&name).is_some_and(|running| running.slot.want(Some(settings.clone()))) {
                 match Running::start(&self.place, settings) {
                     Ok(running) => drop(self.running.insert(name.clone(), running)),
@@ -151,6 +161,19 @@ impl Subscribers {
         problems
     }
 
+    /// A broker that could not be reached, or did not take the login, is tried at once: what was wrong may be mended.
+    #[cfg_attr(not(feature = "mqtt"), allow(unused_variables))]
+    fn hurry(&self, name: &str, settings: &Settings) {
+        #[cfg(feature = "mqtt")]
+        if let Some(running) = self.running.get(name)
+            // With other settings it begins anyway.
+            && running.slot.lock().next.as_ref() == Some(settings)
+            && self.brokers().iter().any(|broker| broker.name == name && broker.next_try.is_some())
+        {
+            running.slot.wake.wake();
+        }
+    }
+
     /// The state of every subscriber that is configured, and of every cursor of `watch`.
     pub fn status(&self) -> Vec<SubscriberStatus> {
         let mut status = status_of_files(&self.place.state).unwrap_or_else(|error| {
@@ -160,6 +183,14 @@ impl Subscribers {
         let is_wanted = |name: &str| self.running.get(name).is_some_and(|running| running.slot.lock().next.is_some());
         status.retain(|subscriber| subscriber.name.starts_with("watch:") || is_wanted(&subscriber.name));
         status
+    }
+
+    /// How each broker of the configuration stands.
+    #[cfg(feature = "mqtt")]
+    pub fn brokers(&self) -> Vec<super::BrokerStatus> {
+        let brokers = self.place.brokers.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_wanted = |name: &str| self.running.get(name).is_some_and(|running| running.slot.lock().next.is_some());
+        brokers.values().filter(|broker| is_wanted(&broker.name)).cloned().collect()
     }
 
     /// A clean stop: unread lines are taken back out of the pipes, hooks that run are waited for (bounded), cursors saved.
@@ -252,14 +283,6 @@ fn text(error: impl Display) -> String {
 }
 
 impl Settings {
-    /// The name of the subscriber, and of its cursor.
-    fn name(&self) -> String {
-        match self {
-            Settings::Pipe(pipe) => PipeSettings::name_of(&pipe.path),
-            Settings::Hook(hook) => format!("hook:{}", hook.name),
-        }
-    }
-
     fn open(&self, place: &Place) -> Result<Ready, String> {
         let (name, journal) = (self.name(), place.state.join("journal"));
         let last = || place.told.as_ref().map_or_else(|| journal::last_seq(&journal), |told| Ok(told.seq()));
@@ -269,18 +292,26 @@ impl Settings {
             None => Follower::open(&journal, after).map_err(text),
         };
         let cursor = Cursor::open(&place.state, &name, || end).map_err(text)?;
-        let acknowledged = cursor.kept().place.acknowledged;
-        Ok(match self {
+        let retrying = |work: Arc<dyn Work>, retry: Retry, filter: &Filter, cursor: Cursor| {
+            let sink = Retrying::open(work, retry, cursor.kept()).map_err(text)?;
+            let follower = follow(cursor.kept().place.acknowledged)?;
+            Ok(Ready::Retrying(Box::new(Subscriber::new(follower, filter.clone(), Some(cursor), sink))))
+        };
+        match self {
             Settings::Pipe(settings) => {
                 let pipe = Pipe::open(&journal, settings, cursor.kept(), last).map_err(text)?;
                 let (after, filter) = (pipe.after(), settings.wanted());
-                Ready::Pipe(Box::new(Subscriber::new(follow(after)?, filter, Some(cursor), pipe)))
+                Ok(Ready::Pipe(Box::new(Subscriber::new(follow(after)?, filter, Some(cursor), pipe))))
             }
-            Settings::Hook(settings) => {
-                let (hook, filter) = (Hook::open(settings, cursor.kept()).map_err(text)?, settings.filter.clone());
-                Ready::Hook(Box::new(Subscriber::new(follow(acknowledged)?, filter, Some(cursor), hook)))
+            Settings::Hook(hook) => retrying(Arc::new(Hook::new(hook)), hook.retry, &hook.filter, cursor),
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(settings) => {
+                let follower = follow(cursor.kept().place.acknowledged)?;
+                let mqtt = super::mqtt::Mqtt::open(settings, cursor.kept(), &place.brokers).map_err(text)?;
+                let filter = settings.filter.clone();
+                Ok(Ready::Mqtt(Box::new(Subscriber::new(follower, filter, Some(cursor), mqtt))))
             }
-        })
+        }
     }
 }
 
@@ -294,8 +325,13 @@ impl Ready {
     fn run(self, stop: &Wake) -> Option<File> {
         match self {
             Ready::Pipe(pipe) => pipe.run(stop.as_fd()).into_write_end(),
-            Ready::Hook(hook) => {
-                hook.run(stop.as_fd());
+            Ready::Retrying(retrying) => {
+                retrying.run(stop.as_fd());
+                None
+            }
+            #[cfg(feature = "mqtt")]
+            Ready::Mqtt(mqtt) => {
+                mqtt.run(stop.as_fd());
                 None
             }
         }

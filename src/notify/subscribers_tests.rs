@@ -1,10 +1,15 @@
 use super::*;
 use crate::ledger::Journal;
 use crate::notify::testing::{Scratch, add, wait_for};
-use crate::notify::{Backlog, Filter, Format, HookInput};
+use crate::notify::{Backlog, Format, HookInput, HookSettings, PipeSettings};
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+pub(super) fn both(pipes: &[PipeSettings], hooks: &[HookSettings]) -> Vec<Settings> {
+    let pipes = pipes.iter().cloned().map(Settings::Pipe);
+    pipes.chain(hooks.iter().cloned().map(Settings::Hook)).collect()
+}
 
 fn pipe(scratch: &Scratch, name: &str, format: &str) -> PipeSettings {
     PipeSettings {
@@ -22,9 +27,12 @@ fn hook(scratch: &Scratch, name: &str, script: &str) -> HookSettings {
         command: ["sh", "-c", &script.replace("$D", scratch.0.to_str().unwrap())].map(str::to_owned).into(),
         stdin: HookInput::None,
         timeout: Duration::from_secs(10),
-        jobs: 1,
-        retry: (Duration::from_millis(10), Duration::from_millis(10)),
-        give_up: Duration::from_secs(60),
+        retry: Retry {
+            jobs: 1,
+            from: Duration::from_millis(10),
+            to: Duration::from_millis(10),
+            give_up: Duration::from_secs(60),
+        },
         filter: Filter::default(),
     }
 }
@@ -65,10 +73,10 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_others_alone() {
     add_some(&journal, 2);
     wait_for("the hook to run", || scratch.path("began").exists());
     // The hook runs until the reload is done: a reload that waited for it would never be.
-    let changed = HookSettings { jobs: 2, ..slow.clone() };
+    let changed = HookSettings { retry: Retry { jobs: 2, ..slow.retry }, ..slow.clone() };
     let three = pipe(&scratch, "three", "{seq}");
     let other = pipe(&scratch, "two", "two {seq}");
-    assert!(subscribers.reload(&[one.clone(), other.clone(), three.clone()], &[changed]).is_empty());
+    assert!(subscribers.reload_both(&[one.clone(), other.clone(), three.clone()], &[changed]).is_empty());
     fs::write(scratch.path("go"), "").unwrap();
     assert_eq!(thread_of(&subscribers), thread);
     add_some(&journal, 1);
@@ -81,13 +89,13 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_others_alone() {
     let began = fs::read_to_string(scratch.path("began")).unwrap();
     assert_eq!(began.lines().collect::<std::collections::BTreeSet<_>>().len(), began.lines().count(), "{began}");
     // A pipe that is taken out leaves its FIFO and its cursor, and loses nothing when it comes back, even at once.
-    assert!(subscribers.reload(std::slice::from_ref(&one), &[]).is_empty());
+    assert!(subscribers.reload_both(std::slice::from_ref(&one), &[]).is_empty());
     add_some(&journal, 1);
     assert_eq!(
         subscribers.status().iter().map(|status| status.name.clone()).collect::<Vec<_>>(),
         [format!("pipe:{}", one.path.display())]
     );
-    assert!(subscribers.reload(&[one, other], &[]).is_empty());
+    assert!(subscribers.reload_both(&[one, other], &[]).is_empty());
     assert_eq!(read_until(&scratch, "two", "two 4"), "two 4\n");
     subscribers.stop();
 }
@@ -105,10 +113,10 @@ fn a_reload_that_changes_a_pipe_does_not_end_its_reader() {
         reader.read_line(&mut line).unwrap();
         assert!(line.ends_with(&format!(" {round}\n")), "{line:?} in round {round}");
         settings.format = Format::parse(&format!("{round} {{seq}}")).unwrap();
-        assert!(subscribers.reload(std::slice::from_ref(&settings), &[]).is_empty());
+        assert!(subscribers.reload_both(std::slice::from_ref(&settings), &[]).is_empty());
     }
     // One that is taken out ends it.
-    assert!(subscribers.reload(&[], &[]).is_empty());
+    assert!(subscribers.reload_both(&[], &[]).is_empty());
     assert_eq!(reader.read_line(&mut String::new()).unwrap(), 0);
     subscribers.stop();
 }
@@ -123,8 +131,8 @@ fn what_a_second_reload_took_back_is_never_run() {
     let mut subscribers = Subscribers::start(&scratch.0, &[], std::slice::from_ref(&slow)).unwrap();
     add_some(&journal, 3);
     wait_for("the hook to run", || scratch.path("began").exists());
-    assert!(subscribers.reload(&[], &[wrong]).is_empty());
-    assert!(subscribers.reload(&[], &[right]).is_empty());
+    assert!(subscribers.reload_both(&[], &[wrong]).is_empty());
+    assert!(subscribers.reload_both(&[], &[right]).is_empty());
     wait_for("the rest", || fs::read_to_string(scratch.path("right")).is_ok_and(|text| text == "2\n3\n"));
     assert!(!scratch.path("wrong").exists());
     subscribers.stop();
@@ -138,7 +146,7 @@ fn what_cannot_be_had_at_a_reload_is_tried_again() {
     fs::write(&settings.path, "in the way").unwrap();
     let mut subscribers = Subscribers::start(&scratch.0, &[], &[]).unwrap();
     for _ in 0..2 {
-        let problems = subscribers.reload(std::slice::from_ref(&settings), &[]);
+        let problems = subscribers.reload_both(std::slice::from_ref(&settings), &[]);
         assert!(problems.len() == 1 && problems[0].contains("notify"), "{problems:?}");
     }
     add_some(&journal, 1);
@@ -146,7 +154,7 @@ fn what_cannot_be_had_at_a_reload_is_tried_again() {
     fs::remove_file(&settings.path).unwrap();
     wait_for("the pipe", || settings.path.exists());
     assert_eq!(read_until(&scratch, "notify", "1"), "1\n");
-    assert!(subscribers.reload(std::slice::from_ref(&settings), &[]).is_empty());
+    assert!(subscribers.reload_both(std::slice::from_ref(&settings), &[]).is_empty());
     subscribers.stop();
 }
 
@@ -159,9 +167,9 @@ fn what_cannot_be_had_is_said_and_the_rest_runs() {
     let error = Subscribers::start(&scratch.0, &[good.clone(), bad.clone()], &[]).unwrap_err();
     assert!(error.contains(&format!("pipe:{}: ", bad.path.display())), "{error}");
     let mut subscribers = Subscribers::start(&scratch.0, std::slice::from_ref(&good), &[]).unwrap();
-    let problems = subscribers.reload(&[bad, good.clone(), good.clone()], &[]);
+    let problems = subscribers.reload_both(&[bad, good.clone(), good.clone()], &[]);
     assert_eq!(problems.len(), 1, "{problems:?}");
-    let problems = subscribers.reload(&[good.clone(), pipe(&scratch, "good", "{id}")], &[]);
+    let problems = subscribers.reload_both(&[good.clone(), pipe(&scratch, "good", "{id}")], &[]);
     assert!(problems[0].contains("twice"), "{problems:?}");
     add_some(&journal, 1);
     assert_eq!(read_until(&scratch, "good", "1"), "1\n");

@@ -12,6 +12,7 @@
 
 mod acceptor;
 mod background;
+mod broker_status;
 mod handshake;
 pub mod listener;
 pub mod local;

@@ -4,7 +4,7 @@
 use crate::config::Config;
 use crate::httpd::{self, Reports};
 use crate::net::tls;
-use crate::notify::{PipeSettings, SubscriberStatus};
+use crate::notify::SubscriberStatus;
 use crate::service::Service;
 use crate::service::counters::{self, label};
 use serde_json::{Value, json};
@@ -53,6 +53,7 @@ pub fn status(service: &Service) -> Value {
         "counters": Value::Object(counters.collect()),
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
         "remotes": remotes(service),
+        "brokers": super::broker_status::status(service),
     })
 }
 
@@ -100,8 +101,7 @@ pub fn status_without_server(config: &Config) -> io::Result<Value> {
 }
 
 fn is_configured(config: &Config, name: &str) -> bool {
-    config.pipes.iter().any(|pipe| PipeSettings::name_of(&pipe.path) == name)
-        || config.hooks.iter().any(|hook| name.strip_prefix("hook:") == Some(&hook.name))
+    config.subscribers().iter().any(|settings| settings.name() == name)
 }
 
 fn subscriber(status: &SubscriberStatus) -> Value {
@@ -160,5 +160,6 @@ fn prometheus(service: &Service) -> String {
     family("subscriber_lost_total", "Events dropped from the journal unread.", "counter", |each, _| each.lost);
     #[cfg(feature = "remote")]
     super::remote_status::metrics(service, &mut text);
+    super::broker_status::metrics(service, &mut text);
     text
 }

@@ -8,6 +8,7 @@ use crate::accounts::Accounts;
 use crate::arrivals::{Arrivals, Watched};
 use crate::config::{Config, Watch};
 use crate::net::tls;
+use crate::notify::Settings;
 use crate::service::{Live, Service};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,10 +73,11 @@ impl Reloader {
         watching.watch(watched(&service.config, &config.watches, &live.accounts));
         drop(arrivals);
         self.renew_pool();
+        let wanted = subscribers(&config, &live);
+        service.delivery.tell(config.event.clone());
         service.replace(live);
         #[cfg_attr(not(feature = "remote"), allow(unused_mut))]
-        let mut problems =
-            service.subscribers().as_mut().map(|all| all.reload(&config.pipes, &config.hooks)).unwrap_or_default();
+        let mut problems = service.subscribers().as_mut().map(|all| all.reload(wanted)).unwrap_or_default();
         #[cfg(feature = "remote")]
         if let Err(error) = super::remotes::replace(service, &config) {
             problems.push(format!("remotes: {error}"));
@@ -156,6 +158,23 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
             Err(problems.into_iter().chain(tls.err().map(|error| error.to_string())).collect())
         }
     }
+}
+
+/// The subscribers of a configuration. Those that tell of each user know the accounts.
+pub fn subscribers(config: &Config, live: &Live) -> Vec<Settings> {
+    #[cfg_attr(not(feature = "mqtt"), allow(unused_mut))]
+    let mut all = config.subscribers();
+    #[cfg(feature = "mqtt")]
+    for settings in &mut all {
+        if let Settings::Mqtt(mqtt) = settings
+            && mqtt.discovery
+        {
+            mqtt.accounts = live.accounts.names().map(str::to_owned).collect();
+        }
+    }
+    #[cfg(not(feature = "mqtt"))]
+    let _ = live;
+    all
 }
 
 /// Every Maildir of which new messages become events: those of the accounts, where the server that runs has them, and those

@@ -77,8 +77,8 @@ pub fn prepare(config: Config) -> Result<Started, StartError> {
     let delivery = Arc::new(Delivery::new(&config, Some(ledger.clone())));
     // Subscribers start before arrivals, so that a new pipe or hook begins at the end of the journal at the last stop.
     let told = Some(ledger.told());
-    let subscribers =
-        Subscribers::start_inside(&config.state, told, &config.pipes, &config.hooks).map_err(StartError::Temporary)?;
+    let subscribers = Subscribers::start_inside(&config.state, told, reload::subscribers(&config, &live))
+        .map_err(StartError::Temporary)?;
     let arrivals =
         Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;
 

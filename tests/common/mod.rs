@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod dovecot;
+pub mod mqtt;
 #[cfg(feature = "tls")]
 pub mod tls;
 

@@ -54,6 +54,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     super::http::check(findings, server);
     #[cfg(feature = "remote")]
     super::remotes::check(findings, server, accounts.as_ref());
+    #[cfg(feature = "mqtt")]
+    super::mqtt::check(findings, server);
     if let Some(accounts) = accounts {
         let doors = [&config.smtp.listen, &config.submission, &config.lmtp, &config.tls.smtps];
         if accounts.names().next().is_none() && doors.iter().any(|places| !places.is_empty()) {
@@ -260,7 +262,13 @@ fn strangers(findings: &mut Findings<'_>, accounts: &Accounts) {
     let known: Vec<&str> = accounts.names().chain(config.watches.iter().map(|watch| watch.user.as_str())).collect();
     let pipes = config.pipes.iter().enumerate().map(|(index, pipe)| (format!("pipe[{index}].users"), &pipe.filter));
     let hooks = config.hooks.iter().enumerate().map(|(index, hook)| (format!("hook[{index}].users"), &hook.filter));
-    for (key, filter) in pipes.chain(hooks) {
+    let all = pipes.chain(hooks);
+    #[cfg(feature = "mqtt")]
+    let all = {
+        let mqtts = config.mqtts.iter().enumerate();
+        all.chain(mqtts.map(|(index, mqtt)| (format!("mqtt[{index}].users"), &mqtt.filter)))
+    };
+    for (key, filter) in all {
         for user in filter.users().iter().filter(|user| !known.iter().any(|known| known.eq_ignore_ascii_case(user))) {
             let hint = nearest(user, known.iter().copied());
             let hint = hint.map_or(String::new(), |near| format!("; did you mean {near:?}?"));

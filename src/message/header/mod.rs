@@ -5,16 +5,18 @@
 //! where the header was folded or held tabs.
 
 use crate::limits;
-use crate::message::trace;
+use crate::message::trace::{self, Via};
 use charset::Charset;
 use md5::{Digest, Md5};
 use std::borrow::Cow;
 use std::fmt::Write;
 
 pub mod charset;
+mod verified;
 mod walk;
 pub mod word;
 
+pub use verified::strip;
 pub use walk::{Fields, Line, Scan};
 
 /// What stands at the end of a value that was cut.
@@ -42,12 +44,37 @@ pub struct Summary {
     pub content_type: Option<String>,
     /// `Content-Transfer-Encoding`.
     pub content_transfer_encoding: Option<String>,
+    /// `Cc`.
+    pub cc: Option<String>,
+    /// `Sender`.
+    pub sender: Option<String>,
+    /// `In-Reply-To`.
+    pub in_reply_to: Option<String>,
+    /// `References`.
+    pub references: Option<String>,
+    /// `List-Id`.
+    pub list_id: Option<String>,
+    /// `Auto-Submitted`.
+    pub auto_submitted: Option<String>,
+    /// The fields of [`EventSettings::headers`], in that order, by their names in lower case.
+    pub headers: Vec<(String, Option<String>)>,
+    /// `pass`, `fail` or `none`: what [`EventSettings::authserv`] says of DMARC.
+    pub verified: Option<String>,
     /// `mid:` and the Message-ID, else `hdr:` and a digest over Date, From, To, Subject and the oldest Received.
     pub key: String,
 }
 
+/// `[event]`: what a record says beyond the usual fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventSettings {
+    /// Names of further header fields, in lower case, each once.
+    pub headers: Vec<String>,
+    /// The server whose Authentication-Results are believed.
+    pub authserv: Option<String>,
+}
+
 /// The fields of [`Summary`], in its order.
-const NAMES: [&[u8]; 9] = [
+const NAMES: [&[u8]; 15] = [
     b"Message-ID",
     b"Date",
     b"From",
@@ -57,6 +84,12 @@ const NAMES: [&[u8]; 9] = [
     b"MIME-Version",
     CONTENT_TYPE,
     b"Content-Transfer-Encoding",
+    b"Cc",
+    b"Sender",
+    b"In-Reply-To",
+    b"References",
+    b"List-Id",
+    b"Auto-Submitted",
 ];
 const CONTENT_TYPE: &[u8] = b"Content-Type";
 
@@ -66,10 +99,20 @@ impl Summary {
     /// No more than [`limits::HEADER_OCTETS`] are looked at. Our own trace fields at the top are not part of what the
     /// sender wrote: they neither hide a field of the same name nor count for `key`.
     pub fn parse(head: &[u8]) -> Summary {
+        Summary::read(head, &EventSettings::default(), Via::Smtp)
+    }
+
+    /// The same, with what `settings` ask for, of a message that came by `via`.
+    pub fn read(head: &[u8], settings: &EventSettings, via: Via) -> Summary {
         let head = &head[..head.len().min(limits::HEADER_OCTETS)];
+        let head = &head[trace::length(head)..];
+        let mut further: Vec<Option<&[u8]>> = vec![None; settings.headers.len()];
         let mut bodies: [Option<&[u8]>; NAMES.len()] = [None; NAMES.len()];
         let mut oldest_received: &[u8] = b"";
-        for (name, body) in Fields::new(&head[trace::length(head)..]) {
+        for (name, body) in Fields::new(head) {
+            if let Some(index) = settings.headers.iter().position(|known| name.eq_ignore_ascii_case(known.as_bytes())) {
+                further[index].get_or_insert(body);
+            }
             if name.eq_ignore_ascii_case(b"Received") {
                 oldest_received = body;
             } else if let Some(index) = NAMES.iter().position(|known| name.eq_ignore_ascii_case(known)) {
@@ -78,8 +121,26 @@ impl Summary {
         }
         let content_type = NAMES.iter().position(|name| *name == CONTENT_TYPE).and_then(|index| bodies[index]);
         let raw = content_type.and_then(charset_of);
-        let [message_id, date, from, reply_to, to, subject, mime_version, content_type, content_transfer_encoding] =
-            bodies.map(|body| body.map(|body| value(body, raw)));
+        let [
+            message_id,
+            date,
+            from,
+            reply_to,
+            to,
+            subject,
+            mime_version,
+            content_type,
+            content_transfer_encoding,
+            cc,
+            sender,
+            in_reply_to,
+            references,
+            list_id,
+            auto_submitted,
+        ] = bodies.map(|body| body.map(|body| value(body, raw)));
+        let further = further.into_iter().map(|body| body.map(|body| value(body, raw)));
+        let headers = settings.headers.iter().cloned().zip(further).collect();
+        let verified = settings.authserv.as_deref().and_then(|authserv| verified::verified(head, authserv, via));
         let key = match message_id.as_deref() {
             Some(id) if !id.is_empty() => {
                 let mut key = format!("mid:{id}");
@@ -98,6 +159,14 @@ impl Summary {
             mime_version,
             content_type,
             content_transfer_encoding,
+            cc,
+            sender,
+            in_reply_to,
+            references,
+            list_id,
+            auto_submitted,
+            headers,
+            verified: verified.map(str::to_owned),
             key,
         }
     }
@@ -119,6 +188,11 @@ fn digest(fields: [&Option<String>; 4], oldest_received: &[u8]) -> String {
         write!(key, "{octet:02x}").unwrap();
     }
     key
+}
+
+/// The charset that the Content-Type of a header names: that of octets beyond ASCII in its other fields.
+pub fn raw_charset(head: &[u8]) -> Option<Charset> {
+    Fields::new(head).find(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE)).and_then(|(_, body)| charset_of(body))
 }
 
 /// The charset that the body of a Content-Type field names (RFC 2045 section 5.1).
@@ -150,7 +224,7 @@ pub fn value(body: &[u8], raw: Option<Charset>) -> String {
 }
 
 /// The body without folds, outer white space and tabs.
-fn unfolded(body: &[u8]) -> Cow<'_, [u8]> {
+pub(in crate::message) fn unfolded(body: &[u8]) -> Cow<'_, [u8]> {
     let body = body.trim_ascii();
     if !body.iter().any(|octet| matches!(octet, b'\r' | b'\n' | b'\t')) {
         return Cow::Borrowed(body);

@@ -45,6 +45,11 @@ impl<'a> Fields<'a> {
     pub fn new(message: &'a [u8]) -> Fields<'a> {
         Fields { rest: message }
     }
+
+    /// Octets behind the field that `next` gave last.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
+    }
 }
 
 impl<'a> Iterator for Fields<'a> {

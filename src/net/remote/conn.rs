@@ -238,7 +238,20 @@ impl Conn {
         Ok(self.input.bytes())
     }
 
-    /// Takes `count` octets of what [`Conn::data`] showed.
+    /// Octets that have come, at least one; to be taken with [`Conn::consume`]. The deadline is for the first of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Conn::line`].
+    pub fn octets(&mut self, end: Instant, what: &'static str, also: &[&Signal]) -> Result<&[u8], Error> {
+        if self.input.is_empty() {
+            self.input.shrink();
+            self.fill(end, what, also)?;
+        }
+        Ok(self.input.bytes())
+    }
+
+    /// Takes `count` octets of what [`Conn::data`] or [`Conn::octets`] showed.
     pub fn consume(&mut self, count: usize) {
         self.input.consume(count);
     }

@@ -1,12 +1,12 @@
 //! Connections to other servers: one dialler, one TLS client, one connection with deadlines, and the secrets of logins.
 //! What is said on a connection is the affair of the rooms above.
 
-#[cfg(feature = "remote")]
+#[cfg(any(feature = "remote", feature = "mqtt"))]
 pub mod conn;
-#[cfg(feature = "remote")]
+#[cfg(any(feature = "remote", feature = "mqtt"))]
 pub mod dial;
 pub mod secret;
-#[cfg(feature = "remote")]
+#[cfg(any(feature = "remote", feature = "mqtt"))]
 pub mod tls;
 
 use std::fmt;

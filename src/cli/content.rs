@@ -1,0 +1,89 @@
+//! `mailbell cat ID --text`, `--html`, `--json`, `--attachments DIR`: what is in a message.
+
+use super::{Failed, Outcome, exit};
+use crate::config::Config;
+use crate::content::{self, Saver};
+use crate::journal::{Item, Reader, Record};
+use crate::message::letter;
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What is wanted of a message.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    Text,
+    Html,
+    Json,
+    /// In this folder.
+    Attachments(PathBuf),
+}
+
+/// Prints it. `path` is that of the message's file, `id` what its record is looked for by.
+pub(super) fn show(wanted: &Wanted, config: &Config, path: &Path, id: &str, mut message: impl Read) -> Outcome {
+    let unreadable = |error| Failed::at(path, &error, exit::IO);
+    if let Wanted::Attachments(folder) = wanted {
+        let mut print = |path: &Path| {
+            let mut line = path.as_os_str().as_bytes().to_vec();
+            line.push(b'\n');
+            io::stdout().lock().write_all(&line)
+        };
+        let mut saver =
+            Saver::new(folder, &mut print).map_err(|error| Failed::at(folder, &error, exit::CANT_CREATE))?;
+        content::read(&mut message, Some(&mut saver)).map_err(unreadable)?;
+        return match saver.finish() {
+            Err((_, error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+            Err((path, error)) => Err(Failed::at(&path, &error, exit::IO)),
+            Ok(()) => Ok(ExitCode::SUCCESS),
+        };
+    }
+    let parsed = content::read(&mut message, None).map_err(unreadable)?;
+    let mut out = Vec::new();
+    match wanted {
+        Wanted::Json => {
+            let record = record(config, path, id);
+            let record = record.map_err(|error| Failed::at(&config.journal(), &error, exit::IO))?;
+            content::write(record.as_ref(), parsed, &mut out);
+        }
+        Wanted::Html => out = for_reader(parsed.html.unwrap_or_default()),
+        _ => out = for_reader(parsed.text.unwrap_or_default()),
+    }
+    if out.last().is_some_and(|last| *last != b'\n') {
+        out.push(b'\n');
+    }
+    match io::stdout().lock().write_all(&out) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(exit::IO, error)),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// A terminal does what control characters say, and a stranger wrote them.
+fn for_reader(text: String) -> Vec<u8> {
+    if !io::stdout().is_terminal() {
+        return text.into_bytes();
+    }
+    let harmless =
+        |letter: char| if letter::is_unsafe(letter) && !matches!(letter, '\n' | '\t') { '\u{fffd}' } else { letter };
+    text.chars().map(harmless).collect::<String>().into_bytes()
+}
+
+/// The latest record of this message; one that is told of the Maildir with this file first. `None` when the journal does not
+/// have it any more.
+fn record(config: &Config, path: &Path, id: &str) -> io::Result<Option<Record>> {
+    let maildir = |path: &Path| path.parent().and_then(Path::parent).map(Path::to_owned);
+    let mut reader = Reader::new(&config.journal(), 0);
+    let (mut found, mut same) = (None, false);
+    while let Some(item) = reader.next_item()? {
+        let Item::Record(record) = item else { continue };
+        if record.id != id {
+            continue;
+        }
+        let is_same = maildir(Path::new(OsStr::new(&record.path))) == maildir(path);
+        if is_same || !same {
+            (found, same) = (Some(std::sync::Arc::unwrap_or_clone(record)), is_same);
+        }
+    }
+    Ok(found)
+}
