@@ -7,9 +7,9 @@
 //! ```text
 //! floor 4   main                                                        a match on run()
 //! floor 3   cli  server                                                 what a person types; the event loop and what belongs to it
-//! floor 2   smtpd  pop3d  httpd  fetch  arrivals  service  delivery            sockets and threads
+//! floor 2   smtpd  pop3d  httpd  fetch  arrivals  service  delivery     sockets and threads
 //! floor 1   maildir  journal  ledger  content  notify  accounts  config  net  sys    files, sockets and the operating system
-//! floor 0   smtp  pop3  imap  http  mqtt  sasl  message  nearest  limits  script    pure: no I/O, no clock
+//! floor 0   smtp  pop3  imap  mqtt  http  sasl  message  nearest  limits  script    pure: no I/O, no clock
 //! ```
 //!
 //! A message flows one way. No room knows which rooms read what it writes.

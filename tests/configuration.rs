@@ -26,8 +26,8 @@ fn bad_configurations_are_refused_with_place_and_hint() {
     let is_of = |file: &PathBuf, room: &str| file.file_name().unwrap().to_str().unwrap().starts_with(room);
     files.retain(|file| cfg!(feature = "tls") || !is_of(file, "tls-"));
     files.retain(|file| cfg!(feature = "remote") || !is_of(file, "remote-"));
-    files.retain(|file| cfg!(feature = "http") || !is_of(file, "http-"));
     files.retain(|file| cfg!(feature = "mqtt") || !is_of(file, "mqtt-"));
+    files.retain(|file| cfg!(feature = "http") || !is_of(file, "http-"));
     assert!(files.len() >= 30);
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
@@ -56,17 +56,6 @@ fn without_the_feature_a_remote_is_refused_with_a_sentence() {
     assert!(problems[0].message.contains("built without it (cargo feature `remote`)"), "{problems:?}");
 }
 
-#[cfg(not(feature = "http"))]
-#[test]
-fn without_the_feature_http_is_refused_with_a_sentence() {
-    let scratch = Scratch::new("no-http");
-    let file = scratch.path("mailbell.toml");
-    fs::write(&file, "\n[http]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"\"\n").unwrap();
-    let problems = Config::load(&file).unwrap_err();
-    assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [3]);
-    assert!(problems[0].message.contains("built without it (cargo feature `http`)"), "{problems:?}");
-}
-
 #[cfg(not(feature = "mqtt"))]
 #[test]
 fn without_the_feature_a_broker_is_refused_with_a_sentence() {
@@ -76,6 +65,17 @@ fn without_the_feature_a_broker_is_refused_with_a_sentence() {
     let problems = Config::load(&file).unwrap_err();
     assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2]);
     assert!(problems[0].message.contains("built without it (cargo feature `mqtt`)"), "{problems:?}");
+}
+
+#[cfg(not(feature = "http"))]
+#[test]
+fn without_the_feature_http_is_refused_with_a_sentence() {
+    let scratch = Scratch::new("no-http");
+    let file = scratch.path("mailbell.toml");
+    fs::write(&file, "\n[http]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"\"\n").unwrap();
+    let problems = Config::load(&file).unwrap_err();
+    assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [3]);
+    assert!(problems[0].message.contains("built without it (cargo feature `http`)"), "{problems:?}");
 }
 
 #[cfg(not(feature = "tls"))]
@@ -94,7 +94,11 @@ const EXAMPLE: &str = include_str!("../packaging/mailbell.toml");
 /// The example with every key live: `#key = value` and `#[section]` lose their mark, prose (`# text`) stays.
 fn uncommented() -> String {
     // A build without a feature does not know its section.
-    let left_out = [("#[[remote]]", cfg!(feature = "remote")), ("#[[mqtt]]", cfg!(feature = "mqtt"))];
+    let left_out = [
+        ("#[[remote]]", cfg!(feature = "remote")),
+        ("#[[mqtt]]", cfg!(feature = "mqtt")),
+        ("#[[webhook]]", cfg!(feature = "webhook")),
+    ];
     let parts = EXAMPLE.split("\n# One section for each ");
     let example: String = parts
         .filter(|part| left_out.iter().all(|(section, is_known)| *is_known || !part.contains(section)))
@@ -141,6 +145,11 @@ fn the_example_has_every_key_with_its_default() {
         // The client id depends on the host name.
         default.mqtts =
             vec![mailbell::notify::MqttSettings { login, password_file, client_id: mqtt.client_id.clone(), ..bare }];
+    }
+    #[cfg(feature = "webhook")]
+    {
+        let (name, url) = ("app", "https://app.example/new-mail");
+        default.webhooks = load("webhook", &format!("[[webhook]]\nname = {name:?}\nurl = {url:?}")).webhooks;
     }
     #[cfg(feature = "remote")]
     {

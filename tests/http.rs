@@ -338,7 +338,7 @@ fn a_stream_goes_on_after_a_restart_and_after_a_kill() {
 
 #[test]
 fn at_most_64_streams_are_open() {
-    let server = with("http-places", "[limits]\nconnections = 200\nconnections_per_ip = 200\n");
+    let server = with("http-places", "");
     let mut streams: Vec<Stream> = (0..64).map(|_| Stream::open(&server, "")).collect();
     let (head, body) = get(&server, "/events");
     assert_eq!(code(&head), 503, "{head}");
@@ -448,7 +448,7 @@ fn a_token_is_needed_where_it_is_given() {
     ] {
         assert_eq!(code(&ask(&server, "GET", "/status", &format!("Authorization: {wrong}\r\n")).0), 401, "{wrong}");
     }
-    assert!(server.log().contains("login-failed client=127.0.0.1 door=http"), "{}", server.log());
+    assert!(server.log().contains("login-failed client=127.0.0.1 listener=http"), "{}", server.log());
     // The page holds nothing secret: it asks for the token.
     assert_eq!(code(&get(&server, "/").0), 200);
     for right in ["Bearer s3cret-token", "bearer   s3cret-token"] {

@@ -80,7 +80,7 @@ impl Driver<'_> {
         }
         self.service.counters.login_failures.one();
         let line = Line::new("login-failed");
-        line.field("client", self.client).field("door", self.kind).field("method", "BEARER").warn();
+        line.field("client", self.client).field("listener", self.kind).field("method", "BEARER").warn();
         // Guessing takes time, and a place.
         self.conn.pause(WRONG_TOKEN)?;
         Ok(Some(Refusal::new(401, "this is not the token of `http.token_file`")))

@@ -1,13 +1,14 @@
 //! Connections to other servers: one dialler, one TLS client, one connection with deadlines, and the secrets of logins.
 //! What is said on a connection is the affair of the rooms above.
 
-#[cfg(any(feature = "remote", feature = "mqtt"))]
+#[cfg(feature = "tls")]
 pub mod conn;
-#[cfg(any(feature = "remote", feature = "mqtt"))]
+#[cfg(feature = "tls")]
 pub mod dial;
 pub mod secret;
-#[cfg(any(feature = "remote", feature = "mqtt"))]
+#[cfg(feature = "tls")]
 pub mod tls;
+pub mod url;
 
 use std::fmt;
 use std::io;
