@@ -121,11 +121,11 @@ try {
       { remote: "old", folder: "INBOX", state: "waiting", last_success: soon(-0.3), new_today: 0, messages: 0, parked: 1, given_up: 0, next_try: soon(0.01), last_error: "login refused: " + HOSTILE },
     ];
     status.queue = { waiting: 2, oldest: soon(-0.1), size_octets: 48211, last_error: null };
-    status.mqtt = [{ name: "home", state: "connected", sent: 118, last_error: null }];
+    status.mqtt = [{ name: "home", state: "connected", sent: 118, last_error: "no answer in time: " + HOSTILE }];
     await route.fulfill({ json: status });
   });
   await page.waitForFunction(() => document.getElementById("wrong").className === "bad", null, { timeout: PATIENCE });
-  check("what is wrong is at the top", /gave up 3 events/.test(await page.textContent("#wrong")) && /less than mail.min_free/.test(await page.textContent("#wrong")));
+  check("what is wrong is at the top", /gave up 3 events/.test(await page.textContent("#wrong")) && /less than mail.min_free/.test(await page.textContent("#wrong")) && /home: no answer in time/.test(await page.textContent("#wrong")));
   check("what a remote says is text", (await page.evaluate(() => window.broken)) === undefined && (await page.$$("#wrong script, #wrong img, #side script, #side img")).length === 0);
   await page.screenshot({ path: path.join(shots, "wrong-narrow.png"), fullPage: true });
   await page.setViewportSize({ width: 1280, height: 860 });
