@@ -8,6 +8,7 @@ pub mod dial;
 pub mod secret;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "tls")]
 pub mod url;
 
 use std::fmt;
