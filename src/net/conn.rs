@@ -169,6 +169,11 @@ impl Conn {
         Ok(())
     }
 
+    /// The user id of the process at the other end of a unix socket; `None` for TCP.
+    pub fn peer_uid(&self) -> Option<u32> {
+        self.peer.uid()
+    }
+
     /// Protocol version and cipher, for `Received:` and the event; `None` in clear.
     pub fn tls_description(&self) -> Option<String> {
         self.tls.as_ref().map(|session| session.description())

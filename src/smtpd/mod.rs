@@ -6,6 +6,8 @@
 //! session does between two waits runs in frames that are gone when it waits again.
 
 mod check;
+mod notice;
+mod onward;
 mod receive;
 
 use crate::config::{AuthPolicy, ListenerKind};
@@ -35,7 +37,9 @@ pub fn serve(service: &Service, conn: Conn, client: &Client, kind: ListenerKind)
 fn settings(service: &Service, live: &Live, client: &Client, kind: ListenerKind) -> Settings {
     let config = &service.config;
     let auth = match (kind, config.smtp.auth) {
-        (ListenerKind::Lmtp, _) | (ListenerKind::Smtp, AuthPolicy::Off) => Auth::Off,
+        (ListenerKind::Lmtp, _) | (ListenerKind::Smtp | ListenerKind::Local, AuthPolicy::Off) => Auth::Off,
+        // The user id of the other end says who it is.
+        (ListenerKind::Local, _) => Auth::Optional,
         (ListenerKind::Smtp, AuthPolicy::Optional) => Auth::Optional,
         // Over a unix socket: a user of this machine. Local users need no password to send to local users.
         (ListenerKind::Smtp, AuthPolicy::Required) if client.ip().is_none() => Auth::Optional,
@@ -51,6 +55,7 @@ fn settings(service: &Service, live: &Live, client: &Client, kind: ListenerKind)
         stamp: (auth != Auth::Off && live.accounts.all_plain()).then(|| login::stamp(&config.hostname)),
         tls_available: live.tls.is_some(),
         tls_active: kind.is_implicit_tls(),
+        dsn: config.relays(),
     }
 }
 
