@@ -72,9 +72,9 @@ fn without_the_feature_a_broker_is_refused_with_a_sentence() {
 fn without_the_feature_http_is_refused_with_a_sentence() {
     let scratch = Scratch::new("no-http");
     let file = scratch.path("mailbell.toml");
-    fs::write(&file, "\n[http]\nlisten = \"\"\n").unwrap();
+    fs::write(&file, "\n[http]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"\"\n").unwrap();
     let problems = Config::load(&file).unwrap_err();
-    assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2]);
+    assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [3]);
     assert!(problems[0].message.contains("built without it (cargo feature `http`)"), "{problems:?}");
 }
 

@@ -317,7 +317,7 @@ fn a_stream_goes_on_after_a_restart_and_after_a_kill() {
     let mut server = with("http-restart", "");
     let mut last = 0;
     for round in 0..4 {
-        // What comes while nobody listens waits in the journal.
+        // What comes while no client listens waits in the journal.
         server.send("alice@example.org", "Subject: before\n\nx\n");
         let more = format!("Last-Event-ID: {last}\r\n");
         let mut stream = Stream::with(&server, "", if last == 0 { "" } else { &more });
@@ -463,6 +463,14 @@ fn a_token_is_needed_where_it_is_given() {
     wait_for("the other token", || {
         (code(&ask(&server, "GET", "/status", "Authorization: Bearer another\r\n").0) == 200).then_some(())
     });
+    // One that takes the file away opens nothing: the listener stays, and other machines may reach it.
+    fs::write(server.path("mailbell.toml"), BASIC).unwrap();
+    server.signal("HUP");
+    wait_for("the reload", || {
+        let said = ask(&server, "GET", "/status", "Authorization: Bearer another\r\n");
+        (code(&said.0) == 401).then_some(())
+    });
+    assert_eq!(code(&get(&server, "/events").0), 401);
     server.stop();
 }
 

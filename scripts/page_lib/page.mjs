@@ -23,7 +23,7 @@ const MAILS = [
   ["alice", "backup@nas.home", "[nas] backup finished: 214 GB in 3 h 12 min"],
   ["alice", "Camera <cam@door.home>", "Motion at the front door"],
   ["bob", "GitHub <noreply@code.example>", "[lib/parser] Pull request 118: accept empty groups in address lists, and say in the documentation why they are kept (review wanted)"],
-  ["alice", "\u5c71\u7530\u592a\u90ce <taro@example.jp>", "\u3054\u4e88\u7d04\u306e\u78ba\u8a8d"],
+  ["alice", "J\u00f6rg M\u00fcller <joerg@mueller.example>", "Gr\u00fc\u00dfe aus K\u00f6ln: die Bilder vom Sommerfest"],
   ["bob", "monitor@hosting.example", "RESOLVED: web-2 answers again after 4 minutes"],
   ["alice", "Invoices <billing@power.example>", "Invoice 2026-11-0471"],
 ];
@@ -60,6 +60,17 @@ try {
   check("a mail appears without a reload", await page.evaluate(() => window.stays === true));
   check("decoded, as text", (await page.textContent("#list li .subject")) === MAILS[5][2]);
 
+  // The picture of the README.
+  await page.route("**/status", async (route) => {
+    const status = await (await route.fetch()).text();
+    await route.fulfill({ contentType: "application/json", body: status.replaceAll(server.folder + "/", "/run/mail/") });
+  });
+  await page.waitForFunction(() => document.getElementById("side").textContent.includes("/run/mail/"), null, { timeout: PATIENCE });
+  await page.waitForTimeout(4500);
+  await page.setViewportSize({ width: 1120, height: 560 });
+  await page.screenshot({ path: path.join(shots, "page.png") });
+  await page.unroute("**/status");
+  await page.setViewportSize({ width: 1280, height: 860 });
   await server.send("bob", `From: ${HOSTILE}\nSubject: ${HOSTILE}`);
   await until(7);
   check("a subject of <script> is text", (await page.textContent("#list li .subject")) === HOSTILE);
@@ -110,11 +121,11 @@ try {
       { remote: "old", folder: "INBOX", state: "waiting", last_success: soon(-0.3), new_today: 0, messages: 0, parked: 1, given_up: 0, next_try: soon(0.01), last_error: "login refused: " + HOSTILE },
     ];
     status.queue = { waiting: 2, oldest: soon(-0.1), size_octets: 48211, last_error: null };
-    status.mqtt = [{ name: "home", state: "connected", sent: 118, last_error: null }];
+    status.mqtt = [{ name: "home", state: "connected", sent: 118, last_error: "no answer in time: " + HOSTILE }];
     await route.fulfill({ json: status });
   });
   await page.waitForFunction(() => document.getElementById("wrong").className === "bad", null, { timeout: PATIENCE });
-  check("what is wrong is at the top", /gave up 3 events/.test(await page.textContent("#wrong")) && /less than mail.min_free/.test(await page.textContent("#wrong")));
+  check("what is wrong is at the top", /gave up 3 events/.test(await page.textContent("#wrong")) && /less than mail.min_free/.test(await page.textContent("#wrong")) && /home: no answer in time/.test(await page.textContent("#wrong")));
   check("what a remote says is text", (await page.evaluate(() => window.broken)) === undefined && (await page.$$("#wrong script, #wrong img, #side script, #side img")).length === 0);
   await page.screenshot({ path: path.join(shots, "wrong-narrow.png"), fullPage: true });
   await page.setViewportSize({ width: 1280, height: 860 });

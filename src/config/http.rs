@@ -22,7 +22,6 @@ impl Http {
 }
 
 pub(super) fn http(top: &mut Section<'_, '_>, base: &Path) -> Http {
-    let is_there = top.has("http");
     let mut section = top.section("http");
     let place = |text: &str| Place::parse(base, text);
     let listen = match section.raw("listen") {
@@ -39,10 +38,9 @@ pub(super) fn http(top: &mut Section<'_, '_>, base: &Path) -> Http {
         );
         section.wrong("listen", why);
     }
-    section.finish();
-    if is_there && cfg!(not(feature = "http")) {
-        top.wrong("http", "this mailbell was built without it (cargo feature `http`)");
-        return Http::default();
+    if cfg!(not(feature = "http")) && !listen.is_empty() {
+        section.wrong("listen", "this mailbell was built without it (cargo feature `http`)");
     }
+    section.finish();
     Http { listen, token_file }
 }

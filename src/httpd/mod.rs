@@ -25,7 +25,7 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 const KEPT: Duration = Duration::from_secs(2);
 
 /// How long, and how many lines long, a client that was refused may still send before the connection is closed. Data that
-/// nobody reads would make the kernel take back the reply (RFC 9112 section 9.6).
+/// is not read would make the kernel take back the reply (RFC 9112 section 9.6).
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 1_000);
 
 const TEXT: &str = "text/plain; charset=utf-8";

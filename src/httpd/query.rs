@@ -2,10 +2,11 @@
 
 use super::stream::{Begin, Wanted};
 use crate::http::{Refusal, Request};
-use crate::notify::Filter;
+use crate::notify::{Filter, unknown_header};
 
 /// Reads the query and `Last-Event-ID`, which counts before `from`: a client that comes back sends its first address again.
-pub(super) fn wanted(request: &Request) -> Result<Wanted, Refusal> {
+/// `headers` are those of `event.headers`.
+pub(super) fn wanted(request: &Request, headers: &[String]) -> Result<Wanted, Refusal> {
     let (mut from, mut users, mut fields) = (None, Vec::new(), Vec::new());
     for (name, value) in &request.query {
         match name.as_str() {
@@ -16,6 +17,9 @@ pub(super) fn wanted(request: &Request) -> Result<Wanted, Refusal> {
             "match" => {
                 let (field, glob) =
                     value.split_once('=').ok_or_else(|| bad("`match` wants FIELD=GLOB, such as subject=*invoice*"))?;
+                if let Some(why) = unknown_header(field, headers) {
+                    return Err(bad(&format!("`match`: {why}")));
+                }
                 fields.push((field.to_owned(), glob.to_owned()));
             }
             other => return Err(bad(&format!("there is no `{other}` here; there are from, user and match"))),
@@ -60,7 +64,7 @@ mod tests {
         lines.push(String::new());
         for line in lines {
             if let Step::Serve(request) = session.line(line.as_bytes()) {
-                return wanted(&request).map_err(|refusal| refusal.code);
+                return wanted(&request, &["x-spam-flag".to_owned()]).map_err(|refusal| refusal.code);
             }
         }
         panic!("{query} is no request");
@@ -74,7 +78,7 @@ mod tests {
             ("?from=all", None, Begin::All),
             ("?from=7", None, Begin::At(7)),
             ("?from=all", Some("7"), Begin::After(7)),
-            ("?from=9&user=alice&match=subject=*a=b*", Some(""), Begin::At(9)),
+            ("?from=9&user=alice&match=subject=*a=b*&match=header.X-Spam-Flag=no", Some(""), Begin::At(9)),
         ] {
             assert_eq!(asked(query, last).unwrap().begin, begin, "{query} {last:?}");
         }
@@ -93,6 +97,7 @@ mod tests {
             ("?user=", None),
             ("?match=subject", None),
             ("?match=subjct=x", None),
+            ("?match=header.x-spam=y", None),
             ("?from=bad", Some("7")),
             ("", Some("x")),
         ] {

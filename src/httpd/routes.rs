@@ -1,5 +1,5 @@
-//! What `[http]` serves to whom. A host that is not ours and a page of another site get nothing; the page itself is for
-//! everybody, the rest for clients with the token.
+//! What `[http]` serves, and to which clients. A request for a host that is not ours, or from a page of another site, gets
+//! nothing. The page itself is for every other client, the rest for clients with the token.
 
 use super::{Answer, Driver, page, query};
 use crate::config::Domains;
@@ -28,7 +28,10 @@ impl Driver<'_> {
             return Ok(Answer::Refuse(refusal));
         }
         Ok(match request.path.as_str() {
-            "/events" => query::wanted(request).map_or_else(Answer::Refuse, Answer::Stream),
+            "/events" => {
+                let headers = &self.service.config.event.headers;
+                query::wanted(request, headers).map_or_else(Answer::Refuse, Answer::Stream)
+            }
             "/status" => Answer::Body("application/json", (self.reports.status)(self.service) + "\n", ""),
             _ => self.metrics(),
         })
@@ -60,7 +63,12 @@ impl Driver<'_> {
     /// Why the client may not read: it has no token, or a wrong one.
     fn stranger(&mut self, request: &Request) -> Result<Option<Refusal>, Error> {
         let live = self.service.live();
-        let Some(token) = &live.http_token else { return Ok(None) };
+        let Some(token) = &live.http_token else {
+            // A reload took the token away, and the listeners stay: other machines may reach them.
+            let had_token = self.service.config.http.token_file.is_some();
+            let why = "a reload took the token away; restart the server to serve without one";
+            return Ok(had_token.then(|| Refusal::new(401, why)));
+        };
         let Some(authorization) = &request.authorization else {
             return Ok(Some(Refusal::new(401, "send the token of `http.token_file`: Authorization: Bearer TOKEN")));
         };

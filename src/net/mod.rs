@@ -5,7 +5,7 @@ pub mod by_address;
 pub mod conn;
 pub mod line;
 pub mod proxy;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "http"))]
 pub mod remote;
 pub mod tls;
 #[cfg(feature = "tls")]

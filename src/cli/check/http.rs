@@ -1,4 +1,4 @@
-//! `[http]`: whether its token can be read by the server, and by nobody else.
+//! `[http]`: whether the server can read its token, and other users cannot.
 
 use super::Findings;
 use crate::server::token;

@@ -131,8 +131,11 @@ function subscribers(each) {
   if (each.given_up) fault.push(NUMBER.format(each.given_up) + " given up");
   if (each.lost) fault.push(NUMBER.format(each.lost) + " lost");
   if (each.last_error) fault.push(each.last_error);
-  const [kind, ...name] = each.name.split(":");
-  const about = append(element("span"), element("span", kind + " ", "kind"), name.join(":"));
+  const [kind, ...rest] = each.name.split(":");
+  const name = rest.join(":");
+  const slash = kind === "pipe" ? name.lastIndexOf("/") + 1 : 0;
+  const about = append(element("span"), element("span", kind + " ", "kind"), name.slice(slash));
+  if (slash) detail.unshift(name.slice(0, slash));
   return row(about, each.paused ? "paused" : waits ? NUMBER.format(each.backlog) + " waiting" : "up to date", waits ? "open" : "done", detail.join(", "), fault.join(", "));
 }
 
@@ -175,13 +178,18 @@ function problems(status) {
   for (const each of status.subscribers || []) {
     if (each.given_up) found.push(each.name + " gave up " + NUMBER.format(each.given_up) + " events.");
     if (each.lost) found.push(each.name + " lost " + NUMBER.format(each.lost) + " events: the journal dropped them unread.");
-    if (each.oldest_unread && age(each.oldest_unread) > DAY) found.push(each.name + " has not taken an event for " + span(age(each.oldest_unread)) + ".");
+    if (each.last_error && each.backlog) found.push(each.name + ": " + each.last_error);
+    if (each.oldest_unread && !each.paused && age(each.oldest_unread) > DAY) found.push(each.name + " has not taken an event for " + span(age(each.oldest_unread)) + ".");
   }
   for (const each of status.remotes || []) {
     if (each.last_error) found.push(each.remote + ": " + each.last_error);
   }
   for (const [key, value] of Object.entries(status)) {
-    if (!KNOWN.includes(key) && value && typeof value === "object" && typeof value.last_error === "string") found.push(words(key) + ": " + value.last_error);
+    if (KNOWN.includes(key) || !value || typeof value !== "object") continue;
+    for (const each of Array.isArray(value) ? value : [value]) {
+      const name = each === value ? words(key) : shown(key, Object.values(each)[0]);
+      if (each && typeof each.last_error === "string") found.push(name + ": " + each.last_error);
+    }
   }
   if (status.counters.session_panics) found.push(NUMBER.format(status.counters.session_panics) + " sessions ended by a fault of the program; see the log.");
   if (status.sessions > 0.9 * status.sessions_limit) found.push(status.sessions + " of " + status.sessions_limit + " connections are in use.");
@@ -298,6 +306,8 @@ async function follow(from) {
   const abort = new AbortController();
   const reply = await ask("/events?from=" + from, headers, abort.signal);
   isLive = true;
+  // A screen reader reads what comes, and not what was there.
+  setTimeout(() => $("list").setAttribute("aria-live", "polite"), PAUSE);
   connection("live", "Live");
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

@@ -1,13 +1,14 @@
 //! Connections to other servers: one dialler, one TLS client, one connection with deadlines, and the secrets of logins.
 //! What is said on a connection is the affair of the rooms above.
 
-#[cfg(feature = "remote")]
+#[cfg(feature = "tls")]
 pub mod conn;
-#[cfg(feature = "remote")]
+#[cfg(feature = "tls")]
 pub mod dial;
 pub mod secret;
-#[cfg(feature = "remote")]
+#[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "tls")]
 pub mod url;
 
 use std::fmt;
