@@ -275,6 +275,30 @@ fn a_message_is_sent_as_it_is_stored_and_one_that_is_gone_is_empty() {
     server.stop();
 }
 
+#[cfg(feature = "mime")]
+#[test]
+fn a_parsed_message_is_sent_with_its_text_also_of_one_that_is_gone() {
+    let receiver = Receiver::start(|_, before| Act::status(if before == 0 { 503 } else { 200 }));
+    let server = with("webhook-parsed", &receiver, "body = 'parsed'");
+    server.send("alice@example.org", "Subject: one\n\ncaf\u{e9}\n");
+    receiver.wait_for(1);
+    server.send("alice@example.org", "Subject: two\n\ngone\n");
+    wait_for("the record", || (server.records().len() == 2).then_some(()));
+    fs::remove_file(server.records()[1]["path"].as_str().unwrap()).unwrap();
+    wait_for_seq(&server, 2);
+    let requests = receiver.requests();
+    let parsed = requests[1].event();
+    assert_eq!(requests[1].header("content-type"), "application/json");
+    assert_eq!((&parsed["event"], requests[0].id()), (&server.records()[0], requests[1].id()));
+    assert!(
+        parsed["text"].as_str().unwrap().starts_with("caf") && parsed["attachments"].as_array().unwrap().is_empty()
+    );
+    let gone = requests.last().unwrap().event();
+    assert_eq!(gone["event"]["seq"], 2);
+    assert!(gone["text"].as_str().unwrap_or_default().is_empty());
+    server.stop();
+}
+
 #[test]
 fn after_kill_9_each_event_came_in_order_and_with_its_id() {
     let receiver = Receiver::start(|_, before| Act::status(if before % 3 == 0 { 500 } else { 200 }));
@@ -402,6 +426,7 @@ fn check_says_what_is_wrong_and_where() {
         ("url = 'app.example'", 3, "https://app.example/new-mail"),
         ("url = 'https://me:pw@app.example/'", 3, "Authorization"),
         ("url = 'http://127.0.0.1/'\nca = 'x.pem'", 4, "https://"),
+        ("url = 'http://127.0.0.1/'\nbody = 'mesage'", 4, "did you mean \"message\"?"),
         ("url = 'http://127.0.0.1/'\nbody = 'evnt'", 4, "did you mean \"event\"?"),
         ("url = 'http://127.0.0.1/'\nheaders = { Host = 'x' }", 4, "written by mailbell"),
         ("url = 'http://127.0.0.1/'\nheaders = { \"a b\" = 'x' }", 4, "not the name of a header field"),

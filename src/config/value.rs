@@ -2,8 +2,6 @@
 
 use super::Rate;
 use crate::nearest::nearest;
-#[cfg(feature = "tls")]
-use crate::net::remote::tls;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,7 +34,11 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// `"90s"`, `"5m"`, `"6h"`, `"7d"`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// Says what is wrong, with what was probably meant.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_number(text);
     let factor = match unit {
         "s" => 1,
@@ -200,16 +202,6 @@ fn split_number(text: &str) -> (Option<u64>, &str) {
 
 fn digits(text: &str) -> &str {
     &text[..text.bytes().take_while(u8::is_ascii_digit).count()]
-}
-
-/// The SHA-256 of a certificate.
-#[cfg(feature = "tls")]
-pub(super) fn fingerprint(text: &str) -> Result<tls::Fingerprint, String> {
-    tls::parse_fingerprint(text).ok_or_else(|| {
-        format!(
-            "{text:?} is not a fingerprint: SHA-256 in 64 hexadecimal digits, as `mailbell check --online` prints it"
-        )
-    })
 }
 
 /// The sentence about a word that is none of these.

@@ -1,8 +1,9 @@
 //! `[[webhook]]`: HTTP requests to other programs.
 
+use super::endpoint;
 use super::section::{Entry, Section};
 use super::subscribers::{filter, once, retry, subscriber_name};
-use super::value::{self, fingerprint, one_of, some_time};
+use super::value::{self, one_of, some_time};
 use crate::net::remote::secret::Secret;
 use crate::net::remote::tls::Trust;
 use crate::net::remote::url::Url;
@@ -46,24 +47,15 @@ fn webhook(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) ->
     let body = section.text("body", "\"event\"", body).unwrap_or(Body::Event);
     let secret_file = section.text("secret_file", "\"/etc/mailbell/app.secret\"", value::or_empty(file)).flatten();
     let headers = headers(&mut section, base);
-    let ca = section.text("ca", "\"/etc/mailbell/ca.pem\"", value::or_empty(file)).flatten();
-    let fingerprints = section.list("fingerprint", "\"SHA-256 in hexadecimal\"", fingerprint).unwrap_or_default();
-    if url.as_ref().is_some_and(|url| !url.is_tls) {
-        for (key, is_set) in [("ca", ca.is_some()), ("fingerprint", !fingerprints.is_empty())] {
-            if is_set {
-                section.wrong(key, "is for certificates, and the `url` begins with http://; write https://");
-            }
-        }
+    let trust = endpoint::trust(&mut section, base);
+    if url.as_ref().is_some_and(|url| !url.is_tls) && trust != Trust::System {
+        let key = if matches!(trust, Trust::File(_)) { "ca" } else { "fingerprint" };
+        section.wrong(key, "is for certificates, and the `url` begins with http://; write https://");
     }
     let timeout = section.text("timeout", "\"30s\"", some_time).unwrap_or(Duration::from_secs(30));
     let (retry, is_paused) = (retry(&mut section), section.flag("paused").unwrap_or(false));
     let filter = filter(&mut section);
     section.finish();
-    let trust = match (fingerprints.is_empty(), ca) {
-        (false, _) => Trust::Fingerprints(fingerprints),
-        (true, Some(file)) => Trust::File(file),
-        (true, None) => Trust::System,
-    };
     let (name, url) = (name?, url?);
     Some(WebhookSettings { name, url, body, secret_file, headers, timeout, retry, is_paused, filter, trust })
 }
@@ -72,7 +64,10 @@ fn body(text: &str) -> Result<Body, String> {
     match text {
         "event" => Ok(Body::Event),
         "message" => Ok(Body::Message),
-        "parsed" => Err("\"parsed\" needs a mailbell with the cargo feature `mime`".into()),
+        #[cfg(feature = "mime")]
+        "parsed" => Ok(Body::Parsed),
+        #[cfg(not(feature = "mime"))]
+        "parsed" => Err("\"parsed\": this mailbell was built without it (cargo feature `mime`)".into()),
         _ => Err(one_of(text, &["event", "parsed", "message"])),
     }
 }

@@ -55,7 +55,13 @@ pub(super) fn open(record: &Record) -> io::Result<Source<'static>> {
 /// As [`open`].
 #[cfg(feature = "mime")]
 pub(super) fn parsed(record: &Record) -> io::Result<Vec<u8>> {
-    let mut json = match open(record)? {
+    parsed_of(record, open(record)?)
+}
+
+/// The same of a message that is open.
+#[cfg(feature = "mime")]
+pub(super) fn parsed_of(record: &Record, source: Source<'_>) -> io::Result<Vec<u8>> {
+    let mut json = match source {
         Source::File(mut file) => content::parsed(record, &mut file),
         Source::Octets(mut octets) => content::parsed(record, &mut octets),
     }?;

@@ -12,6 +12,9 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom};
 pub enum Body {
     /// The JSON record.
     Event,
+    /// The record and what is in its message, in JSON.
+    #[cfg(feature = "mime")]
+    Parsed,
     /// The stored message, as a hook reads it on its standard input: LF line ends.
     Message,
 }
@@ -20,8 +23,8 @@ impl Body {
     /// The value of Content-Type.
     pub(super) fn content_type(self) -> &'static str {
         match self {
-            Body::Event => "application/json",
             Body::Message => "message/rfc822",
+            _ => "application/json",
         }
     }
 }
@@ -29,6 +32,9 @@ impl Body {
 /// The octets of one request.
 pub(super) struct Payload {
     length: u64,
+    /// A message that is parsed when it is measured, in the sandbox.
+    #[cfg(feature = "mime")]
+    unparsed: Option<Source<'static>>,
     octets: Octets,
 }
 
@@ -42,7 +48,7 @@ enum Octets {
 impl Payload {
     /// Nothing, as a HEAD has it.
     pub(super) fn empty() -> Payload {
-        Payload { length: 0, octets: Octets::Memory(Cursor::default()) }
+        Payload::of(Octets::Memory(Cursor::default()))
     }
 
     /// Opens what is sent for a record. A message that is gone is empty.
@@ -52,6 +58,10 @@ impl Payload {
                 let mut json = Vec::new();
                 record.write_json(&mut json);
                 Octets::Memory(Cursor::new(json))
+            }
+            #[cfg(feature = "mime")]
+            Body::Parsed => {
+                return Ok(Payload { unparsed: Some(message::open(record)?), ..Payload::empty() });
             }
             Body::Message => match message::open(record)? {
                 Source::File(file) => Octets::File(file),
@@ -63,11 +73,25 @@ impl Payload {
                 },
             },
         };
-        Ok(Payload { length: 0, octets })
+        Ok(Payload::of(octets))
+    }
+
+    fn of(octets: Octets) -> Payload {
+        Payload {
+            length: 0,
+            #[cfg(feature = "mime")]
+            unparsed: None,
+            octets,
+        }
     }
 
     /// Reads it the first time, each block for `see`. Returns its length.
-    pub(super) fn measure(&mut self, mut see: impl FnMut(&[u8])) -> io::Result<u64> {
+    #[cfg_attr(not(feature = "mime"), allow(unused_variables))]
+    pub(super) fn measure(&mut self, record: &Record, mut see: impl FnMut(&[u8])) -> io::Result<u64> {
+        #[cfg(feature = "mime")]
+        if let Some(source) = self.unparsed.take() {
+            self.octets = Octets::Memory(Cursor::new(message::parsed_of(record, source)?));
+        }
         let source: &mut dyn Read = match &mut self.octets {
             Octets::Memory(octets) => octets,
             Octets::File(file) => file,

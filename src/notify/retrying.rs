@@ -278,7 +278,7 @@ impl Retrying {
             self.given_up += 1;
             return;
         }
-        let pause = after.unwrap_or_else(|| self.retry.pause(job.tries)).min(left);
+        let pause = after.map_or_else(|| self.retry.pause(job.tries), |after| after.max(least(job.tries))).min(left);
         let level = if self.in_trouble > 1 && self.work.is_quiet() { log::Level::Debug } else { log::Level::Warn };
         log::log!(level, "{label}: seq {seq} id {}: {why}; again in {pause:.0?}", job.record.id);
         self.jobs.insert(seq, Job::Waits(job, Instant::now() + pause));
@@ -469,6 +469,13 @@ pub(super) fn united(ranges: &[(u64, u64)], others: &[(u64, u64)]) -> Ranges {
     united
 }
 
+/// The shortest wait after so many failed tries, whatever a receiver asks for: one that asks for another try at once gets it,
+/// and a while later no more than one a second.
+fn least(tries: u32) -> Duration {
+    const FIRST: u32 = 20;
+    Duration::from_millis(FIRST.saturating_mul(1_u32.checked_shl(tries - 1).unwrap_or(u32::MAX)).min(1_000).into())
+}
+
 /// What a record takes in memory, roughly.
 fn octets(record: &Record) -> usize {
     FIELDS.iter().filter_map(|name| record.field(name)).map(|value| value.len() + 32).sum()
@@ -536,6 +543,7 @@ mod tests {
     fn waits_grow_up_to_the_longest() {
         let waits = [1, 2, 3, 9, 10, 40, u32::MAX].map(|tries| retry(1).pause(tries).as_secs());
         assert_eq!(waits, [60, 120, 240, 15_360, 21_600, 21_600, 21_600]);
+        assert_eq!([1, 2, 6, 7, 99].map(|tries| least(tries).as_millis()), [20, 40, 640, 1_000, 1_000]);
     }
 
     fn numbers(ranges: &[(u64, u64)]) -> BTreeSet<u64> {

@@ -33,8 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a connection is kept without a request. Many servers keep it for a minute.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Shortest and longest wait that Retry-After can ask for.
-const AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
+/// Longest wait that Retry-After can ask for.
+const AFTER: Duration = Duration::from_secs(86_400);
 
 /// `[[webhook]]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -182,7 +182,7 @@ impl Webhook {
         let id = signature::id(record);
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut mac = secrets.key.as_ref().map(|key| key.begin(&id, timestamp));
-        let length = payload.measure(|octets| {
+        let length = payload.measure(record, |octets| {
             if let Some(mac) = &mut mac {
                 mac.add(octets);
             }
@@ -231,7 +231,7 @@ impl Work for Webhook {
                     300..=399 => "; redirects are not followed: write the new address as `url`",
                     _ => "",
                 };
-                let after = after.map(|after| after.clamp(AFTER.0, AFTER.1));
+                let after = after.map(|after| after.min(AFTER));
                 Outcome::Failed { why: format!("answered {status}{hint}"), after }
             }
             Err(Trouble::Stale) => Outcome::Again,
