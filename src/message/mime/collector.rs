@@ -143,6 +143,11 @@ impl<'f> Collector<'f> {
     /// What was found, when the message has ended.
     pub fn finish(mut self) -> Parsed {
         let (mut text, mut html) = (None, None);
+        self.htmls.retain(|&index| self.fragments[index].is_html);
+        // Some programs leave the plain alternative empty.
+        if self.texts.iter().all(|&index| self.fragments[index].text.trim().is_empty()) && !self.htmls.is_empty() {
+            self.texts = self.htmls.clone();
+        }
         for &index in &self.texts {
             let fragment = &self.fragments[index];
             let shown = if fragment.is_html {
@@ -152,7 +157,7 @@ impl<'f> Collector<'f> {
             };
             self.parsed.text_cut |= join(&mut text, &shown);
         }
-        for &index in self.htmls.iter().filter(|&&index| self.fragments[index].is_html) {
+        for &index in &self.htmls {
             self.parsed.text_cut |= join(&mut html, &self.fragments[index].text);
         }
         (self.parsed.text, self.parsed.html) = (text, html);

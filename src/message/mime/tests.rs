@@ -104,6 +104,7 @@ fn the_text_is_found_in_every_shape() {
             Some("<p>html</p>\n<p>html</p>"),
             &["application/pdf"],
         ),
+        (multipart("alternative", "a", &["Content-Type: text/plain\n\n \n", HTML]), "html", Some("<p>html</p>"), &[]),
         // Of a plain text and HTML in a row, the plain one is the text; HTML before it is a text of its own.
         (multipart("mixed", "m", &[PLAIN, HTML]), "plain", Some("<p>html</p>"), &[]),
         (multipart("mixed", "m", &[HTML, "\nfooter"]), "html\nfooter", Some("<p>html</p>"), &[]),
