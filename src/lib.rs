@@ -7,9 +7,9 @@
 //! ```text
 //! floor 4   main                                                        a match on run()
 //! floor 3   cli  server                                                 what a person types; the event loop and what belongs to it
-//! floor 2   smtpd  pop3d  fetch  arrivals  service  delivery            sockets and threads
+//! floor 2   smtpd  pop3d  httpd  fetch  arrivals  service  delivery     sockets and threads
 //! floor 1   maildir  journal  ledger  content  notify  accounts  config  net  sys    files, sockets and the operating system
-//! floor 0   smtp  pop3  imap  mqtt  sasl  message  nearest  limits  script    pure: no I/O, no clock
+//! floor 0   smtp  pop3  imap  mqtt  http  sasl  message  nearest  limits  script    pure: no I/O, no clock
 //! ```
 //!
 //! A message flows one way. No room knows which rooms read what it writes.
@@ -20,8 +20,9 @@
 //!        '-> ledger: record, one sync for all that wait -> notify: each subscriber reads the journal up to what is safe
 //! ```
 
-// Floor 0. Siblings: smtp -> message, sasl; pop3, imap -> message, sasl; mqtt, sasl -> message; all -> limits; the
+// Floor 0. Siblings: smtp -> message, sasl; pop3, imap -> message, sasl; http, mqtt, sasl -> message; all -> limits; the
 // dialogues' tests -> script.
+pub mod http;
 pub mod imap;
 pub mod limits;
 pub mod message;
@@ -48,11 +49,12 @@ pub mod net;
 pub mod notify;
 pub mod sys;
 
-// Floor 2. Siblings: smtpd, pop3d -> service -> delivery, fetch; smtpd, fetch, arrivals -> delivery.
+// Floor 2. Siblings: smtpd, pop3d, httpd -> service -> delivery, fetch; smtpd, fetch, arrivals -> delivery.
 pub mod arrivals;
 pub mod delivery;
 #[cfg(feature = "remote")]
 pub mod fetch;
+pub mod httpd;
 pub mod pop3d;
 pub mod service;
 pub mod smtpd;

@@ -69,6 +69,13 @@ pub const WORKER_STACK: usize = 256 * 1024;
 /// Pending connections that the kernel holds for a listener. 128 hung 67 of 500 clients in a measurement.
 pub const LISTEN_BACKLOG: i32 = 1_024;
 
+/// Streams of events that are open over HTTP at the most. Each takes a place of `limits.connections`, a thread and three
+/// descriptors.
+pub const HTTP_STREAMS: usize = 64;
+
+/// Room in the kernel for what a client of a stream has not read, octets (the kernel takes twice as much).
+pub const STREAM_ROOM: usize = 64 * 1024;
+
 /// Memory for the listings of maildrops that are kept from one POP3 session to the next, octets: one maildrop of
 /// 100,000 messages takes some 7 MB.
 pub const LISTINGS: usize = 12 * 1024 * 1024;

@@ -27,6 +27,7 @@ fn bad_configurations_are_refused_with_place_and_hint() {
     files.retain(|file| cfg!(feature = "tls") || !is_of(file, "tls-"));
     files.retain(|file| cfg!(feature = "remote") || !is_of(file, "remote-"));
     files.retain(|file| cfg!(feature = "mqtt") || !is_of(file, "mqtt-"));
+    files.retain(|file| cfg!(feature = "http") || !is_of(file, "http-"));
     assert!(files.len() >= 30);
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
@@ -64,6 +65,17 @@ fn without_the_feature_a_broker_is_refused_with_a_sentence() {
     let problems = Config::load(&file).unwrap_err();
     assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2]);
     assert!(problems[0].message.contains("built without it (cargo feature `mqtt`)"), "{problems:?}");
+}
+
+#[cfg(not(feature = "http"))]
+#[test]
+fn without_the_feature_http_is_refused_with_a_sentence() {
+    let scratch = Scratch::new("no-http");
+    let file = scratch.path("mailbell.toml");
+    fs::write(&file, "\n[http]\nlisten = \"\"\n").unwrap();
+    let problems = Config::load(&file).unwrap_err();
+    assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2]);
+    assert!(problems[0].message.contains("built without it (cargo feature `http`)"), "{problems:?}");
 }
 
 #[cfg(not(feature = "tls"))]

@@ -161,7 +161,7 @@ fn a_try_after_a_failed_login_waits_and_another_user_is_not_shut_out() {
     assert_eq!(log_in(&server, "AUTH PLAIN AGJvYgBzZWNyZXQtYg=="), "235");
     let log = server.log();
     assert!(log.matches("login-failed user=alice").count() < 6, "{log}");
-    assert!(log.contains("login-failed user=alice client=127.0.0.1 door=smtp method=PLAIN"), "{log}");
+    assert!(log.contains("login-failed user=alice client=127.0.0.1 listener=smtp method=PLAIN"), "{log}");
     assert!(!log.contains("wrong") && !log.contains("secret-a"));
     // A stop does not wait for them.
     server.stop();

@@ -53,7 +53,7 @@ fn stls_forgets_what_was_said_in_clear() {
     say(&mut stream, "STLS", "-ERR");
     say(&mut stream, "QUIT", "+OK");
     let log = server.log();
-    assert!(log.contains(" login user=alice client=127.0.0.1 door=pop3 method=USER tls=\"TLSv1.3 TLS_"), "{log}");
+    assert!(log.contains(" login user=alice client=127.0.0.1 listener=pop3 method=USER tls=\"TLSv1.3 TLS_"), "{log}");
     server.stop();
 }
 

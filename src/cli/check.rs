@@ -2,6 +2,8 @@
 
 mod dns;
 mod files;
+#[cfg(feature = "http")]
+mod http;
 mod lines;
 #[cfg(feature = "mqtt")]
 mod mqtt;

@@ -17,8 +17,8 @@ users, aliases, certificates, pipes, hooks and watched Maildirs.
 
 Started by root, the server binds its ports and then becomes `user` of the configuration. Without `user` it stays root.
 
-Without a configuration file it runs the embedded default: SMTP on 127.0.0.1:2525, POP3 on 127.0.0.1:1110, all files
-in ./mailbell-data, and one account with the name in $USER.
+Without a configuration file it runs the embedded default: SMTP on 127.0.0.1:2525, POP3 on 127.0.0.1:1110, a page for
+your browser on http://127.0.0.1:9180/, all files in ./mailbell-data, and one account with the name in $USER.
 
   -c, --config FILE   configuration (else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml, else the default above)
   -h, --help          this text

@@ -19,6 +19,8 @@ pub enum ListenerKind {
     Pop3s,
     /// `metrics.listen`.
     Metrics,
+    /// `http.listen`.
+    Http,
     /// The socket in the state folder that `mailbell status` asks.
     Control,
     /// The socket for `sendmail` of local users: SMTP.
@@ -27,7 +29,7 @@ pub enum ListenerKind {
 
 impl ListenerKind {
     /// The kinds that a configuration, or systemd, can have.
-    const PUBLIC: [ListenerKind; 7] = [
+    const PUBLIC: [ListenerKind; 8] = [
         ListenerKind::Smtp,
         ListenerKind::Submission,
         ListenerKind::Smtps,
@@ -35,6 +37,7 @@ impl ListenerKind {
         ListenerKind::Pop3,
         ListenerKind::Pop3s,
         ListenerKind::Metrics,
+        ListenerKind::Http,
     ];
 
     /// The kind of this name.
@@ -52,6 +55,7 @@ impl ListenerKind {
             ListenerKind::Pop3 => "pop3",
             ListenerKind::Pop3s => "pop3s",
             ListenerKind::Metrics => "metrics",
+            ListenerKind::Http => "http",
             ListenerKind::Control => "control",
             ListenerKind::Local => "local",
         }

@@ -7,7 +7,7 @@ use super::value::{
     self, domain, mail_domain, one_of, or_empty, or_off, private_mode, rate, size, some_time, user_name,
 };
 use super::{AuthPolicy, Config, Domains, Limits, Mail, Network, Place, Pop3, Problem, Smtp, Tls, Users};
-use super::{conflicts, subscribers};
+use super::{conflicts, http, subscribers};
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -133,6 +133,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     let metrics = section.text("listen", "\"127.0.0.1:9125\"", or_empty(|text| Place::parse(base, text))).flatten();
     section.finish();
 
+    let http = http::http(top, base);
     let mut section = top.section("pop3");
     let pop3 = Pop3 {
         listen: listen(&mut section, base).unwrap_or_else(|| every_address(110)),
@@ -190,6 +191,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         lmtp,
         proxy_trusted,
         metrics,
+        http,
         pop3,
         tls,
         limits,

@@ -4,6 +4,7 @@ mod conflicts;
 #[cfg(any(feature = "remote", feature = "mqtt"))]
 mod endpoint;
 mod event;
+mod http;
 mod listener_kind;
 mod load;
 #[cfg(feature = "mqtt")]
@@ -21,6 +22,7 @@ mod value;
 
 #[cfg(feature = "remote")]
 pub use endpoint::Encryption;
+pub use http::Http;
 pub use listener_kind::ListenerKind;
 pub use network::Network;
 pub use place::Place;
@@ -67,6 +69,8 @@ pub struct Config {
     pub proxy_trusted: Vec<Network>,
     /// The listener that serves metrics.
     pub metrics: Option<Place>,
+    /// Events, status and a page over HTTP.
+    pub http: Http,
     /// POP3.
     pub pop3: Pop3,
     /// TLS.
@@ -277,6 +281,7 @@ impl Config {
             },
             smtp: Smtp { listen: loopback(2525), ..defaults.smtp },
             pop3: Pop3 { listen: loopback(1110), ..defaults.pop3 },
+            http: Http { listen: if cfg!(feature = "http") { loopback(9180) } else { Vec::new() }, token_file: None },
             pipes: vec![subscribers::default_pipe(folder.join("notify"))],
             ..defaults
         }
@@ -317,6 +322,7 @@ impl Config {
         for (kind, key, places) in lists {
             all.extend(places.iter().enumerate().map(|(index, place)| (kind, format!("{key}[{index}]"), place)));
         }
+        all.extend(self.http.listen.iter().map(|place| (ListenerKind::Http, "http.listen".to_owned(), place)));
         all.extend(self.metrics.iter().map(|place| (ListenerKind::Metrics, "metrics.listen".to_owned(), place)));
         all
     }

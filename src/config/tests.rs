@@ -90,6 +90,9 @@ fn every_key_is_read() {
         trusted = ["10.0.0.0/8"]
         [metrics]
         listen = "127.0.0.1:9125"
+        [http]
+        listen = ["0.0.0.0:9180", "run/http.sock"]
+        token_file = "http.token"
         [pop3]
         listen = []
         command_timeout = "20m"
@@ -130,6 +133,8 @@ fn every_key_is_read() {
         [journal]
         keep = "1d"
     "#;
+    #[cfg(not(feature = "http"))]
+    let text = &text.replace("[http]", "[metrics]").replacen("[metrics]\n        listen = \"127.0.0.1:9125\"\n", "", 1);
     let config = parse(text).unwrap();
     assert_eq!(config.hostname, "mail.example.org");
     assert_eq!(config.domains, Domains::These(vec!["example.org".into(), "example.net".into(), "[192.0.2.1]".into()]));
@@ -150,6 +155,11 @@ fn every_key_is_read() {
     assert_eq!(config.lmtp, [tcp("127.0.0.1:24"), Place::Unix("/etc/mailbell/run/lmtp.sock".into())]);
     assert_eq!(config.proxy_trusted, [Network { address: "10.0.0.0".parse().unwrap(), bits: 8 }]);
     assert_eq!(config.metrics, Some(tcp("127.0.0.1:9125")));
+    #[cfg(feature = "http")]
+    {
+        assert_eq!(config.http.listen, [tcp("0.0.0.0:9180"), Place::Unix("/etc/mailbell/run/http.sock".into())]);
+        assert_eq!(config.http.token_file.as_deref(), Some(Path::new("/etc/mailbell/http.token")));
+    }
     assert!(config.pop3.listen.is_empty() && !config.pop3.mark_seen);
     assert_eq!(config.pop3.command_timeout, 20 * MINUTE);
     assert!(!config.tls.required_for_auth);
@@ -179,6 +189,23 @@ fn the_star_takes_every_domain() {
     for text in ["domains = \"*\"", "domains = [\"*\"]", "domains = [\"example.org\", \"*\"]"] {
         assert_eq!(parse(text).unwrap().domains, Domains::Any);
     }
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn http_takes_one_place_or_several_and_wants_a_token_where_others_can_reach_it() {
+    assert!(parse("[http]\nlisten = \"\"").unwrap().http.listen.is_empty());
+    assert!(parse("[http]\nlisten = []").unwrap().http.listen.is_empty());
+    for safe in ["\"127.0.0.1:9180\"", "\"[::1]:9180\"", "\"/run/http.sock\"", "[\"127.9.9.9:1\", \"[::1]:1\"]"] {
+        assert!(!parse(&format!("[http]\nlisten = {safe}")).unwrap().http.listen.is_empty(), "{safe}");
+    }
+    for open in ["\"0.0.0.0:9180\"", "\"[::]:9180\"", "[\"127.0.0.1:1\", \"192.0.2.1:1\"]"] {
+        let said = wrong(&format!("[http]\nlisten = {open}\ntoken_file = \"\""));
+        assert!(said.len() == 1 && said[0].starts_with("2: `http.listen`: other machines"), "{open}: {said:?}");
+        assert!(parse(&format!("[http]\nlisten = {open}\ntoken_file = \"t\"")).is_ok(), "{open}");
+    }
+    let said = wrong("[metrics]\nlisten = \"127.0.0.1:9180\"\n[http]\nlisten = \"127.0.0.1:9180\"");
+    assert!(said[0].contains("collides"), "{said:?}");
 }
 
 #[test]
@@ -251,6 +278,8 @@ fn embedded_is_all_below_one_folder_on_loopback() {
     assert_eq!(config.domains, Domains::These(vec!["localhost".into()]));
     assert_eq!(config.smtp.listen, [tcp("127.0.0.1:2525")]);
     assert_eq!(config.pop3.listen, [tcp("127.0.0.1:1110")]);
+    #[cfg(feature = "http")]
+    assert_eq!(config.http, Http { listen: vec![tcp("127.0.0.1:9180")], token_file: None });
     assert_eq!(config.state, folder);
     assert_eq!(config.maildir("ada"), folder.join("mail/ada"));
     assert_eq!(config.journal(), folder.join("journal"));

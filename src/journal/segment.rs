@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// Longest line that can be a record, octets. A field has at most 2,048 octets and each is escaped in at most six.
 const LONGEST_LINE: usize = 1024 * 1024;
 
+/// One read of a segment, octets. Each subscriber and each stream over HTTP keeps one while it waits.
+const BLOCK: usize = 16 * 1024;
+
 /// A larger `seq` is damage: a server that stores a million messages a second needs 2,000 years for so many.
 pub const LARGEST_SEQ: u64 = 1 << 56;
 
@@ -63,7 +66,7 @@ impl Segment {
             Err(error) => return Err(error),
         };
         let damaged = u64::from(matches!(source, Source::Nothing));
-        Ok(Lines { reader: BufReader::with_capacity(64 * 1024, source), at: 0, damaged })
+        Ok(Lines { reader: BufReader::with_capacity(BLOCK, source), at: 0, damaged })
     }
 
     /// Hands every record of the segment to `each`, with the octets before its line and after it. Gives the octets that

@@ -17,6 +17,8 @@ use peer::Wait;
 use rustix::net::{Shutdown, sockopt};
 use std::fmt;
 use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stream::Stream;
@@ -43,6 +45,9 @@ const PROGRESS: usize = 4 * 1024;
 
 /// How long the last reply may take when the session's time is over.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A stream has no end of its own.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Why a connection cannot go on.
 #[derive(Debug)]
@@ -223,6 +228,43 @@ impl Conn {
     pub fn pause(&mut self, how_long: Duration) -> Result<(), Error> {
         self.flush()?;
         Ok(self.peer.outlast(Instant::now() + how_long)?)
+    }
+
+    /// The session becomes a stream of what the server has to say. It lasts for as long as its client reads: what the client
+    /// has not read is bounded, and all that it takes of that is progress. A stop ends each of its waits at once.
+    pub fn become_stream(&mut self) {
+        self.session_end = Instant::now() + FOREVER;
+        self.peer.become_stream();
+        let socket = self.peer.socket();
+        let _ = sockopt::set_socket_send_buffer_size(socket, limits::STREAM_ROOM);
+        // Of a client whose machine is gone no octet tells. A unix socket does not have this.
+        let patience = u32::try_from(self.command_timeout.as_millis()).unwrap_or(u32::MAX);
+        let _ = sockopt::set_tcp_user_timeout(socket, patience);
+    }
+
+    /// Waits until `fd` is readable, at most until `end`, or until the client leaves. What is queued was sent before.
+    ///
+    /// # Errors
+    ///
+    /// When the client has closed its side, or the session must end.
+    pub fn wait_beside(&mut self, fd: Option<BorrowedFd<'_>>, end: Instant) -> Result<(), Error> {
+        self.output = Vec::new();
+        Ok(self.peer.wait_beside(fd, end)?)
+    }
+
+    /// Whether the session may go on.
+    ///
+    /// # Errors
+    ///
+    /// When it must end.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.peer.must_end(Wait::Command) { Err(Error::Stopping) } else { Ok(()) }
+    }
+
+    /// Our address in this connection; `None` for a unix socket.
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        let address = rustix::net::getsockname(self.peer.socket()).ok()?;
+        SocketAddr::try_from(address).ok().map(|address| address.ip().to_canonical())
     }
 
     /// How long each wait may last from now on.

@@ -4,7 +4,7 @@ pub mod by_address;
 pub mod conn;
 pub mod line;
 pub mod proxy;
-#[cfg(any(feature = "remote", feature = "mqtt"))]
+#[cfg(any(feature = "remote", feature = "mqtt", feature = "http"))]
 pub mod remote;
 pub mod tls;
 #[cfg(feature = "tls")]

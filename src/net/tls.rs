@@ -52,6 +52,7 @@ mod present {
     pub struct Config {
         server: Arc<ServerConfig>,
         warning: Option<String>,
+        expires: Option<String>,
     }
 
     impl Config {
@@ -92,8 +93,14 @@ mod present {
                 .with_no_client_auth()
                 .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let expires = leaf.as_ref().map(Certificate::expires);
             let warning = leaf.and_then(|leaf| leaf.date_fault(now));
-            Ok(Config { server: Arc::new(server), warning })
+            Ok(Config { server: Arc::new(server), warning, expires })
+        }
+
+        /// When the certificate's time ends, as RFC 3339 writes it.
+        pub fn expires(&self) -> Option<&str> {
+            self.expires.as_deref()
         }
 
         /// Why clients will refuse the certificate, which can be used all the same: its dates.
@@ -270,6 +277,11 @@ mod absent {
         /// Always.
         pub fn load(_certificate: &Path, _key: &Path) -> Result<Config, Error> {
             Err(Error::Absent)
+        }
+
+        /// When the certificate's time ends.
+        pub fn expires(&self) -> Option<&str> {
+            match self.0 {}
         }
 
         /// Never called.

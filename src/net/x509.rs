@@ -75,6 +75,12 @@ impl Certificate {
         }
     }
 
+    /// When its time ends: `YYYY-MM-DDThh:mm:ssZ`.
+    pub(super) fn expires(&self) -> String {
+        let part = |range: std::ops::Range<usize>| self.not_after.get(range).unwrap_or_default();
+        format!("{}-{}-{}T{}:{}:{}Z", part(0..4), part(4..6), part(6..8), part(8..10), part(10..12), part(12..14))
+    }
+
     /// What is wrong with its dates at a time, in seconds since 1970. It can be used, but clients refuse it.
     pub(super) fn date_fault(&self, now: u64) -> Option<String> {
         let digits = |text: &str| text.chars().filter(char::is_ascii_digit).take(14).collect::<String>();

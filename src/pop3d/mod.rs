@@ -219,7 +219,7 @@ impl<'a> Driver<'a> {
             Line::new("session-end")
                 .field("user", user)
                 .field("client", self.client)
-                .field("door", self.kind)
+                .field("listener", self.kind)
                 .field("retrieved", self.sent.messages)
                 .field("octets", self.sent.octets)
                 .field("deleted", self.deleted)

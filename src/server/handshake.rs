@@ -9,7 +9,7 @@ use crate::server::pool::Job;
 use crate::service::Service;
 use crate::service::admission::{Origin, Refusal, Ticket};
 use crate::service::login;
-use crate::{pop3d, smtpd};
+use crate::{httpd, pop3d, smtpd};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,6 +75,8 @@ fn failed(service: &Service, peer: &Peer, client: &Client, kind: ListenerKind) {
     if !kind.is_implicit_tls() {
         peer.last_words(match kind {
             ListenerKind::Pop3 => "-ERR [SYS/TEMP] Internal error, try again later\r\n",
+            // The reply may have begun.
+            ListenerKind::Metrics | ListenerKind::Http => "",
             _ => "421 4.3.0 Internal error, try again later\r\n",
         });
     }
@@ -131,7 +133,9 @@ pub fn refusal_line(kind: ListenerKind, refusal: Refusal) -> &'static str {
         (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::NoResources) => {
             "421 4.3.1 Out of resources, try again later\r\n"
         }
-        (ListenerKind::Metrics, _) => "HTTP/1.0 503 Service Unavailable\r\n\r\n",
+        (ListenerKind::Metrics | ListenerKind::Http, _) => {
+            "HTTP/1.0 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\n\r\n"
+        }
         // Nothing can be said in clear where TLS comes first.
         (ListenerKind::Smtps | ListenerKind::Pop3s | ListenerKind::Control | ListenerKind::Local, _) => "",
     }
@@ -152,7 +156,7 @@ fn session(service: &Service, peer: Arc<Peer>, client: &Client, kind: ListenerKi
             smtpd::serve(service, conn, client, kind)
         }
         ListenerKind::Pop3 | ListenerKind::Pop3s => pop3d::serve(service, conn, client, kind),
-        ListenerKind::Metrics => monitor::serve_metrics(service, conn),
+        ListenerKind::Metrics | ListenerKind::Http => httpd::serve(service, conn, client, kind, monitor::REPORTS),
         // Served as `Work::Status`.
         ListenerKind::Control | ListenerKind::Local => {}
     }

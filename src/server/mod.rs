@@ -29,6 +29,8 @@ mod remote_status;
 pub mod remotes;
 mod sandbox;
 mod start;
+#[cfg(feature = "http")]
+pub mod token;
 
 use crate::config::Config;
 use crate::service::Service;
@@ -168,7 +170,7 @@ impl Loop {
             return;
         }
         let _ = self.service.listeners.set(self.acceptor.places().collect());
-        notice::ready(&self.acceptor);
+        notice::ready(&self.acceptor, self.service.config.file.is_none());
         let mut events = Events::with_capacity(64);
         while !self.is_over() {
             let timeout = self.next_timer().map(|at| at.saturating_duration_since(Instant::now()));

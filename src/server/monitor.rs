@@ -1,8 +1,9 @@
 //! What the server says of itself: the JSON of `mailbell status`, on a unix socket in the state folder, and the same
-//! numbers for Prometheus over HTTP. Both only ever read.
+//! numbers for Prometheus, which `httpd` serves. Both only ever read.
 
 use crate::config::Config;
-use crate::net::conn::{Command, Conn};
+use crate::httpd::{self, Reports};
+use crate::net::tls;
 use crate::notify::SubscriberStatus;
 use crate::service::Service;
 use crate::service::counters::{self, label};
@@ -11,9 +12,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Longest line of an HTTP request, and how many lines it may have.
-const HTTP_LINE: usize = 4_096;
-const HTTP_LINES: usize = 100;
+/// What `httpd` serves of this.
+pub const REPORTS: Reports = Reports { status: |service| status(service).to_string(), metrics: prometheus };
 
 /// How long a client of the control socket may read nothing.
 const STATUS_PATIENCE: Duration = Duration::from_secs(10);
@@ -37,6 +37,7 @@ pub fn status(service: &Service) -> Value {
     json!({
         "running": true,
         "version": env!("CARGO_PKG_VERSION"),
+        "hostname": service.config.hostname,
         "pid": std::process::id(),
         "uptime_seconds": service.started.elapsed().as_secs(),
         "listeners": listeners(service),
@@ -45,12 +46,23 @@ pub fn status(service: &Service) -> Value {
         "maildrops_open": service.maildrops.open_count(),
         "accounts": service.live().accounts.names().count(),
         "disk_free_octets": free_octets(&service.config.mail.root),
+        "min_free_octets": service.config.mail.min_free,
+        "certificates": certificates(service),
+        "http_streams": httpd::open_streams(),
         "last_seq": service.ledger.last_seq(),
         "counters": Value::Object(counters.collect()),
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
         "remotes": remotes(service),
         "brokers": super::broker_status::status(service),
     })
+}
+
+/// The certificate of the server, with the end of its time.
+fn certificates(service: &Service) -> Value {
+    let live = service.live();
+    let pair = live.tls.as_ref().zip(service.config.tls.pair.as_ref());
+    let one = |(tls, (file, _)): (&tls::Config, &(PathBuf, PathBuf))| json!({ "file": file, "expires": tls.expires() });
+    pair.map(one).into_iter().collect()
 }
 
 #[cfg(feature = "remote")]
@@ -113,40 +125,6 @@ fn free_octets(folder: &Path) -> Option<u64> {
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Answers one HTTP request: `GET /metrics`.
-// Not inlined: only the memory of a session that waits depends on it.
-#[inline(never)]
-pub fn serve_metrics(service: &Service, mut conn: Conn) {
-    let mut target = None;
-    for _ in 0..HTTP_LINES {
-        let line = match conn.command(HTTP_LINE) {
-            Ok(Command::Line(line)) => line,
-            Ok(Command::TooLong) | Err(_) => return,
-        };
-        if line.is_empty() {
-            break;
-        }
-        target.get_or_insert_with(|| String::from_utf8_lossy(line).into_owned());
-    }
-    let request = target.unwrap_or_default();
-    let mut words = request.split(' ');
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let (status, body) = match (method, path.split('?').next().unwrap_or_default()) {
-        ("GET" | "HEAD", "/metrics") => ("200 OK", prometheus(service)),
-        ("GET" | "HEAD", _) => ("404 Not Found", "The metrics are at /metrics\n".to_owned()),
-        _ => ("405 Method Not Allowed", "Only GET is served\n".to_owned()),
-    };
-    let head = format!(
-        "HTTP/1.0 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n",
-        body.len()
-    );
-    if conn.queue(head.as_bytes()).is_ok() && method != "HEAD" {
-        let _ = conn.queue(body.as_bytes());
-    }
-    conn.close();
-}
-
 /// The numbers in Prometheus' text format.
 fn prometheus(service: &Service) -> String {
     let mut text = String::new();
@@ -158,6 +136,7 @@ fn prometheus(service: &Service) -> String {
     };
     gauge("sessions", "Connections open now.", service.admission.open() as u64);
     gauge("sessions_limit", "Connections that may be open at most.", service.config.limits.connections as u64);
+    gauge("http_streams", "Streams of events open over HTTP now.", httpd::open_streams());
     gauge("maildrops_open", "Maildrops open in POP3 sessions.", service.maildrops.open_count() as u64);
     gauge("journal_last_seq", "seq of the latest event.", service.ledger.last_seq());
     if let Some(octets) = free_octets(&service.config.mail.root) {

@@ -1,15 +1,19 @@
 //! Messages to the program that started the server: the ready line on standard error, and the datagrams of sd_notify(3).
 
 use super::acceptor::Acceptor;
+use crate::config::ListenerKind;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
-/// Says that all sockets listen.
-pub fn ready(acceptor: &Acceptor) {
+/// Says that all sockets listen; of the embedded default also where its page is.
+pub fn ready(acceptor: &Acceptor, is_embedded: bool) {
     let places: Vec<String> = acceptor.places().map(|(kind, place)| format!("{kind}={place}")).collect();
     let ready = format!("ready {}", places.join(" "));
+    if let Some((_, place)) = acceptor.places().find(|(kind, _)| is_embedded && *kind == ListenerKind::Http) {
+        let _ = std::io::stderr().write_all(format!("mailbell: the page: http://{place}/\n").as_bytes());
+    }
     // In one write(2), so that a program that waits for the line never sees a part of it.
     let _ = std::io::stderr().write_all(format!("mailbell: {ready}\n").as_bytes());
     tell(&format!("READY=1\nSTATUS={ready}"));

@@ -134,6 +134,11 @@ fn regular(file: &Path) -> Result<(), Vec<String>> {
 pub fn live(config: &Config) -> Result<Live, Vec<String>> {
     let accounts = Accounts::load(config);
     let tls = config.tls.pair.as_ref().map(|(certificate, key)| tls::Config::load(certificate, key)).transpose();
+    #[cfg(feature = "http")]
+    let http_token = match super::token::read(config) {
+        Ok(token) => token,
+        Err(problem) => return Err(vec![problem]),
+    };
     match (accounts, tls) {
         (Ok(accounts), Ok(tls)) => {
             if let (Some(warning), Some((certificate, _))) =
@@ -141,7 +146,12 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
             {
                 log::warn!("{}: {warning}", certificate.display());
             }
-            Ok(Live { accounts, tls })
+            Ok(Live {
+                accounts,
+                tls,
+                #[cfg(feature = "http")]
+                http_token,
+            })
         }
         (accounts, tls) => {
             let problems = texts(&accounts.err().unwrap_or_default());

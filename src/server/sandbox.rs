@@ -66,7 +66,9 @@ fn places(config: &Config) -> Vec<PathBuf> {
 /// The state folder; where accounts or keys lie in it, as with the embedded default, the folders in it that have none.
 fn state(config: &Config) -> Vec<PathBuf> {
     let key = config.tls.pair.iter().flat_map(|(certificate, key)| [certificate, key]);
-    let private: Vec<&PathBuf> = [&config.users.file, &config.users.aliases].into_iter().chain(key).collect();
+    let token = config.http.token_file.iter();
+    let private: Vec<&PathBuf> =
+        [&config.users.file, &config.users.aliases].into_iter().chain(key).chain(token).collect();
     let holds_private = |folder: &Path| private.iter().any(|file| file.starts_with(folder));
     if !holds_private(&config.state) {
         return vec![config.state.clone()];

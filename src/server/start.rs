@@ -5,7 +5,7 @@ use super::acceptor::Acceptor;
 use super::{StartError, owner, reload, sandbox};
 use crate::arrivals::Arrivals;
 use crate::config::ListenerKind;
-use crate::config::{Config, Place};
+use crate::config::{Config, Http, Place};
 use crate::delivery::Delivery;
 use crate::journal::{Held, Lock};
 use crate::ledger::{Keep, Ledger};
@@ -186,6 +186,13 @@ fn listeners(
             return Err(StartError::Configuration(message));
         };
         let listener = Listener::inherit(socket).map_err(|error| StartError::io(format!("socket {name}"), &error))?;
+        if kind == ListenerKind::Http && config.http.token_file.is_none() && Http::needs_token(listener.place()) {
+            let message = format!(
+                "systemd handed over {} for http, which other machines can reach; set `http.token_file`",
+                listener.place()
+            );
+            return Err(StartError::Configuration(message));
+        }
         listeners.push((kind, listener));
     }
     let opened: Vec<ListenerKind> = listeners.iter().map(|(kind, _)| *kind).collect();
@@ -198,6 +205,10 @@ fn listeners(
             }
         };
         let listener = match listener {
+            Err(error) if kind == ListenerKind::Http && config.file.is_none() => {
+                log::warn!("the page is left out: http cannot listen on {place}: {error}");
+                continue;
+            }
             Err(_) if may_be_left_out(config, kind, place) => {
                 log::warn!("{kind}: not listening on {place}: {}", listener::NO_FAMILY);
                 continue;

@@ -31,6 +31,8 @@ counters! {
     smtp_sessions,
     /// POP3 sessions begun.
     pop3_sessions,
+    /// Requests over HTTP, for metrics, status, events and the page.
+    http_requests,
     /// Messages acknowledged, counted once whatever the number of recipients.
     messages_accepted,
     /// Octets of acknowledged messages, as stored.

@@ -60,7 +60,7 @@ pub fn log_in(
         Line::new(event)
             .field("user", verified.as_deref().unwrap_or(credentials.name()))
             .field("client", client)
-            .field("door", kind)
+            .field("listener", kind)
             .field("method", method)
             .maybe("tls", conn.tls_description())
     };

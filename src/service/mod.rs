@@ -26,6 +26,9 @@ pub struct Live {
     pub accounts: Accounts,
     /// Certificate and key.
     pub tls: Option<tls::Config>,
+    /// What a client of `[http]` must know, where `http.token_file` is given.
+    #[cfg(feature = "http")]
+    pub http_token: Option<crate::net::remote::secret::Secret>,
 }
 
 /// One for the process.

@@ -222,7 +222,7 @@ impl Driver<'_> {
         let sender = self.session.transaction().map(|transaction| &transaction.reverse_path);
         Line::new(event)
             .field("client", self.client)
-            .field("door", self.kind)
+            .field("listener", self.kind)
             .maybe("helo", self.session.helo().map(|helo| &helo.name))
             .maybe("auth", self.session.user())
             .maybe("tls", self.conn.tls_description())

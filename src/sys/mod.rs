@@ -10,12 +10,14 @@ pub mod landlock;
 mod limits;
 mod lock;
 mod regular;
+mod unsent;
 mod wake;
 
 pub use child::{collect_orphans, collected, keep_capabilities, keep_descriptors, limit_open_files, spawn};
 pub use limits::{drop_capabilities, forbid_core_dumps, original_nofile, raise_nofile, survive_file_size_limit};
 pub use lock::hold;
 pub use regular::read_regular;
+pub use unsent::unsent;
 pub use wake::Wake;
 
 use std::ffi::{CStr, CString, OsStr, OsString};

@@ -50,13 +50,15 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     families(findings);
     hooks(findings);
     watches(findings, server);
+    #[cfg(feature = "http")]
+    super::http::check(findings, server);
     #[cfg(feature = "remote")]
     super::remotes::check(findings, server, accounts.as_ref());
     #[cfg(feature = "mqtt")]
     super::mqtt::check(findings, server);
     if let Some(accounts) = accounts {
-        let doors = [&config.smtp.listen, &config.submission, &config.lmtp, &config.tls.smtps];
-        if accounts.names().next().is_none() && doors.iter().any(|places| !places.is_empty()) {
+        let listeners = [&config.smtp.listen, &config.submission, &config.lmtp, &config.tls.smtps];
+        if accounts.names().next().is_none() && listeners.iter().any(|places| !places.is_empty()) {
             findings.doubtful("users.file", "there is no account yet; add one with `mailbell user add NAME`");
         }
         submission(findings, &accounts);

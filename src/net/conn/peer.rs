@@ -4,7 +4,7 @@
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,7 @@ pub struct Peer {
     /// Milliseconds after `epoch` of the last progress.
     progress: AtomicU64,
     logged_in: AtomicBool,
+    is_stream: AtomicBool,
     /// `RUN`, `STOP` or `END`; it only grows.
     end: AtomicU8,
     epoch: Instant,
@@ -51,6 +52,7 @@ impl Peer {
             waiting: AtomicU64::new(BUSY),
             progress: AtomicU64::new(0),
             logged_in: AtomicBool::new(false),
+            is_stream: AtomicBool::new(false),
             end: AtomicU8::new(RUN),
             epoch: Instant::now(),
         }
@@ -59,8 +61,10 @@ impl Peer {
     /// Ends the session at its next command: at once when it waits for one, else when the message under way is done.
     pub fn stop(&self) {
         self.end.fetch_max(STOP, SeqCst);
-        if self.wait() == Some(Wait::Command) {
-            self.wake(Wait::Command);
+        match self.wait() {
+            Some(Wait::Command) => self.wake(Wait::Command),
+            Some(wait) if self.is_stream() => self.wake(wait),
+            _ => {}
         }
     }
 
@@ -153,16 +157,14 @@ impl Peer {
 
     /// Whether such a wait must end or not begin.
     pub(super) fn must_end(&self, what: Wait) -> bool {
-        self.end.load(SeqCst) >= if what == Wait::Command { STOP } else { END }
+        self.end.load(SeqCst) >= if what == Wait::Command || self.is_stream() { STOP } else { END }
     }
 
     /// Waits for events at the socket, at most until `end`; none when the time is over.
     pub(super) fn poll(&self, what: Wait, events: PollFlags, end: Instant) -> io::Result<PollFlags> {
         self.waiting(what, || {
-            let left = end.saturating_duration_since(Instant::now());
-            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
             let mut fds = [PollFd::new(&self.socket, events)];
-            rustix::io::retry_on_intr(|| poll(&mut fds, Some(&left)))?;
+            rustix::io::retry_on_intr(|| poll(&mut fds, Some(&left(end))))?;
             if self.must_end(what) { Err(aborted()) } else { Ok(fds[0].revents()) }
         })
     }
@@ -180,6 +182,34 @@ impl Peer {
             }
         }
         if self.must_end(Wait::Command) { Err(aborted()) } else { Ok(()) }
+    }
+
+    /// Waits until `fd` is readable, at most until `end`. A client that closes its side has left.
+    pub(super) fn wait_beside(&self, fd: Option<BorrowedFd<'_>>, end: Instant) -> io::Result<()> {
+        self.waiting(Wait::Command, || {
+            let mut fds = vec![PollFd::new(&self.socket, PollFlags::RDHUP)];
+            fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            rustix::io::retry_on_intr(|| poll(&mut fds, Some(&left(end))))?;
+            if self.must_end(Wait::Command) {
+                return Err(aborted());
+            }
+            if fds[0].revents().is_empty() { Ok(()) } else { Err(io::ErrorKind::ConnectionReset.into()) }
+        })
+    }
+
+    /// Octets that the client has not taken yet.
+    pub(super) fn unsent(&self) -> usize {
+        crate::sys::unsent(&self.socket).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the session is a stream.
+    pub(super) fn is_stream(&self) -> bool {
+        self.is_stream.load(SeqCst)
+    }
+
+    /// The session becomes a stream.
+    pub(super) fn become_stream(&self) {
+        self.is_stream.store(true, SeqCst);
     }
 
     /// The session got further: a message was stored, a block of one has moved, or a client that logged in gave a command.
@@ -212,6 +242,11 @@ impl Peer {
         let half = if wait == Wait::Output { Shutdown::Both } else { Shutdown::Read };
         let _ = rustix::net::shutdown(&self.socket, half);
     }
+}
+
+fn left(end: Instant) -> Timespec {
+    let left = end.saturating_duration_since(Instant::now());
+    Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
 }
 
 /// What a wait says that was ended from outside.

@@ -1,9 +1,12 @@
 //! Connections to other servers: one dialler, one TLS client, one connection with deadlines, and the secrets of logins.
 //! What is said on a connection is the affair of the rooms above.
 
+#[cfg(feature = "remote")]
 pub mod conn;
+#[cfg(feature = "remote")]
 pub mod dial;
 pub mod secret;
+#[cfg(feature = "remote")]
 pub mod tls;
 
 use std::fmt;
