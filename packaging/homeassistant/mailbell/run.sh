@@ -1,12 +1,12 @@
 #!/bin/sh
 # Makes mailbell.toml and the accounts out of the add-on's options, asks Home Assistant for its MQTT broker, and becomes the
-# server. A line for each new mail goes to /data/mailbell/notify.
+# server. A line for each new mail goes to /data/mailbell/run/notify.
 set -eu
 data=/data/mailbell
 options=/data/options.json
 config=$data/mailbell.toml
 umask 027
-mkdir -p "$data/state"
+mkdir -p "$data/state" "$data/mail" "$data/run"
 
 option() { jq -r "$1" "$options"; }
 
@@ -24,7 +24,7 @@ option() { jq -r "$1" "$options"; }
     echo 'listen = ["0.0.0.0:2525"]'
     echo '[pop3]'
     echo 'listen = ["0.0.0.0:1110"]'
-    printf '[[pipe]]\npath = "%s/notify"\n' "$data"
+    printf '[[pipe]]\npath = "%s/run/notify"\n' "$data"
 } >"$config"
 
 # The broker of Home Assistant, where there is one: a sensor for each user's last mail appears by itself.
@@ -46,8 +46,10 @@ fi
 
 [ -e "$data/aliases" ] || : >"$data/aliases"
 [ -e "$data/users" ] || : >"$data/users"
-chown -R mailbell:mailbell "$data"
-chown root:mailbell "$config" "$data/users" "$data/aliases"
+# The folder of the settings and the accounts is root's; the server reads it.
+chown mailbell:mailbell "$data/state" "$data/mail" "$data/run"
+chown root:mailbell "$data" "$config" "$data/users" "$data/aliases"
+chmod 0750 "$data"
 chmod 0640 "$config" "$data/users" "$data/aliases"
 [ ! -e "$data/mqtt.pw" ] || { chown root:mailbell "$data/mqtt.pw" && chmod 0640 "$data/mqtt.pw"; }
 
