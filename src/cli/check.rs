@@ -11,6 +11,8 @@ mod online;
 mod ports;
 #[cfg(feature = "remote")]
 mod remotes;
+#[cfg(feature = "webhook")]
+mod webhooks;
 
 use super::{Outcome, exit, print};
 use crate::config::{Config, Problem};
@@ -27,7 +29,8 @@ Usage: mailbell check [-c FILE] [--online]
 
   -c, --config FILE   the configuration file
   --online            also try the ports, and look at the free space of the disk and
-                      at the MX records of the domains
+                      at the MX records of the domains; log in to each [[remote]],
+                      and send a HEAD to each [[webhook]]
   -h, --help          this text
 
 Warnings are marked, and do not change the exit code.

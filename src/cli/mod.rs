@@ -7,6 +7,7 @@ mod content;
 mod deliver;
 mod fetch;
 mod log;
+mod replay;
 mod serve;
 mod status;
 mod test_mail;
@@ -48,6 +49,7 @@ Usage: mailbell COMMAND [OPTION...]
   cat       print a stored message, its text, or save its attachments
   deliver   store the message on standard input
   fetch     look at a [[remote]] now
+  replay    hand events over again, to a hook or webhook
   test      send a message to yourself and show what became of it
   status    sessions, messages, and how many events wait for each subscriber
   sendmail  store the message on standard input, with the options of sendmail
@@ -151,6 +153,7 @@ fn run() -> Outcome {
         Some("cat") => cat::run(arguments),
         Some("deliver") => deliver::run(arguments),
         Some("fetch") => fetch::run(arguments),
+        Some("replay") => replay::run(arguments),
         Some("status") => status::run(arguments),
         Some("test") => test_mail::run(arguments),
         Some("sendmail") => deliver::sendmail(arguments),

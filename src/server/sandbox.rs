@@ -6,6 +6,7 @@
 //! a reload may name another pipe, a hook runs any program, and a Maildir may be removed and made again.
 
 use crate::config::Config;
+use crate::notify::Enter;
 use crate::server::handshake::Work;
 use crate::server::pool::Pool;
 use crate::sys::landlock::Ruleset;
@@ -23,9 +24,8 @@ pub fn pool(config: &Config) -> Pool<Work> {
     Pool::new(rules(config).map(|rules| Box::new(move || restrict(&rules)) as Box<dyn Fn() + Send + Sync>))
 }
 
-/// Holds a thread that speaks to a remote to the same places.
-#[cfg(feature = "remote")]
-pub fn enter(config: &Config) -> crate::fetch::Enter {
+/// Holds a thread that speaks to another server to the same places.
+pub fn enter(config: &Config) -> Enter {
     let rules = rules(config);
     std::sync::Arc::new(move || rules.iter().for_each(restrict))
 }
