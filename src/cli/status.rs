@@ -102,6 +102,7 @@ fn human(status: &Value) -> String {
         let _ = writeln!(text, "disk      {} MiB free", free >> 20);
     }
     let _ = writeln!(text, "events    {}", status["last_seq"]);
+    queue(&mut text, &status["queue"]);
     let subscribers = status["subscribers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let width = subscribers.iter().filter_map(|each| each["name"].as_str()).map(|name| name.chars().count()).max();
     if let Some(width) = width {
@@ -135,6 +136,33 @@ fn human(status: &Value) -> String {
     brokers(&mut text, status["brokers"].as_array().map(Vec::as_slice).unwrap_or_default());
     remotes(&mut text, status["remotes"].as_array().map(Vec::as_slice).unwrap_or_default());
     text
+}
+
+/// One line, where mail is sent to others or waits for that.
+fn queue(text: &mut String, queue: &Value) {
+    let number = |key: &str| queue[key].as_u64().unwrap_or(0);
+    if queue["state"].is_null() || queue["state"] == "off" && number("messages") == 0 {
+        return;
+    }
+    // write! to a String cannot fail.
+    let _ = write!(
+        text,
+        "queue     {}: {} waiting; recipients: {} sent, {} deferred, {} bounced",
+        queue["state"].as_str().unwrap_or("?"),
+        number("messages"),
+        number("sent"),
+        number("deferred"),
+        number("bounced")
+    );
+    for (key, words) in [("oldest", "oldest"), ("next_try", "next try")] {
+        if let Some(time) = queue[key].as_str() {
+            let _ = write!(text, "; {words} {time}");
+        }
+    }
+    if let Some(error) = queue["last_error"].as_str() {
+        let _ = write!(text, "; {}", error.escape_debug());
+    }
+    text.push('\n');
 }
 
 /// One line for each broker.

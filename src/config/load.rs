@@ -176,6 +176,13 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     if top.sections("remote").is_some() {
         top.wrong("remote", "this mailbell was built without it (cargo feature `remote`)");
     }
+    #[cfg(feature = "relay")]
+    let relay = super::relay::relay(top, base);
+    #[cfg(not(feature = "relay"))]
+    if top.has("relay") {
+        drop(top.section("relay"));
+        top.wrong("relay", "this mailbell was built without it (cargo feature `relay`)");
+    }
     let event = super::event::event(top);
     let mut section = top.section("journal");
     let journal_keep = section.text("keep", "\"30d\"", some_time).unwrap_or(minutes(30 * 24 * 60));
@@ -210,6 +217,8 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         watches,
         #[cfg(feature = "remote")]
         remotes,
+        #[cfg(feature = "relay")]
+        relay,
         event,
         journal_keep,
         journal_max_size,

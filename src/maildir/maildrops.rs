@@ -70,6 +70,8 @@ impl Maildrops {
 
     /// `None` while another session has the maildrop. It waits for a moment first, so that a client that hangs up
     /// without QUIT and connects again at once finds the maildrop free.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
     pub(super) fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut open, _) = self
@@ -99,12 +101,16 @@ impl Maildrops {
     }
 
     /// Keeps a listing for the next session.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
     fn keep(&self, maildir: &Path, listing: &Arc<Listing>) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(maildir, listing);
     }
 }
 
 /// Fills in the sizes that are not in the names: from the file of sizes, else by reading the messages once.
+// Not inlined: only the memory of a session that waits depends on it.
+#[inline(never)]
 fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
     let unmeasured: Vec<usize> = (0..listing.len()).filter(|&index| listing.wire(index) == UNMEASURED).collect();
     if unmeasured.is_empty() {

@@ -123,7 +123,6 @@ impl Acceptor {
     }
 
     fn arrived(&mut self, kind: ListenerKind, socket: OwnedFd, client: Client) {
-        let kind = if kind == ListenerKind::Local { ListenerKind::Smtp } else { kind };
         let service = self.service.clone();
         if kind == ListenerKind::Control {
             if let Ok(ticket) = self.status_clients.admit(None, false) {
@@ -132,7 +131,8 @@ impl Acceptor {
             return;
         }
         // Behind a reverse proxy on this machine are many clients; streams have a limit of their own.
-        let is_local_http = kind == ListenerKind::Http && matches!(client, Client::Net(address) if address.is_loopback());
+        let is_local_http =
+            kind == ListenerKind::Http && matches!(client, Client::Net(address) if address.is_loopback());
         let origin = if is_local_http { None } else { origin(&service, &socket, &client) };
         match service.admission.admit(origin, kind.is_for_users()) {
             Ok(ticket) => {

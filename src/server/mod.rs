@@ -23,12 +23,16 @@ mod notice;
 mod orders;
 pub mod owner;
 mod pool;
+#[cfg(feature = "relay")]
+mod queue_status;
 mod reload;
 #[cfg(feature = "remote")]
 mod remote_status;
 #[cfg(feature = "remote")]
 pub mod remotes;
 mod sandbox;
+#[cfg(feature = "relay")]
+mod sender;
 mod start;
 #[cfg(feature = "http")]
 pub mod token;
@@ -119,6 +123,11 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let stop = Arc::new(AtomicBool::new(false));
     let reloader = Reloader::new(started.service.clone(), started.arrivals, started.acceptor.pool().clone());
     let reloader = Arc::new(reloader);
+    #[cfg(feature = "relay")]
+    reloader
+        .sender()
+        .replace(&started.service, started.service.config.relay.clone())
+        .map_err(|error| StartError::io("queue", &error))?;
     let changes = Background::new("reload", {
         let reloader = reloader.clone();
         move |change| reloader.apply(change)
@@ -257,6 +266,8 @@ impl Loop {
         self.service.sessions.stop_all();
         #[cfg(feature = "remote")]
         remotes::begin_stop(&self.service);
+        #[cfg(feature = "relay")]
+        self.reloader.sender().begin_stop();
     }
 
     /// What comes after the last session: everything that is known reaches the disk, unread lines leave the pipes.
@@ -264,6 +275,8 @@ impl Loop {
         self.service.sessions.cut_all();
         #[cfg(feature = "remote")]
         remotes::stop(&self.service);
+        #[cfg(feature = "relay")]
+        self.reloader.sender().stop();
         self.reloader.stop();
         self.service.ledger.stop();
         let subscribers = self.service.subscribers().take();

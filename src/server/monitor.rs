@@ -64,8 +64,19 @@ pub fn status(service: &Service) -> Value {
         "counters": Value::Object(counters.collect()),
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
         "remotes": remotes(service),
+        "queue": queue(service),
         "brokers": super::broker_status::status(service),
     })
+}
+
+#[cfg(feature = "relay")]
+fn queue(service: &Service) -> Value {
+    super::queue_status::status(service)
+}
+
+#[cfg(not(feature = "relay"))]
+fn queue(_service: &Service) -> Value {
+    Value::Null
 }
 
 /// The certificate of the server, with the end of its time.
@@ -113,7 +124,18 @@ pub fn status_without_server(config: &Config) -> io::Result<Value> {
         "disk_free_octets": free_octets(&config.mail.root),
         "last_seq": last_seq,
         "subscribers": subscribers.iter().map(subscriber).collect::<Vec<_>>(),
+        "queue": queue_of_files(config),
     }))
+}
+
+#[cfg(feature = "relay")]
+fn queue_of_files(config: &Config) -> Value {
+    super::queue_status::status_of_files(config)
+}
+
+#[cfg(not(feature = "relay"))]
+fn queue_of_files(_config: &Config) -> Value {
+    Value::Null
 }
 
 fn subscriber(status: &SubscriberStatus) -> Value {
@@ -177,6 +199,8 @@ fn prometheus(service: &Service) -> String {
     family("subscriber_lost_total", "Events dropped from the journal unread.", "counter", |each, _| each.lost);
     #[cfg(feature = "remote")]
     super::remote_status::metrics(service, &mut text);
+    #[cfg(feature = "relay")]
+    super::queue_status::metrics(service, &mut text);
     super::broker_status::metrics(service, &mut text);
     text
 }

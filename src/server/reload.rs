@@ -10,6 +10,8 @@ use crate::config::{Config, Watch};
 use crate::net::tls;
 use crate::notify::Settings;
 use crate::service::{Live, Service};
+use crate::sys;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,13 +35,23 @@ pub struct Reloader {
     pool: Pool<Work>,
     /// What the threads of the pool reach.
     reached: Mutex<Reached>,
+    /// Sends mail to other servers.
+    #[cfg(feature = "relay")]
+    sender: super::sender::Slot,
 }
 
 impl Reloader {
     /// For a server that has just started.
     pub fn new(service: Arc<Service>, arrivals: Arrivals, pool: Pool<Work>) -> Reloader {
         let reached = Mutex::new(sandbox::identities(&service.config));
-        Reloader { service, arrivals: Mutex::new(Some(arrivals)), pool, reached }
+        Reloader {
+            service,
+            arrivals: Mutex::new(Some(arrivals)),
+            pool,
+            reached,
+            #[cfg(feature = "relay")]
+            sender: super::sender::Slot::default(),
+        }
     }
 
     /// Does what is to be done.
@@ -52,6 +64,12 @@ impl Reloader {
             }
             Change::Mounts => self.renew_pool(),
         }
+    }
+
+    /// Sends mail to other servers.
+    #[cfg(feature = "relay")]
+    pub fn sender(&self) -> &super::sender::Slot {
+        &self.sender
     }
 
     /// Ends the thread that watches Maildirs. Nothing is reloaded after that.
@@ -76,11 +94,15 @@ impl Reloader {
         let wanted = subscribers(&config, &live);
         service.delivery.tell(config.event.clone());
         service.replace(live);
-        #[cfg_attr(not(feature = "remote"), allow(unused_mut))]
+        #[cfg_attr(not(any(feature = "remote", feature = "relay")), allow(unused_mut))]
         let mut problems = service.subscribers().as_mut().map(|all| all.reload(wanted)).unwrap_or_default();
         #[cfg(feature = "remote")]
         if let Err(error) = super::remotes::replace(service, &config) {
             problems.push(format!("remotes: {error}"));
+        }
+        #[cfg(feature = "relay")]
+        if let Err(error) = self.sender.replace(service, config.relay.clone()) {
+            problems.push(format!("relay: {error}"));
         }
         if problems.is_empty() {
             log::info!("reloaded");
@@ -100,6 +122,8 @@ impl Reloader {
             self.pool.replace(&sandbox::pool(config));
             #[cfg(feature = "remote")]
             super::remotes::renew(&self.service);
+            #[cfg(feature = "relay")]
+            self.sender.renew(&self.service);
         }
     }
 
@@ -112,7 +136,14 @@ impl Reloader {
 fn read(running: &Config) -> Result<(Config, Live), Vec<String>> {
     let Some(file) = &running.file else { return Ok((running.clone(), live(running)?)) };
     regular(file)?;
-    let config = Config::load(file).map_err(|problems| texts(&problems))?;
+    #[cfg_attr(not(feature = "relay"), allow(unused_mut))]
+    let mut config = Config::load(file).map_err(|problems| texts(&problems))?;
+    // Whether mail is sent elsewhere is decided at the start: what sessions offer and aliases may say depends on it.
+    #[cfg(feature = "relay")]
+    if config.relays() != running.relays() {
+        log::warn!("reload: [relay] begins and ends with the server; restart it for that");
+        config.relay.clone_from(&running.relay);
+    }
     let live = live(&config)?;
     Ok((config, live))
 }
@@ -146,9 +177,11 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
             {
                 log::warn!("{}: {warning}", certificate.display());
             }
+            let system_users = if config.relays() { sys::users() } else { HashMap::new() };
             Ok(Live {
                 accounts,
                 tls,
+                system_users,
                 #[cfg(feature = "http")]
                 http_token,
             })

@@ -56,6 +56,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     super::webhooks::check(findings, server);
     #[cfg(feature = "remote")]
     super::remotes::check(findings, server, accounts.as_ref());
+    #[cfg(feature = "relay")]
+    super::smarthost::check(findings, server);
     #[cfg(feature = "mqtt")]
     super::mqtt::check(findings, server);
     if let Some(accounts) = accounts {
@@ -64,6 +66,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
             findings.doubtful("users.file", "there is no account yet; add one with `mailbell user add NAME`");
         }
         submission(findings, &accounts);
+        super::relay::check(findings);
         strangers(findings, &accounts);
     }
 }
