@@ -7,8 +7,8 @@
 //! ```text
 //! floor 4   main                                                        a match on run()
 //! floor 3   cli  server                                                 what a person types; the event loop and what belongs to it
-//! floor 2   smtpd  pop3d  httpd  fetch  arrivals  service  delivery     sockets and threads
-//! floor 1   maildir  journal  ledger  content  notify  accounts  config  net  sys    files, sockets and the operating system
+//! floor 2   smtpd  pop3d  httpd  fetch  send  arrivals  service  delivery     sockets and threads
+//! floor 1   maildir  queue  journal  ledger  content  notify  accounts  config  net  sys    files, sockets and the operating system
 //! floor 0   smtp  pop3  imap  mqtt  http  sasl  message  nearest  limits  script    pure: no I/O, no clock
 //! ```
 //!
@@ -35,8 +35,8 @@ pub mod sasl;
 mod script;
 pub mod smtp;
 
-// Floor 1. Siblings: ledger -> journal, maildir; content -> journal; notify -> journal, content, net; config -> net, notify;
-// accounts -> config, net;
+// Floor 1. Siblings: ledger -> journal, maildir; queue -> maildir; content -> journal; notify -> journal, content, net;
+// config -> net, notify; accounts -> config, net;
 // all -> sys.
 pub mod accounts;
 pub mod config;
@@ -47,15 +47,20 @@ pub mod ledger;
 pub mod maildir;
 pub mod net;
 pub mod notify;
+#[cfg(feature = "relay")]
+pub mod queue;
 pub mod sys;
 
-// Floor 2. Siblings: smtpd, pop3d, httpd -> service -> delivery, fetch; smtpd, fetch, arrivals -> delivery.
+// Floor 2. Siblings: smtpd, pop3d, httpd -> service -> delivery, fetch; smtpd, fetch, send, arrivals -> delivery; smtpd ->
+// send -> service.
 pub mod arrivals;
 pub mod delivery;
 #[cfg(feature = "remote")]
 pub mod fetch;
 pub mod httpd;
 pub mod pop3d;
+#[cfg(feature = "relay")]
+pub mod send;
 pub mod service;
 pub mod smtpd;
 

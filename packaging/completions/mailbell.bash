@@ -7,7 +7,7 @@ _mailbell() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "serve check user watch cat deliver fetch replay test status sendmail -h --help -V --version" -- "$current"))
+        COMPREPLY=($(compgen -W "serve check user watch cat deliver fetch replay queue test status sendmail -h --help -V --version" -- "$current"))
         return
     fi
     case $previous in
@@ -41,7 +41,7 @@ _mailbell() {
     esac
     case $command in
     serve) words="-c --config -h --help" ;;
-    check) words="-c --config --online -h --help" ;;
+    check) words="-c --config --online --address -h --help" ;;
     user)
         case ${COMP_WORDS[2]} in
         add) words="-c --config --stdin -h --help" ;;
@@ -62,12 +62,13 @@ _mailbell() {
         words="-c --config --from --cursor --user --match --format --count -- -h --help"
         ;;
     cat) words="-c --config --text --html --json --attachments -h --help" ;;
+    queue) words="list retry drop -c --config -h --help" ;;
     fetch) words="-c --config --once -h --help" ;;
     replay) words="-c --config --given-up --pause --resume -h --help" ;;
     deliver) words="-c --config -f --from -h --help $(mailbell user list 2>/dev/null)" ;;
-    sendmail) words="-C -t -i -oi -f -r -F -bm --help $(mailbell user list 2>/dev/null)" ;;
+    sendmail) words="-C -t -i -oi -f -r -F -N -R -V -bm -bs -bp -bi --help $(mailbell user list 2>/dev/null)" ;;
     test) words="-c --config --deliver --remote --stdin --timeout -h --help $(mailbell user list 2>/dev/null)" ;;
-    status) words="-c --config --json -h --help" ;;
+    status) words="-c --config --json --check --max-backlog --max-age -h --help" ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }

@@ -1,8 +1,10 @@
-//! aliases(5) as it is read: `name: target, target`, comments, continuation lines, quoted names, `:include:`.
+//! aliases(5) as it is read: `name: target, target`, comments, continuation lines, quoted names, `:include:`. A name may
+//! have a domain (`info@b.example`) or be one alone (`@b.example`, the catch-all of a domain).
 //!
-//! Knows no user: `expand` follows the targets.
+//! Knows no user and no domain of this server: `expand` follows the targets.
 
 use crate::config::Problem;
+use crate::message::idn;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +12,19 @@ use std::path::{Path, PathBuf};
 /// One alias.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Alias {
-    /// In lower case.
+    /// The local part, in lower case; empty for a catch-all (`@b.example`).
     pub(super) name: String,
+    /// The domain that it is for, in lower case and A-labels; `None`: for every domain of this server.
+    pub(super) domain: Option<String>,
     pub(super) place: Place,
     pub(super) targets: Vec<Target>,
+}
+
+impl Alias {
+    /// As the file has it, but for case and spelling of the domain.
+    pub(super) fn shown(&self) -> String {
+        self.domain.as_ref().map_or_else(|| self.name.clone(), |domain| format!("{}@{domain}", self.name))
+    }
 }
 
 /// A line of a file.
@@ -81,21 +92,24 @@ impl Reading<'_> {
             self.problems.push(place.problem("is not `name: target, target`"));
             return false;
         };
-        let name = name.to_lowercase();
-        if name.is_empty() || name.contains('@') {
-            let hint = name.split_once('@').filter(|(local, _)| !local.is_empty());
-            let hint = hint.map_or(String::new(), |(local, _)| format!("; did you mean {local:?}?"));
-            self.problems
-                .push(place.problem(format!("{name:?} is not a local part, which is what an alias names{hint}")));
+        let (name, domain) = match name.rsplit_once('@') {
+            Some((local, domain)) => (local.to_lowercase(), Some(idn::canonical(domain))),
+            None => (name.to_lowercase(), None),
+        };
+        let alias = Alias { name, domain, place: place.clone(), targets: Vec::new() };
+        let shown = alias.shown();
+        if shown.is_empty() || alias.domain.as_deref() == Some("") {
+            let message = format!("{shown:?} is neither a local part nor an address, which is what an alias names");
+            self.problems.push(place.problem(message));
             return false;
         }
-        match self.first_lines.get(&name) {
+        match self.first_lines.get(&shown) {
             Some(first) => {
-                self.problems.push(place.problem(format!("{name:?} is there already, in line {first}")));
+                self.problems.push(place.problem(format!("{shown:?} is there already, in line {first}")));
             }
-            None => drop(self.first_lines.insert(name.clone(), place.line)),
+            None => drop(self.first_lines.insert(shown, place.line)),
         }
-        self.aliases.push(Alias { name, place: place.clone(), targets: Vec::new() });
+        self.aliases.push(alias);
         self.told = false;
         self.targets(rest, place);
         true
@@ -107,7 +121,7 @@ impl Reading<'_> {
             && alias.targets.is_empty()
             && !std::mem::replace(&mut self.told, true)
         {
-            self.problems.push(alias.place.problem(format!("{:?} has no target", alias.name)));
+            self.problems.push(alias.place.problem(format!("{:?} has no target", alias.shown())));
         }
     }
 
@@ -227,7 +241,7 @@ mod tests {
         let (aliases, problems) = parse(Path::new("aliases"), text);
         let flat = |alias: Alias| {
             let mark = |target: Target| if target.exact { format!("\\{}", target.text) } else { target.text };
-            (alias.name, alias.targets.into_iter().map(mark).collect())
+            (alias.shown(), alias.targets.into_iter().map(mark).collect())
         };
         (aliases.into_iter().map(flat).collect(), problems.iter().map(ToString::to_string).collect())
     }
@@ -243,6 +257,10 @@ mod tests {
             ("q: \"a\\\"b\\\\c\"", "q", &["a\"b\\c"]),
             ("alice: \\alice, archive", "alice", &["\\alice", "archive"]),
             ("info: alice+web@Example.ORG", "info", &["alice+web@Example.ORG"]),
+            ("Info@B.Example.: bob", "info@b.example", &["bob"]),
+            ("@b.example: bob", "@b.example", &["bob"]),
+            ("@b\u{fc}cher.example: bob", "@xn--bcher-kva.example", &["bob"]),
+            ("\"x@y\"@b.example: bob", "x@y@b.example", &["bob"]),
         ] {
             let (aliases, problems) = read(text);
             assert!(problems.is_empty(), "{problems:?}");
@@ -264,10 +282,10 @@ mod tests {
             ("team: alice,\n \"bob", "2: a quote is not closed"),
             ("team: alice, \"\"", "1: \"\" is not a target"),
             ("a: b\nA: c", "2: \"a\" is there already, in line 1"),
-            (
-                "a@example.org: b",
-                "1: \"a@example.org\" is not a local part, which is what an alias names; did you mean \"a\"?",
-            ),
+            ("a@: b", "1: \"a@\" is neither a local part nor an address, which is what an alias names"),
+            ("\"\": b", "1: \"\" is neither a local part nor an address"),
+            ("@: b", "1: \"@\" is neither a local part nor an address"),
+            ("a@B.example: b\nA@b.example.: c", "2: \"a@b.example\" is there already, in line 1"),
             ("print: |lpr -P laser, x", "1: programs are not run from here"),
             ("print: \"|lpr, x\"", "1: programs are not run from here"),
             ("nobody: /dev/null", "1: mail is not appended to files"),
@@ -306,7 +324,7 @@ mod tests {
         #[test]
         fn any_text_is_read_or_refused(text in "([a-c]{1,2}|[: ,\"\\\\#|/@\n\t]){0,40}") {
             let (aliases, problems) = parse(Path::new("aliases"), &text);
-            prop_assert!(aliases.iter().all(|alias| !alias.name.is_empty()));
+            prop_assert!(aliases.iter().all(|alias| !alias.shown().is_empty()));
             let quiet = aliases.iter().filter(|alias| alias.targets.is_empty()).count();
             prop_assert!(quiet <= problems.len());
         }

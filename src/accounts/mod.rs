@@ -3,9 +3,11 @@
 //! Reads the files of users and aliases and, for `mailbell user`, changes the first. Knows no protocol and no Maildir.
 
 mod aliases;
+mod book;
 mod cache;
 mod digest;
 mod expand;
+mod explain;
 mod gate;
 mod passwd;
 mod penalties;
@@ -16,6 +18,7 @@ mod secret;
 mod tests;
 mod verifier;
 
+pub use book::Outside;
 pub use penalties::{Penalties, Turn};
 pub use random::random_password;
 pub use rewrite::{Passwd, PasswdError};
@@ -23,8 +26,11 @@ pub use verifier::Verifier;
 
 use crate::config::{Config, Domains, Problem};
 use crate::message::address::{ForwardPath, ReversePath};
+use crate::message::idn;
 use crate::{limits, sys};
+use book::{Book, Reach};
 use expand::{Known, cut};
+use explain::Rule;
 use passwd::Account;
 use secret::Secret;
 use std::collections::HashMap;
@@ -40,13 +46,23 @@ pub struct Accounts {
     accounts: Vec<Account>,
     /// Places in `accounts`, by name.
     users: HashMap<String, usize>,
-    /// Places in `accounts`, each once, by alias.
-    aliases: HashMap<String, Vec<usize>>,
+    aliases: Book,
     domains: Domains,
+    /// The domain of an address without one.
+    home: String,
     subaddress: Option<char>,
     catch_all: Option<usize>,
     /// The place of one account for each scheme that has a hash.
     samples: Vec<usize>,
+}
+
+/// Where mail for an address goes: at least one user or outside address, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// Users of this server.
+    pub users: Vec<String>,
+    /// Addresses on other servers, to which an alias leads.
+    pub outside: Vec<Outside>,
 }
 
 /// Why no user has an address.
@@ -90,11 +106,14 @@ impl Accounts {
                 }
             }
         }
+        let home = config.home_domain().to_owned();
         let known = Known {
             users: &users,
             domains: &config.domains,
             subaddress: config.users.subaddress,
             always: catch_all.or((!accounts.is_empty()).then_some(0)),
+            home: &home,
+            relays: config.relays(),
         };
         // Without the users every target of an alias would be unknown, which says nothing about the aliases.
         let is_blind = accounts.is_empty() && !problems.is_empty();
@@ -105,7 +124,7 @@ impl Accounts {
         }
         let samples = samples(&accounts);
         let (domains, subaddress) = (config.domains.clone(), config.users.subaddress);
-        Ok(Accounts { accounts, users, aliases, domains, subaddress, catch_all, samples })
+        Ok(Accounts { accounts, users, aliases, domains, home, subaddress, catch_all, samples })
     }
 
     /// The users in the order of their file.
@@ -120,32 +139,45 @@ impl Accounts {
 
     /// The users that get mail for this address: each once, at least one.
     ///
-    /// A path without a domain is taken for a local one, as Postfix does: RFC 5321 section 4.1.1.3 knows it of postmaster
-    /// alone, but cameras and scripts are told nothing else. The order: an alias, a user, the same without subaddress, the
-    /// catch-all, and for postmaster and root the first account.
-    ///
     /// # Errors
     ///
     /// When no user has the address.
     pub fn resolve(&self, path: &ForwardPath) -> Result<Vec<String>, Unknown> {
-        let local = path.local_part.to_lowercase();
-        if path.domain.as_ref().is_some_and(|domain| !self.domains.contains(domain)) {
-            return Err(Unknown::NotOurDomain);
-        }
-        let base = cut(&local, self.subaddress).unwrap_or(&local);
-        let first = if ALWAYS.contains(&base) && !self.accounts.is_empty() { Some(0) } else { None };
-        let users = self.own(&local).or_else(|| self.catch_all.or(first).map(|user| vec![user]));
-        let users = users.filter(|users| !users.is_empty()).ok_or(Unknown::NoSuchUser)?;
-        Ok(users.into_iter().map(|user| self.accounts[user].name.clone()).collect())
+        let users = self.route(path)?.users;
+        if users.is_empty() { Err(Unknown::NoSuchUser) } else { Ok(users) }
+    }
+
+    /// Where mail for this address goes.
+    ///
+    /// A path without a domain is taken for a local one, as Postfix does: RFC 5321 section 4.1.1.3 knows it of postmaster
+    /// alone, but cameras and scripts are told nothing else. The order: an alias of the domain, an alias, a user, the same
+    /// without subaddress, the catch-all of the domain, the catch-all; and for postmaster and root the catch-all or the
+    /// first account.
+    ///
+    /// # Errors
+    ///
+    /// When no user and no alias has the address.
+    pub fn route(&self, path: &ForwardPath) -> Result<Route, Unknown> {
+        let (_, reach) = self.find(path)?;
+        let users = reach.users.into_iter().map(|user| self.accounts[user].name.clone()).collect();
+        Ok(Route { users, outside: reach.outside })
     }
 
     /// Whether this user may send from this address: the null path, the user's own address, with subaddress, or an alias
     /// that includes the user. An address without a domain is taken for a local one.
     pub fn may_send_as(&self, user: &str, path: &ReversePath) -> bool {
         let ReversePath::Mailbox(mailbox) = path else { return true };
-        let ours = mailbox.domain.as_ref().is_none_or(|domain| self.domains.contains(domain));
-        let users = self.own(&mailbox.local_part.to_lowercase()).unwrap_or_default();
-        ours && users.iter().any(|index| self.accounts[*index].name.eq_ignore_ascii_case(user))
+        if !self.is_ours(mailbox) {
+            return false;
+        }
+        let (local, domain) = self.key(mailbox);
+        let users = self.own(&local, &domain).map(|(_, reach)| reach.users).unwrap_or_default();
+        users.iter().any(|index| self.accounts[*index].name.eq_ignore_ascii_case(user))
+    }
+
+    /// Whether the address is at one of our domains, or has none.
+    pub fn is_ours(&self, path: &ForwardPath) -> bool {
+        path.domain.as_ref().is_none_or(|domain| self.domains.contains(domain))
     }
 
     /// Whether every account has a {PLAIN} secret, so that CRAM-MD5 and APOP may be offered. False without accounts.
@@ -177,11 +209,43 @@ impl Accounts {
         self.users.get(&name.to_ascii_lowercase()).map(|index| &self.accounts[*index])
     }
 
-    /// The users with this local part (in lower case), without the catch-all and the first account.
-    fn own(&self, local: &str) -> Option<Vec<usize>> {
+    /// Whether the local part is this name, with or without subaddress.
+    pub fn has_name(&self, path: &ForwardPath, name: &str) -> bool {
+        let local = path.local_part.to_lowercase();
+        cut(&local, self.subaddress).unwrap_or(&local) == name.to_lowercase()
+    }
+
+    /// Local part and domain, as aliases have them.
+    fn key(&self, path: &ForwardPath) -> (String, String) {
+        (path.local_part.to_lowercase(), idn::canonical(path.domain.as_ref().unwrap_or(&self.home)))
+    }
+
+    /// Where mail for this address goes, and by which rule.
+    fn find(&self, path: &ForwardPath) -> Result<(Rule, Reach), Unknown> {
+        if !self.is_ours(path) {
+            return Err(Unknown::NotOurDomain);
+        }
+        let (local, domain) = self.key(path);
+        if let Some(found) = self.own(&local, &domain) {
+            return Ok(found);
+        }
+        let always = ALWAYS.contains(&cut(&local, self.subaddress).unwrap_or(&local));
+        let of_domain = self.aliases.catch_all(&domain).filter(|_| !always);
+        let first = if always && !self.accounts.is_empty() { Some(0) } else { None };
+        of_domain
+            .map(|reach| (Rule::DomainCatchAll(domain), reach.clone()))
+            .or_else(|| self.catch_all.map(|user| (Rule::CatchAll, Reach::user(user))))
+            .or_else(|| first.map(|user| (Rule::FirstAccount, Reach::user(user))))
+            .ok_or(Unknown::NoSuchUser)
+    }
+
+    /// What has this local part (in lower case) at this domain, without the catch-alls and the first account.
+    fn own(&self, local: &str, domain: &str) -> Option<(Rule, Reach)> {
         let exact = |name: &str| {
-            let user = || self.users.get(name).map(|user| vec![*user]);
-            self.aliases.get(name).cloned().or_else(user)
+            let of_domain = self.aliases.alias(name, domain).map(|reach| (format!("{name}@{domain}"), reach));
+            let alias = of_domain.or_else(|| self.aliases.alias(name, "").map(|reach| (name.to_owned(), reach)));
+            let user = || self.users.get(name).map(|user| (Rule::User, Reach::user(*user)));
+            alias.map(|(name, reach)| (Rule::Alias(name), reach.clone())).or_else(user)
         };
         exact(local).or_else(|| cut(local, self.subaddress).and_then(exact))
     }
@@ -205,7 +269,7 @@ fn read_users(config: &Config) -> (Vec<Account>, Vec<Problem>) {
     (Vec::new(), vec![problem])
 }
 
-fn read_aliases(config: &Config, known: &Known<'_>) -> (HashMap<String, Vec<usize>>, Vec<Problem>) {
+fn read_aliases(config: &Config, known: &Known<'_>) -> (Book, Vec<Problem>) {
     let file = &config.users.aliases;
     let text = match sys::read_regular(file, limits::ACCOUNTS_FILE).and_then(text) {
         Ok(text) => text,
@@ -214,14 +278,14 @@ fn read_aliases(config: &Config, known: &Known<'_>) -> (HashMap<String, Vec<usiz
         }
         Err(error) => {
             let message = format!("`users.aliases`: {}: {error}", file.display());
-            return (HashMap::new(), vec![config.problem("users.aliases", message)]);
+            return (Book::default(), vec![config.problem("users.aliases", message)]);
         }
     };
     let (aliases, mut problems) = aliases::parse(file, &text);
-    let (users, wrong) = expand::expand(&aliases, known);
+    let (book, wrong) = expand::expand(&aliases, known);
     problems.extend(wrong);
     problems.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
-    (users, problems)
+    (book, problems)
 }
 
 fn text(octets: Vec<u8>) -> io::Result<String> {

@@ -172,6 +172,125 @@ fn every_domain_and_no_subaddress() {
     assert_eq!(resolve(&accounts, "alice+tag@example.org"), "NoSuchUser");
 }
 
+/// The domains a.example and b.example, and aliases for each.
+fn two_domains(name: &str, aliases: &str) -> (Scratch, Config) {
+    let scratch = Scratch::new(name, USERS, aliases);
+    let mut config = scratch.config();
+    config.domains =
+        Domains::These(vec!["a.example".into(), "b.example".into(), "b\u{fc}cher.example".into(), "c.example".into()]);
+    (scratch, config)
+}
+
+#[test]
+fn aliases_and_catch_alls_are_per_domain() {
+    let aliases = "\
+info@a.example: alice
+Info@B.example.: bob
+sales: info@b.example, carol
+@b.example: carol
+@XN--bcher-KVA.example: bob
+shop@b\u{fc}cher.example: alice, bob
+postmaster@c.example: carol
+alice@b.example: alice@b.example, carol
+web: info@a.example
+helpers: anything@b.example
+info+x: carol
+";
+    let (_scratch, mut config) = two_domains("per-domain", aliases);
+    let accounts = Accounts::load(&config).unwrap();
+    for (address, users) in [
+        ("info@a.example", "alice"),
+        ("INFO@A.Example.", "alice"),
+        ("info@b.example", "bob"),
+        ("info+tag@b.example", "bob"),
+        ("info+x@b.example", "carol"),
+        ("info@c.example", "NoSuchUser"),
+        // Without a domain: the first of `domains`.
+        ("info", "alice"),
+        ("sales@a.example", "bob carol"),
+        ("sales@b.example", "bob carol"),
+        ("web@c.example", "alice"),
+        // Users come before the catch-all of a domain, and aliases too.
+        ("bob@b.example", "bob"),
+        ("alice@b.example", "alice carol"),
+        ("alice@a.example", "alice"),
+        ("nobody@b.example", "carol"),
+        ("nobody+tag@b.example", "carol"),
+        ("nobody@a.example", "NoSuchUser"),
+        ("nobody", "NoSuchUser"),
+        ("helpers@a.example", "carol"),
+        // Postmaster goes as before unless the domain has its own.
+        ("postmaster@a.example", "alice"),
+        ("postmaster@b.example", "alice"),
+        ("root@b.example", "alice"),
+        ("postmaster@c.example", "carol"),
+        ("postmaster", "alice"),
+        // The same domain in A-labels and U-labels.
+        ("shop@b\u{fc}cher.example", "alice bob"),
+        ("shop@xn--bcher-kva.example", "alice bob"),
+        ("Shop@B\u{dc}CHER.example.", "alice bob"),
+        ("x@XN--BCHER-KVA.example", "bob"),
+        ("info@d.example", "NotOurDomain"),
+        // A local part that looks like an address with another domain is only a local part.
+        ("info@b.example@a.example", "NoSuchUser"),
+    ] {
+        assert_eq!(resolve(&accounts, address), users, "{address}");
+    }
+    let may = |user: &str, address: &str| accounts.may_send_as(user, &ReversePath::Mailbox(mailbox(address)));
+    assert!(may("alice", "info@a.example") && may("bob", "info@b.example") && may("bob", "Info+tag@b.example."));
+    assert!(!may("alice", "info@b.example") && !may("bob", "info@a.example") && !may("bob", "info@c.example"));
+    assert!(may("carol", "alice@b.example") && !may("carol", "alice@a.example"));
+    // A catch-all is no address of one's own.
+    assert!(!may("carol", "nobody@b.example") && !may("bob", "info@b.example@a.example"));
+    config.users.catch_all = Some("alice".into());
+    let accounts = Accounts::load(&config).unwrap();
+    for (address, user) in [("nobody@a.example", "alice"), ("nobody@b.example", "carol"), ("postmaster", "alice")] {
+        assert_eq!(resolve(&accounts, address), user, "{address}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_aliases_of_a_domain_is_told() {
+    let aliases = "\
+info@d.example: bob
+loop@a.example: loop@b.example
+loop@b.example: loop@a.example
+@b.example: nobody@b.example
+sales: info@a.exampel
+team: infos@a.example
+infos@b.example: bob
+bare@a.example: infos
+";
+    let (scratch, config) = two_domains("per-domain-wrong", aliases);
+    assert_eq!(
+        scratch.problems(&config),
+        [
+            "aliases:1: \"info@d.example\": d.example is not one of `domains`, so no mail for it comes here",
+            "aliases:3: \"loop@a.example\" leads back to itself: loop@a.example -> loop@b.example -> loop@a.example",
+            "aliases:4: \"@b.example\" leads back to itself: @b.example -> @b.example",
+            "aliases:5: \"info@a.exampel\": mail is not forwarded elsewhere without `relay.host`, and a.exampel is not ours",
+            "aliases:6: \"infos@a.example\" is neither a user nor an alias; did you mean \"infos@b.example\"?",
+            "aliases:8: \"infos\" is neither a user nor an alias",
+        ]
+    );
+}
+
+#[test]
+fn where_mail_goes_is_explained() {
+    let (_scratch, config) = two_domains("explain", "info@b.example: bob, carol\n@c.example: carol\nteam: alice\n");
+    let accounts = Accounts::load(&config).unwrap();
+    for (address, lines) in [
+        ("info+x@b.example", &["alias info@b.example", "user bob", "user carol"][..]),
+        ("team@c.example", &["alias team", "user alice"]),
+        ("alice@c.example", &["a user's own address", "user alice"]),
+        ("x@c.example", &["no user and no alias, so the catch-all @c.example", "user carol"]),
+        ("postmaster@c.example", &["no user and no alias, so the first account", "user alice"]),
+    ] {
+        assert_eq!(accounts.explain(&mailbox(address)).unwrap(), lines, "{address}");
+    }
+    assert!(accounts.explain(&mailbox("x@b.example")).is_err());
+}
+
 #[test]
 fn one_may_send_as_oneself_and_one_s_aliases() {
     let accounts = Scratch::new("send-as", USERS, "team: alice, bob\n").load();
@@ -209,7 +328,7 @@ team: carol
             "aliases:3: \"one\" leads back to itself: one -> two -> three -> one",
             "aliases:4: \"self\" leads back to itself: self -> self",
             "aliases:5: \"allice\" is neither a user nor an alias; did you mean \"alice\"?",
-            "aliases:6: \"bob@example.net\": mail is not forwarded elsewhere, and example.net is not ours",
+            "aliases:6: \"bob@example.net\": mail is not forwarded elsewhere without `relay.host`, and example.net is not ours",
             "aliases:7: \"team\" is not a user",
         ]
     );

@@ -1,5 +1,6 @@
 //! `mailbell check`: reports everything that is wrong for a server at once, each with its file and line, as a compiler does.
 
+mod address;
 mod dns;
 mod files;
 #[cfg(feature = "http")]
@@ -9,8 +10,13 @@ mod lines;
 mod mqtt;
 mod online;
 mod ports;
+mod relay;
 #[cfg(feature = "remote")]
 mod remotes;
+#[cfg(any(feature = "remote", feature = "relay"))]
+mod secrets;
+#[cfg(feature = "relay")]
+mod smarthost;
 #[cfg(feature = "webhook")]
 mod webhooks;
 
@@ -26,15 +32,19 @@ Reads the configuration, the users, the aliases and the certificate, looks at
 files and folders, and reports everything that is wrong as FILE:LINE: message.
 
 Usage: mailbell check [-c FILE] [--online]
+       mailbell check [-c FILE] --address ADDRESS...
 
   -c, --config FILE   the configuration file
+  --address ADDRESS   say where mail for this address goes, and by which rule; nothing
+                      else is looked at
   --online            also try the ports, and look at the free space of the disk and
                       at the MX records of the domains; log in to each [[remote]],
                       and send a HEAD to each [[webhook]]
   -h, --help          this text
 
 Warnings are marked, and do not change the exit code.
-Exit codes: 0 nothing is wrong; 64 wrong usage; 78 something is wrong.
+Exit codes: 0 nothing is wrong; 64 wrong usage; 67 mail for an address is refused;
+78 something is wrong.
 ";
 
 /// What was found.
@@ -49,16 +59,21 @@ struct Findings<'c> {
 pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     let mut file: Option<PathBuf> = None;
     let mut go_online = false;
+    let mut addresses = Vec::new();
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('c') | Long("config") => file = Some(arguments.value()?.into()),
             Long("online") => go_online = true,
+            Long("address") => addresses.push(arguments.value()?.string()?),
             Short('h') | Long("help") => return print(HELP),
             Short('V') | Long("version") => return print(super::VERSION),
             other => return Err(other.unexpected().into()),
         }
     }
     let config = super::configuration(file)?;
+    if !addresses.is_empty() {
+        return address::explain(&config, &addresses);
+    }
     let mut findings = Findings { config: &config, problems: Vec::new(), warnings: Vec::new(), notes: Vec::new() };
     files::check(&mut findings);
     lines::check(&mut findings);

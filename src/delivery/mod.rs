@@ -8,6 +8,7 @@ mod housekeeping;
 #[cfg(test)]
 mod housekeeping_tests;
 mod incoming;
+mod outgoing;
 #[cfg(test)]
 mod recorder_tests;
 #[cfg(test)]
@@ -16,6 +17,8 @@ mod unwritable;
 
 pub use first_look::FirstLook;
 pub use incoming::Incoming;
+use outgoing::Outgoing;
+pub use outgoing::{Asked, Elsewhere, Onward};
 
 use crate::config::Config;
 use crate::ledger::Ledger;
@@ -50,7 +53,7 @@ pub struct Envelope {
     pub origin: Origin,
     /// For the `with` clause of `Received:`.
     pub facts: Facts,
-    /// At least one; each user once (the first address counts).
+    /// Each user once (the first address counts). At least one, unless the message also goes to other servers.
     pub recipients: Vec<Recipient>,
     /// Octets with CRLF line ends that may come at most.
     pub max_size: u64,
@@ -63,7 +66,7 @@ pub struct Envelope {
 pub enum Failure {
     /// More than `max_size` octets: 552 5.3.4.
     TooLarge,
-    /// More than 100 Received fields: 554 5.4.6.
+    /// More than 100 Received fields, or three of our own in a message that goes on to another server: 554 5.4.6.
     Loop,
     /// The disk is full, or as full as `min_free` allows, or another limit is reached; the text says which: 452 4.3.1.
     DiskFull(&'static str),
@@ -77,7 +80,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::TooLarge => f.write_str("message too large"),
-            Failure::Loop => f.write_str("too many Received fields"),
+            Failure::Loop => f.write_str("too many Received fields, or too many of this server"),
             Failure::DiskFull(why) => f.write_str(why),
             Failure::OverQuota => f.write_str("mailbox full"),
             Failure::System(error) => write!(f, "{error}"),
@@ -101,10 +104,14 @@ impl From<io::Error> for Failure {
 /// What was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// The message's id, the same for all recipients.
+    /// The message's id, the same for all users; where no user got it, its id in the queue.
     pub id: String,
+    /// Its ids in the queue of what goes to other servers.
+    pub queued: Vec<String>,
     /// Octets with CRLF line ends.
     pub size: u64,
+    /// The header as it came, where [`Incoming::keep_header`] asked for it.
+    pub header: Vec<u8>,
     /// LMTP: users with a reached quota; the message was not delivered to them (552 5.2.2 for each).
     pub over_quota: Vec<String>,
 }
@@ -120,6 +127,8 @@ pub struct Delivery {
     /// What the disk had free, and when that was asked.
     free: Mutex<Option<(Instant, u64)>>,
     ledger: OnceLock<Arc<Ledger>>,
+    #[cfg(feature = "relay")]
+    queue: OnceLock<Arc<crate::queue::Queue>>,
     unwritable: Unwritable,
     /// `[event]`.
     event: Mutex<Arc<EventSettings>>,
@@ -141,6 +150,8 @@ impl Delivery {
             ids: Ids::new(&config.hostname),
             free: Mutex::default(),
             ledger: OnceLock::new(),
+            #[cfg(feature = "relay")]
+            queue: OnceLock::new(),
             unwritable: Unwritable::default(),
             event: Mutex::new(Arc::new(config.event.clone())),
             first_look: FirstLook::default(),
@@ -148,6 +159,29 @@ impl Delivery {
         };
         ledger.into_iter().for_each(|ledger| delivery.record_in(ledger));
         delivery
+    }
+
+    /// What goes to other servers waits here. Only the first queue counts.
+    #[cfg(feature = "relay")]
+    pub fn send_by(&self, queue: Arc<crate::queue::Queue>) {
+        let _ = self.queue.set(queue);
+    }
+
+    /// Where what goes to other servers waits; `None` where nothing is sent.
+    #[cfg(feature = "relay")]
+    pub fn queue(&self) -> Option<&Arc<crate::queue::Queue>> {
+        self.queue.get()
+    }
+
+    /// Messages of this user that wait to be sent to other servers.
+    pub fn waiting(&self, user: &str) -> usize {
+        #[cfg(feature = "relay")]
+        return self.queue().map_or(0, |queue| queue.waiting(user));
+        #[cfg(not(feature = "relay"))]
+        {
+            let _ = user;
+            0
+        }
     }
 
     /// Records from now on. Only the first ledger counts.
@@ -184,7 +218,12 @@ impl Delivery {
 
     /// Begins a message. An error is kept and returned by [`Incoming::commit`].
     pub fn begin(&self, envelope: Envelope) -> Incoming<'_> {
-        Incoming::new(self, envelope)
+        Incoming::new(self, envelope, None)
+    }
+
+    /// Begins a message that goes to other servers, too.
+    pub fn begin_with(&self, envelope: Envelope, elsewhere: Option<Elsewhere>) -> Incoming<'_> {
+        Incoming::new(self, envelope, elsewhere)
     }
 
     /// Where a user's mail is.

@@ -17,6 +17,20 @@ pub const STEPS: [&str; 9] = [
     "after-dirsync",
 ];
 
+/// Every step on the way through the queue.
+pub const QUEUE_STEPS: [&str; 10] = [
+    "queue-written",
+    "queue-synced",
+    "queue-renamed",
+    "queue-committed",
+    "queue-taken",
+    "queue-answered",
+    "queue-noted",
+    "queue-settled",
+    "queue-told",
+    "queue-removed",
+];
+
 /// A step is reached.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
@@ -32,7 +46,7 @@ pub fn reach(step: &str) {
     let at = AT.get_or_init(|| {
         let text = std::env::var("MAILBELL_FAIL_AT").ok()?;
         let (name, count) = text.split_once(':').unwrap_or((&text, "1"));
-        let count = count.parse().ok().filter(|_| STEPS.contains(&name));
+        let count = count.parse().ok().filter(|_| STEPS.contains(&name) || QUEUE_STEPS.contains(&name));
         // A test that names no step would pass without having tested anything.
         let count = count.unwrap_or_else(|| panic!("MAILBELL_FAIL_AT={text}: no such step"));
         Some((name.to_owned(), AtomicI64::new(count)))

@@ -6,6 +6,7 @@
 //! user has an address, and whether its domain exists, is decided elsewhere.
 
 use super::addresses::addresses;
+use super::idn;
 use super::letter::is_unsafe;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -30,6 +31,15 @@ pub struct Mailbox {
     pub domain: Option<String>,
     /// The whole address as typed, without angle brackets and source route.
     pub text: String,
+}
+
+/// A text that two addresses share when they are one mailbox, as far as a server can tell that is not theirs: the domain
+/// has no case and two spellings, the local part may have a case.
+pub fn key(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((local, domain)) => format!("{local}@{}", idn::canonical(domain)),
+        None => address.to_owned(),
+    }
 }
 
 /// MAIL FROM's path.

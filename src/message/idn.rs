@@ -13,6 +13,11 @@ pub fn same_domain(one: &str, other: &str) -> bool {
     to_ascii(&bare(one)) == to_ascii(&bare(other))
 }
 
+/// A domain as a key: in lower case, in A-labels, without a dot at its end.
+pub fn canonical(domain: &str) -> String {
+    to_ascii(domain.strip_suffix('.').unwrap_or(domain)).into_owned()
+}
+
 /// The domain in lower case and in A-labels. A label that Punycode cannot hold stays as it is.
 pub fn to_ascii(domain: &str) -> Cow<'_, str> {
     if domain.is_ascii() && !domain.bytes().any(|octet| octet.is_ascii_uppercase()) {

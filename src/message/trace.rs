@@ -21,15 +21,18 @@ pub enum Via {
     Poll,
     /// Another program's delivery into the Maildir.
     Maildir,
+    /// A notice about a message that was sent from here.
+    Bounce,
 }
 
 impl Via {
-    const ALL: [(Via, &'static str); 5] = [
+    const ALL: [(Via, &'static str); 6] = [
         (Via::Smtp, "smtp"),
         (Via::Lmtp, "lmtp"),
         (Via::Deliver, "deliver"),
         (Via::Poll, "poll"),
         (Via::Maildir, "maildir"),
+        (Via::Bounce, "bounce"),
     ];
 
     /// Its name in the event.
@@ -120,14 +123,28 @@ pub fn prefix(trace: &Trace<'_>) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// `Received` alone, with LF line ends, as it stands in a message that goes on to another server. The account that logged in
+/// is nothing that strangers need to know.
+pub fn received(trace: &Trace<'_>) -> Vec<u8> {
+    let mut text = String::with_capacity(512);
+    // unwrap: writing to a String cannot fail.
+    write_received(&mut text, trace, false).unwrap();
+    text.into_bytes()
+}
+
 fn write_prefix(text: &mut String, trace: &Trace<'_>) -> fmt::Result {
-    let Trace { origin, facts, hostname, id, recipient, seconds } = trace;
+    let Trace { origin, recipient, .. } = trace;
     if let Some(sender) = &origin.mail_from {
         writeln!(text, "Return-Path: <{}>", harmless(sender))?;
     }
     if let Some(recipient) = recipient {
         writeln!(text, "Delivered-To: {}", harmless(recipient))?;
     }
+    write_received(text, trace, true)
+}
+
+fn write_received(text: &mut String, trace: &Trace<'_>, shows_login: bool) -> fmt::Result {
+    let Trace { origin, facts, hostname, id, recipient, seconds } = trace;
     text.push_str("Received: ");
     if let Some(helo) = &origin.helo {
         write!(text, "from {}", atom(helo))?;
@@ -140,7 +157,7 @@ fn write_prefix(text: &mut String, trace: &Trace<'_>) -> fmt::Result {
     if let Some(tls) = &origin.tls {
         write!(text, "(using {})\n\t", comment(tls))?;
     }
-    if let Some(auth) = &origin.auth {
+    if let Some(auth) = origin.auth.as_ref().filter(|_| shows_login) {
         write!(text, "(authenticated as {})\n\t", comment(auth))?;
     }
     if let (Some(remote), Some(uid)) = (&origin.remote, &origin.uid) {
@@ -222,6 +239,7 @@ pub fn read_back(head: &[u8]) -> Option<Written<'_>> {
     origin.via = match protocol {
         "local" => Via::Deliver,
         "poll" => Via::Poll,
+        "bounce" => Via::Bounce,
         other if other.contains("LMTP") => Via::Lmtp,
         _ => Via::Smtp,
     };
@@ -267,6 +285,7 @@ fn protocol(origin: &Origin, facts: Facts) -> String {
     let base = match origin.via {
         Via::Deliver | Via::Maildir => return "local".into(),
         Via::Poll => return "poll".into(),
+        Via::Bounce => return "bounce".into(),
         Via::Lmtp if facts.smtputf8 => "UTF8LMTP",
         Via::Lmtp => "LMTP",
         Via::Smtp if facts.smtputf8 => "UTF8SMTP",
@@ -332,6 +351,13 @@ mod tests {
              (authenticated as alice)\n\tby mail.example.org (mailbell) with ESMTPSA id 1.M2P3Q4.mail\n\t\
              for <bob@example.org>;\n\tMon, 23 Nov 2026 08:44:59 +0000\n"
         );
+    }
+
+    #[test]
+    fn what_goes_on_has_received_alone_and_no_login() {
+        let text = String::from_utf8(received(&trace(&origin(), None))).unwrap();
+        assert!(text.starts_with("Received: from client.example (["), "{text}");
+        assert!(text.contains(" with ESMTPSA id 1.M2P3Q4.mail;\n") && !text.contains("alice"), "{text}");
     }
 
     #[test]

@@ -123,7 +123,6 @@ impl Acceptor {
     }
 
     fn arrived(&mut self, kind: ListenerKind, socket: OwnedFd, client: Client) {
-        let kind = if kind == ListenerKind::Local { ListenerKind::Smtp } else { kind };
         let service = self.service.clone();
         if kind == ListenerKind::Control {
             if let Ok(ticket) = self.status_clients.admit(None, false) {

@@ -121,23 +121,26 @@ pub fn refusal_line(kind: ListenerKind, refusal: Refusal) -> &'static str {
             "-ERR [SYS/TEMP] Your address connects too often, try again later\r\n"
         }
         (ListenerKind::Pop3, Refusal::NoResources) => "-ERR [SYS/TEMP] Out of resources, try again later\r\n",
-        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::Full) => {
+        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local, Refusal::Full) => {
             "421 4.3.2 Too many connections, try again later\r\n"
         }
-        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::TooManyFromAddress) => {
-            "421 4.7.0 Too many connections from your address, try again later\r\n"
-        }
-        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::TooOften) => {
-            "421 4.7.0 Your address connects too often, try again later\r\n"
-        }
-        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp, Refusal::NoResources) => {
-            "421 4.3.1 Out of resources, try again later\r\n"
-        }
+        (
+            ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local,
+            Refusal::TooManyFromAddress,
+        ) => "421 4.7.0 Too many connections from your address, try again later\r\n",
+        (
+            ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local,
+            Refusal::TooOften,
+        ) => "421 4.7.0 Your address connects too often, try again later\r\n",
+        (
+            ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local,
+            Refusal::NoResources,
+        ) => "421 4.3.1 Out of resources, try again later\r\n",
         (ListenerKind::Metrics | ListenerKind::Http, _) => {
             "HTTP/1.0 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\n\r\n"
         }
         // Nothing can be said in clear where TLS comes first.
-        (ListenerKind::Smtps | ListenerKind::Pop3s | ListenerKind::Control | ListenerKind::Local, _) => "",
+        (ListenerKind::Smtps | ListenerKind::Pop3s | ListenerKind::Control, _) => "",
     }
 }
 
@@ -152,13 +155,15 @@ fn session(service: &Service, peer: Arc<Peer>, client: &Client, kind: ListenerKi
         return;
     }
     match kind {
-        ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Smtps | ListenerKind::Lmtp => {
-            smtpd::serve(service, conn, client, kind)
-        }
+        ListenerKind::Smtp
+        | ListenerKind::Submission
+        | ListenerKind::Smtps
+        | ListenerKind::Lmtp
+        | ListenerKind::Local => smtpd::serve(service, conn, client, kind),
         ListenerKind::Pop3 | ListenerKind::Pop3s => pop3d::serve(service, conn, client, kind),
         ListenerKind::Metrics | ListenerKind::Http => httpd::serve(service, conn, client, kind, monitor::REPORTS),
         // Served as `Work::Status`.
-        ListenerKind::Control | ListenerKind::Local => {}
+        ListenerKind::Control => {}
     }
 }
 

@@ -13,6 +13,7 @@
 mod acceptor;
 mod background;
 mod broker_status;
+mod certificate;
 mod handshake;
 pub mod listener;
 pub mod local;
@@ -23,12 +24,17 @@ mod notice;
 mod orders;
 pub mod owner;
 mod pool;
+#[cfg(feature = "relay")]
+mod queue_status;
 mod reload;
 #[cfg(feature = "remote")]
 mod remote_status;
 #[cfg(feature = "remote")]
 pub mod remotes;
+mod retention;
 mod sandbox;
+#[cfg(feature = "relay")]
+mod sender;
 mod start;
 #[cfg(feature = "http")]
 pub mod token;
@@ -90,8 +96,8 @@ const STOP_SILENCE: Duration = Duration::from_secs(2);
 /// While the server stops, it looks this often whether all sessions have ended.
 const STOP_LOOK: Duration = Duration::from_millis(20);
 
-/// Housekeeping: journal, litter in `tmp/`, compression. The first round comes soon after the start. A `journal.keep` of
-/// less than some hours asks for more.
+/// Housekeeping: journal, litter in `tmp/`, old messages, compression; and the look at the certificate. The first round comes
+/// soon after the start. A `journal.keep` of less than some hours asks for more.
 const HOUSEKEEPING_FIRST: Duration = Duration::from_secs(2);
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
@@ -119,6 +125,11 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let stop = Arc::new(AtomicBool::new(false));
     let reloader = Reloader::new(started.service.clone(), started.arrivals, started.acceptor.pool().clone());
     let reloader = Arc::new(reloader);
+    #[cfg(feature = "relay")]
+    reloader
+        .sender()
+        .replace(&started.service, started.service.config.relay.clone())
+        .map_err(|error| StartError::io("queue", &error))?;
     let changes = Background::new("reload", {
         let reloader = reloader.clone();
         move |change| reloader.apply(change)
@@ -214,6 +225,7 @@ impl Loop {
             self.service.sessions.end_silent(STOP_SILENCE);
         }
         if self.housekeeping_at <= now && self.stopping_since.is_none() {
+            self.change(Change::Certificate);
             let keep = self.service.config.journal_keep;
             self.housekeeping_at = now + HOUSEKEEPING.min((keep / 4).max(HOUSEKEEPING_FIRST));
             if let Err(error) = self.housekeeping.request(()) {
@@ -257,6 +269,8 @@ impl Loop {
         self.service.sessions.stop_all();
         #[cfg(feature = "remote")]
         remotes::begin_stop(&self.service);
+        #[cfg(feature = "relay")]
+        self.reloader.sender().begin_stop();
     }
 
     /// What comes after the last session: everything that is known reaches the disk, unread lines leave the pipes.
@@ -264,6 +278,8 @@ impl Loop {
         self.service.sessions.cut_all();
         #[cfg(feature = "remote")]
         remotes::stop(&self.service);
+        #[cfg(feature = "relay")]
+        self.reloader.sender().stop();
         self.reloader.stop();
         self.service.ledger.stop();
         let subscribers = self.service.subscribers().take();
@@ -280,6 +296,7 @@ fn housekeeping(service: &Service, stop: &AtomicBool) {
     let _ = rustix::process::setpriority_process(None, 19);
     service.delivery.first_look().wait();
     service.delivery.housekeep();
+    retention::run(service, stop);
     let Some(older_than) = service.config.mail.compress_after else { return };
     let users: Vec<String> = service.live().accounts.names().map(str::to_owned).collect();
     for user in users {

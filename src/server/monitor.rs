@@ -64,15 +64,28 @@ pub fn status(service: &Service) -> Value {
         "counters": Value::Object(counters.collect()),
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
         "remotes": remotes(service),
+        "queue": queue(service),
         "brokers": super::broker_status::status(service),
     })
 }
 
-/// The certificate of the server, with the end of its time.
+#[cfg(feature = "relay")]
+fn queue(service: &Service) -> Value {
+    super::queue_status::status(service)
+}
+
+#[cfg(not(feature = "relay"))]
+fn queue(_service: &Service) -> Value {
+    Value::Null
+}
+
+/// The certificate of the server: when it ends, and when it should have been renewed.
 fn certificates(service: &Service) -> Value {
     let live = service.live();
     let pair = live.tls.as_ref().zip(service.config.tls.pair.as_ref());
-    let one = |(tls, (file, _)): (&tls::Config, &(PathBuf, PathBuf))| json!({ "file": file, "expires": tls.expires() });
+    let time =
+        |seconds: Option<u64>| seconds.map(|at| crate::message::date::rfc3339_micros(at.saturating_mul(1_000_000)));
+    let one = |(tls, (file, _)): (&tls::Config, &(PathBuf, PathBuf))| json!({ "file": file, "expires": time(tls.expires()), "renew_by": time(tls.renew_by()) });
     pair.map(one).into_iter().collect()
 }
 
@@ -113,7 +126,18 @@ pub fn status_without_server(config: &Config) -> io::Result<Value> {
         "disk_free_octets": free_octets(&config.mail.root),
         "last_seq": last_seq,
         "subscribers": subscribers.iter().map(subscriber).collect::<Vec<_>>(),
+        "queue": queue_of_files(config),
     }))
+}
+
+#[cfg(feature = "relay")]
+fn queue_of_files(config: &Config) -> Value {
+    super::queue_status::status_of_files(config)
+}
+
+#[cfg(not(feature = "relay"))]
+fn queue_of_files(_config: &Config) -> Value {
+    Value::Null
 }
 
 fn subscriber(status: &SubscriberStatus) -> Value {
@@ -159,6 +183,9 @@ fn prometheus(service: &Service) -> String {
         gauge("disk_free_octets", "Octets free on the disk of the mail.", octets);
     }
     gauge("min_free_octets", "Octets that mail.min_free keeps free.", service.config.mail.min_free);
+    if let Some(seconds) = service.live().tls.as_ref().and_then(crate::net::tls::Config::expires) {
+        gauge("certificate_expiry_timestamp_seconds", "When the certificate ends.", seconds);
+    }
     let subscribers = subscribers(service);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
     let mut family = |name: &str, help: &str, kind: &str, value: fn(&SubscriberStatus, u64) -> u64| {
@@ -177,6 +204,8 @@ fn prometheus(service: &Service) -> String {
     family("subscriber_lost_total", "Events dropped from the journal unread.", "counter", |each, _| each.lost);
     #[cfg(feature = "remote")]
     super::remote_status::metrics(service, &mut text);
+    #[cfg(feature = "relay")]
+    super::queue_status::metrics(service, &mut text);
     super::broker_status::metrics(service, &mut text);
     text
 }

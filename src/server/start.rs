@@ -68,6 +68,11 @@ pub fn prepare(config: Config) -> Result<Started, StartError> {
         let folder = config.state.join(name);
         make_folder(&folder, 0o750, None).map_err(|error| StartError::io(folder.display(), &error))?;
     }
+    // Before the sandbox, in which nothing can be reached that is not there yet.
+    #[cfg(feature = "relay")]
+    let queue = crate::queue::Queue::open(&config.state)
+        .map(Arc::new)
+        .map_err(|error| StartError::io(config.state.join("queue").display(), &error))?;
     let live = reload::live(&config).map_err(|problems| StartError::Configuration(problems.join("\n")))?;
     let watched = reload::watched(&config, &config.watches, &live.accounts);
     let state = |error: io::Error| StartError::io(config.state.display(), &error);
@@ -75,6 +80,10 @@ pub fn prepare(config: Config) -> Result<Started, StartError> {
     let ledger = Ledger::open(&config.state, keep).map_err(state)?;
     ledger.start().map_err(state)?;
     let delivery = Arc::new(Delivery::new(&config, Some(ledger.clone())));
+    #[cfg(feature = "relay")]
+    if config.relays() {
+        delivery.send_by(queue.clone());
+    }
     // Subscribers start before arrivals, so that a new pipe or hook begins at the end of the journal at the last stop.
     let told = Some(ledger.told());
     let wanted = reload::subscribers(&config, &live);
@@ -84,7 +93,15 @@ pub fn prepare(config: Config) -> Result<Started, StartError> {
         Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;
 
     let pool = sandbox::pool(&config);
-    let service = Arc::new(Service::new(config, live, delivery, ledger, subscribers));
+    let service = Arc::new(Service::new(
+        config,
+        live,
+        delivery,
+        ledger,
+        subscribers,
+        #[cfg(feature = "relay")]
+        queue,
+    ));
     #[cfg(feature = "remote")]
     super::remotes::start(&service).map_err(|error| StartError::io("remotes", &error))?;
     let acceptor = Acceptor::new(listeners, service.clone(), pool);

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod counters;
 pub mod login;
 pub mod maillog;
+pub mod sending;
 pub mod sessions;
 
 use crate::accounts::{Accounts, Penalties, Verifier};
@@ -15,7 +16,9 @@ use crate::net::tls;
 use crate::notify::Subscribers;
 use crate::service::admission::Admission;
 use crate::service::counters::Counters;
+use crate::service::sending::Sending;
 use crate::service::sessions::Sessions;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -23,9 +26,11 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Live {
     /// Users and aliases.
-    pub accounts: Accounts,
+    pub accounts: Arc<Accounts>,
     /// Certificate and key.
     pub tls: Option<tls::Config>,
+    /// The users of this machine, by id, where mail is sent elsewhere: `sendmail` of local users asks for it.
+    pub system_users: HashMap<u32, String>,
     /// What a client of `[http]` must know, where `http.token_file` is given.
     #[cfg(feature = "http")]
     pub http_token: Option<crate::net::remote::secret::Secret>,
@@ -43,6 +48,9 @@ pub struct Service {
     subscribers: Mutex<Option<Subscribers>>,
     #[cfg(feature = "remote")]
     remotes: Mutex<Option<crate::fetch::Remotes>>,
+    /// Messages that wait to be sent elsewhere.
+    #[cfg(feature = "relay")]
+    pub queue: Arc<crate::queue::Queue>,
     /// Open maildrops and kept listings.
     pub maildrops: Arc<Maildrops>,
     /// Checks credentials.
@@ -53,6 +61,8 @@ pub struct Service {
     pub counters: Counters,
     /// Counts and limits connections.
     pub admission: Admission,
+    /// Limits what one user sends to other servers.
+    pub sending: Sending,
     /// The open sessions.
     pub sessions: Sessions,
     /// When the process began to serve.
@@ -69,6 +79,7 @@ impl Service {
         delivery: Arc<Delivery>,
         ledger: Arc<Ledger>,
         subscribers: Subscribers,
+        #[cfg(feature = "relay")] queue: Arc<crate::queue::Queue>,
     ) -> Service {
         Service {
             live: RwLock::new(Arc::new(live)),
@@ -77,11 +88,14 @@ impl Service {
             subscribers: Mutex::new(Some(subscribers)),
             #[cfg(feature = "remote")]
             remotes: Mutex::default(),
+            #[cfg(feature = "relay")]
+            queue,
             maildrops: Arc::new(Maildrops::new(config.state.join("sizes"))),
             verifier: Verifier::default(),
             penalties: Penalties::new(config.limits.penalty_exempt.clone()),
             counters: Counters::default(),
             admission: Admission::by(&config.limits),
+            sending: Sending::by(&config),
             sessions: Sessions::default(),
             started: Instant::now(),
             listeners: OnceLock::new(),

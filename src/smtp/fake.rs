@@ -17,6 +17,7 @@ pub(super) fn settings() -> Settings {
         stamp: Some("1.2@mail.example.org".into()),
         tls_available: false,
         tls_active: false,
+        dsn: false,
     }
 }
 
@@ -128,7 +129,7 @@ impl Driver {
             }
             Step::Recipient => {
                 let outcome = resolve(self.session.recipient().expect("a recipient is looked up"));
-                self.session.recipient_checked(outcome, out)
+                self.session.recipient_checked(outcome.map(Route::from), out)
             }
             Step::Data => {
                 self.mode = Mode::Data(Decoder::new(), Vec::new());
@@ -194,7 +195,7 @@ impl Driver {
             }
             None => {
                 self.stored.push(message);
-                Ok(Stored { id: "1.2.3", over_quota: &self.over_quota })
+                Ok(Stored { id: "1.2.3", only_queued: false, over_quota: &self.over_quota })
             }
         };
         let step = self.session.stored(outcome, out);

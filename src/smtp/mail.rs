@@ -2,7 +2,7 @@
 
 use super::session::{Session, State};
 use super::step::{Auth, Failure, Protocol, RecipientRefusal, SenderRefusal, Step, Stored};
-use super::transaction::{Recipient, Transaction};
+use super::transaction::{Recipient, Route, Transaction};
 use super::{parameter, reply};
 use crate::message::address::{self, ForwardPath, ReversePath};
 
@@ -38,7 +38,7 @@ impl<M> Session<M> {
         if parameters.size > self.settings.max_message_size {
             return self.say(reply::TOO_LARGE, out);
         }
-        let transaction = Transaction::new(reverse_path, parameters.size, parameters.smtputf8);
+        let transaction = Transaction::new(reverse_path, parameters);
         self.enter(State::Sender(Box::new(transaction)));
         Step::Sender
     }
@@ -74,9 +74,9 @@ impl<M> Session<M> {
         let Some(path) = after_keyword(argument, "TO:") else {
             return self.say(reply::RCPT_SYNTAX, out);
         };
-        let forward_path = match address::forward_path(path) {
+        let (forward_path, parameters) = match address::forward_path(path) {
             Ok((forward_path, rest)) => match parameter::of_rcpt(rest) {
-                Ok(()) => forward_path,
+                Ok(parameters) => (forward_path, parameters),
                 Err(refusal) => return self.say(refusal, out),
             },
             Err(fault) => return self.say(&format!("501 5.1.3 {}", fault.0), out),
@@ -88,29 +88,37 @@ impl<M> Session<M> {
             return self.say(reply::TOO_MANY_RECIPIENTS, out);
         }
         self.advance(|state| match state {
-            State::Transaction(transaction) => State::Recipient(transaction, forward_path),
+            State::Transaction(mut transaction) => {
+                transaction.of_recipient = parameters;
+                State::Recipient(transaction, forward_path)
+            }
             other => other,
         });
         Step::Recipient
     }
 
-    /// Answers `Step::Recipient`: the users that get the mail, at least one.
+    /// Answers `Step::Recipient`: where the mail goes.
     ///
     /// In LMTP a refusal is no error: the client is a server that hands on what it was given.
-    pub fn recipient_checked(&mut self, outcome: Result<Vec<String>, RecipientRefusal>, out: &mut Vec<u8>) -> Step {
+    pub fn recipient_checked(&mut self, outcome: Result<Route, RecipientRefusal>, out: &mut Vec<u8>) -> Step {
         if !matches!(self.state, State::Recipient(..)) {
             return Step::Close;
         }
         let reply = match &outcome {
             Ok(_) => reply::RECIPIENT_OK,
+            Err(RecipientRefusal::NotOurDomain) if self.settings.dsn => reply::NO_RELAY_FOR_YOU,
             Err(RecipientRefusal::NotOurDomain) => reply::NO_RELAY,
+            Err(RecipientRefusal::NotYours) => reply::NOT_YOUR_ADDRESS,
+            Err(RecipientRefusal::TooManyWaiting) => reply::TOO_MANY_WAITING,
+            Err(RecipientRefusal::TooManySent) => reply::TOO_MANY_SENT,
             Err(RecipientRefusal::NoSuchUser) => reply::NO_SUCH_USER,
             Err(RecipientRefusal::Unavailable) => reply::MAILBOX_UNAVAILABLE,
             Err(RecipientRefusal::OverQuota) => reply::MAILBOX_FULL,
         };
         self.advance(|state| match state {
             State::Recipient(mut transaction, path) => {
-                transaction.recipients.extend(outcome.ok().map(|users| Recipient { path, users }));
+                let parameter::OfRecipient { notify, orcpt } = std::mem::take(&mut transaction.of_recipient);
+                transaction.recipients.extend(outcome.ok().map(|route| Recipient { path, notify, orcpt, route }));
                 State::Transaction(transaction)
             }
             other => other,
@@ -248,9 +256,10 @@ impl<M> Session<M> {
             }
         };
         self.errors = 0;
-        let accepted = format!("250 2.0.0 Stored as {}", stored.id);
+        let done = if stored.only_queued { "Queued" } else { "Stored" };
+        let accepted = format!("250 2.0.0 {done} as {}", stored.id);
         let reply_to = |recipients: &[Recipient]| {
-            let mut users = recipients.iter().flat_map(|recipient| &recipient.users);
+            let mut users = recipients.iter().flat_map(|recipient| &recipient.route.users);
             match users.any(|user| stored.over_quota.contains(user)) {
                 true => reply::MAILBOX_FULL.to_owned(),
                 false => accepted.clone(),

@@ -1,6 +1,6 @@
 //! The SMTP server without its socket: RFC 5321 with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152),
 //! SMTPUTF8 (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034), CHUNKING (RFC 3030), STARTTLS (RFC 3207), AUTH (RFC 4954), LIMITS
-//! (RFC 9422) and HELP; and LMTP (RFC 2033). It does no I/O and knows no clock, no account and no password: a command
+//! (RFC 9422), DSN (RFC 3461) where mail is sent elsewhere, and HELP; and LMTP (RFC 2033). It does no I/O and knows no clock, no account and no password: a command
 //! goes in, replies are appended to a buffer, and a `Step` says what the driver must do.
 //!
 //! ```text
@@ -20,7 +20,7 @@
 //! ```text
 //!   EHLO client.example        Step::Continue    write `out`
 //!   MAIL FROM:<a@b.example>    Step::Sender      is there room? session.sender_checked(Ok(()), out)
-//!   RCPT TO:<c@here.example>   Step::Recipient   look up session.recipient(), session.recipient_checked(Ok(users), out)
+//!   RCPT TO:<c@here.example>   Step::Recipient   look up session.recipient(), session.recipient_checked(Ok(route), out)
 //!   DATA                       Step::Data        read to the dot through the decoder, store for session.transaction(),
 //!                                                session.stored(Ok(..), out)
 //!   QUIT                       Step::Close       write `out`, close
@@ -33,6 +33,8 @@
 //! message is part of its transaction; RSET drops the transaction, and the message with it.
 
 mod auth;
+pub mod client;
+pub mod dsn;
 mod mail;
 mod parameter;
 mod reply;
@@ -52,4 +54,4 @@ mod tests;
 
 pub use session::{Helo, Session};
 pub use step::{Auth, Failure, Farewell, Protocol, RecipientRefusal, SenderRefusal, Settings, Step, Stored};
-pub use transaction::{Recipient, Transaction};
+pub use transaction::{Outside, Recipient, Route, Transaction};

@@ -1,17 +1,31 @@
 //! What may follow the paths of MAIL and RCPT (RFC 5321 section 4.1.2), and the numbers in it, parsed exactly. The
-//! parameters of RFC 3461 (RET, ENVID, NOTIFY, ORCPT) are accepted, although DSN is not announced: some clients send them
+//! parameters of RFC 3461 (RET, ENVID, NOTIFY, ORCPT) are accepted also where DSN is not announced: some clients send them
 //! unasked, and a server that relays nothing has no notification to send.
 
+use super::dsn::{Notify, Ret};
 use super::reply;
 use crate::message::letter::is_unsafe;
 
 /// The parameters of MAIL that mean something here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Parameters {
     /// SIZE: octets that the client announces (RFC 1870); 0 where it does not.
     pub(super) size: u64,
     /// SMTPUTF8: addresses and header fields may hold UTF-8 (RFC 6531).
     pub(super) smtputf8: bool,
+    /// RET.
+    pub(super) ret: Option<Ret>,
+    /// ENVID, in xtext.
+    pub(super) envid: Option<String>,
+}
+
+/// The parameters of RCPT.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct OfRecipient {
+    /// NOTIFY.
+    pub(super) notify: Notify,
+    /// ORCPT: a type, `;`, and an address in xtext.
+    pub(super) orcpt: Option<String>,
 }
 
 /// Longest value of ENVID and of ORCPT, octets (RFC 3461 sections 4.4 and 4.2).
@@ -26,7 +40,6 @@ const ORCPT: usize = 500;
 /// The reply that refuses them.
 pub(super) fn of_mail(text: &str) -> Result<Parameters, &'static str> {
     let mut parameters = Parameters::default();
-    let (mut ret, mut envid) = (false, false);
     for (keyword, value) in words(text) {
         match (keyword.to_ascii_uppercase().as_str(), value) {
             // A size with more digits than a u64 holds is larger than any limit.
@@ -38,9 +51,13 @@ pub(super) fn of_mail(text: &str) -> Result<Parameters, &'static str> {
             ("SMTPUTF8", Some(_)) => return Err(reply::SMTPUTF8_SYNTAX),
             ("AUTH", Some(value)) if is_xtext(value) => {}
             ("AUTH", _) => return Err(reply::AUTH_PARAMETER_SYNTAX),
-            ("RET", Some(value)) if is_one_of(value, &["FULL", "HDRS"]) && !ret => ret = true,
+            ("RET", Some(value)) if parameters.ret.is_none() => {
+                parameters.ret = Some(Ret::parse(value).ok_or(reply::RET_SYNTAX)?);
+            }
             ("RET", _) => return Err(reply::RET_SYNTAX),
-            ("ENVID", Some(value)) if value.len() <= ENVID && is_xtext(value) && !envid => envid = true,
+            ("ENVID", Some(value)) if value.len() <= ENVID && is_xtext(value) && parameters.envid.is_none() => {
+                parameters.envid = Some(value.to_owned());
+            }
             ("ENVID", _) => return Err(reply::ENVID_SYNTAX),
             _ => return Err(reply::UNKNOWN_PARAMETER),
         }
@@ -53,18 +70,22 @@ pub(super) fn of_mail(text: &str) -> Result<Parameters, &'static str> {
 /// # Errors
 ///
 /// The reply that refuses them.
-pub(super) fn of_rcpt(text: &str) -> Result<(), &'static str> {
-    let (mut notify, mut orcpt) = (false, false);
+pub(super) fn of_rcpt(text: &str) -> Result<OfRecipient, &'static str> {
+    let mut parameters = OfRecipient::default();
     for (keyword, value) in words(text) {
         match (keyword.to_ascii_uppercase().as_str(), value) {
-            ("NOTIFY", Some(value)) if is_notify(value) && !notify => notify = true,
+            ("NOTIFY", Some(value)) if !parameters.notify.is_given() => {
+                parameters.notify = Notify::parse(value).ok_or(reply::NOTIFY_SYNTAX)?;
+            }
             ("NOTIFY", _) => return Err(reply::NOTIFY_SYNTAX),
-            ("ORCPT", Some(value)) if is_original_recipient(value) && !orcpt => orcpt = true,
+            ("ORCPT", Some(value)) if is_original_recipient(value) && parameters.orcpt.is_none() => {
+                parameters.orcpt = Some(value.to_owned());
+            }
             ("ORCPT", _) => return Err(reply::ORCPT_SYNTAX),
             _ => return Err(reply::UNKNOWN_PARAMETER),
         }
     }
-    Ok(())
+    Ok(parameters)
 }
 
 /// The parameters: keyword, and what stands behind the first `=`.
@@ -75,12 +96,6 @@ fn words(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
 
 fn is_one_of(value: &str, words: &[&str]) -> bool {
     words.iter().any(|word| word.eq_ignore_ascii_case(value))
-}
-
-/// `NEVER`, or a list of the others (RFC 3461 section 4.1).
-fn is_notify(value: &str) -> bool {
-    value.eq_ignore_ascii_case("NEVER")
-        || value.split(',').all(|word| is_one_of(word, &["SUCCESS", "FAILURE", "DELAY"]))
 }
 
 /// `addr-type;xtext` (RFC 3461 section 4.2); the type `utf-8` may hold UTF-8 (RFC 6533 section 3).
@@ -131,7 +146,10 @@ mod tests {
 
     #[test]
     fn parameters_of_mail() {
-        let of = |size, smtputf8| Ok(Parameters { size, smtputf8 });
+        let of = |size, smtputf8| Ok(Parameters { size, smtputf8, ..Parameters::default() });
+        let asks = |size, ret, envid: Option<&str>| {
+            Ok(Parameters { size, ret, envid: envid.map(str::to_owned), ..Parameters::default() })
+        };
         for (text, expected) in [
             ("", of(0, false)),
             ("  \t", of(0, false)),
@@ -155,8 +173,8 @@ mod tests {
             (" AUTH=a=b", Err(reply::AUTH_PARAMETER_SYNTAX)),
             (" AUTH=a+3d", Err(reply::AUTH_PARAMETER_SYNTAX)),
             (" AUTH=a+3", Err(reply::AUTH_PARAMETER_SYNTAX)),
-            (" RET=HDRS ENVID=a+20b SIZE=1", of(1, false)),
-            (" ret=full", of(0, false)),
+            (" RET=HDRS ENVID=a+20b SIZE=1", asks(1, Some(Ret::Headers), Some("a+20b"))),
+            (" ret=full", asks(0, Some(Ret::Full), None)),
             (" RET", Err(reply::RET_SYNTAX)),
             (" RET=", Err(reply::RET_SYNTAX)),
             (" RET=BODY", Err(reply::RET_SYNTAX)),
@@ -183,15 +201,22 @@ mod tests {
     #[test]
     fn parameters_of_rcpt() {
         let long = |length| format!(" ORCPT=rfc822;{}", "x".repeat(length));
+        let of = |notify: &str, orcpt: &str| {
+            let notify = Notify::parse(notify).unwrap_or_default();
+            Ok(OfRecipient { notify, orcpt: Some(orcpt.to_owned()).filter(|orcpt| !orcpt.is_empty()) })
+        };
         for (text, expected) in [
-            ("", Ok(())),
-            (" NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;alice@example.org", Ok(())),
-            (" notify=delay", Ok(())),
-            (" NOTIFY=NEVER", Ok(())),
-            (" ORCPT=rfc822;a+2Bb@example.org\tNOTIFY=FAILURE", Ok(())),
-            (" ORCPT=utf-8;j\u{f5}geva@example.org", Ok(())),
-            (" ORCPT=rfc822;", Ok(())),
-            (&long(493), Ok(())),
+            ("", of("", "")),
+            (
+                " NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;alice@example.org",
+                of("SUCCESS,FAILURE", "rfc822;alice@example.org"),
+            ),
+            (" notify=delay", of("DELAY", "")),
+            (" NOTIFY=NEVER", of("NEVER", "")),
+            (" ORCPT=rfc822;a+2Bb@example.org\tNOTIFY=FAILURE", of("FAILURE", "rfc822;a+2Bb@example.org")),
+            (" ORCPT=utf-8;j\u{f5}geva@example.org", of("", "utf-8;j\u{f5}geva@example.org")),
+            (" ORCPT=rfc822;", of("", "rfc822;")),
+            (&long(493), of("", &long(493)[" ORCPT=".len()..])),
             (&long(494), Err(reply::ORCPT_SYNTAX)),
             (" NOTIFY", Err(reply::NOTIFY_SYNTAX)),
             (" NOTIFY=", Err(reply::NOTIFY_SYNTAX)),

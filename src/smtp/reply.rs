@@ -49,6 +49,11 @@ pub(super) const MAIL_FIRST: &str = "503 5.5.1 Say MAIL first";
 pub(super) const CHUNKS_BEGUN: &str = "503 5.5.1 Only BDAT, RSET and QUIT may follow BDAT";
 pub(super) const NO_SUCH_USER: &str = "550 5.1.1 No such user here";
 pub(super) const NO_RELAY: &str = "550 5.7.1 This server takes mail for its own domains only and relays nothing";
+pub(super) const NO_RELAY_FOR_YOU: &str =
+    "550 5.7.1 This server sends mail to other domains only for clients that log in";
+pub(super) const TOO_MANY_WAITING: &str = "452 4.3.1 Too many of your messages wait to be sent, try again later";
+pub(super) const TOO_MANY_SENT: &str =
+    "450 4.7.1 You have sent to too many recipients in the last hour, try again later";
 pub(super) const MAILBOX_UNAVAILABLE: &str = "450 4.2.0 The mailbox cannot be written now, try again later";
 pub(super) const MAILBOX_FULL: &str = "552 5.2.2 The mailbox is full";
 pub(super) const TOO_MANY_RECIPIENTS: &str = "452 4.5.3 Too many recipients, send the rest in another transaction";
@@ -59,7 +64,8 @@ pub(super) const NO_VALID_RECIPIENTS: &str = "554 5.5.1 No valid recipients";
 pub(super) const BDAT_SYNTAX: &str =
     "501 5.5.4 The syntax is BDAT octets [LAST]; closing, as data cannot be told from commands";
 pub(super) const TOO_LARGE: &str = "552 5.3.4 The message is larger than this server takes";
-pub(super) const LOOP: &str = "554 5.4.6 Too many Received fields, mail is going in circles";
+pub(super) const LOOP: &str =
+    "554 5.4.6 Too many Received fields, or too many of this server: mail is going in circles";
 pub(super) const SYSTEM: &str = "451 4.3.0 The message could not be stored, try again later";
 
 pub(super) const BEGIN_TLS: &str = "220 2.0.0 Begin TLS now";

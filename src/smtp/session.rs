@@ -244,6 +244,10 @@ impl<M> Session<M> {
             lines.push(format!("AUTH {}", mechanisms.join(" ")));
         }
         lines.extend(["8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING"].map(String::from));
+        // A server that hands mail in by LMTP sends the notices itself (RFC 2033 has no DSN).
+        if self.settings.dsn && self.settings.protocol == Protocol::Smtp {
+            lines.push("DSN".into());
+        }
         lines.push(format!("LIMITS RCPTMAX={max_recipients}"));
         lines.push("HELP".into());
         lines

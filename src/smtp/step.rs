@@ -43,6 +43,8 @@ pub struct Settings {
     pub tls_available: bool,
     /// The connection is inside TLS from its beginning (smtps).
     pub tls_active: bool,
+    /// Mail is sent to other servers, and notices about it come back: DSN (RFC 3461) is offered.
+    pub dsn: bool,
 }
 
 /// What the driver does next. It may always write `out` first.
@@ -96,8 +98,14 @@ pub enum SenderRefusal {
 /// Why a recipient is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecipientRefusal {
-    /// The domain is not ours.
+    /// The domain is not ours, and nothing is sent elsewhere for this client.
     NotOurDomain,
+    /// The domain is not ours, and this client may not send elsewhere from the address of MAIL.
+    NotYours,
+    /// As many messages of this user as may be wait to be sent.
+    TooManyWaiting,
+    /// This user has sent to as many recipients elsewhere in the last hour as may be.
+    TooManySent,
     /// The domain is ours, and no user has the local part.
     NoSuchUser,
     /// The user's Maildir cannot be written.
@@ -111,6 +119,8 @@ pub enum RecipientRefusal {
 pub struct Stored<'a> {
     /// Its id.
     pub id: &'a str,
+    /// It waits to be sent, and went to no user here.
+    pub only_queued: bool,
     /// Users that did not get it, because their quota was reached.
     pub over_quota: &'a [String],
 }
@@ -120,7 +130,7 @@ pub struct Stored<'a> {
 pub enum Failure {
     /// More octets than `max_message_size`.
     TooLarge,
-    /// Too many Received fields.
+    /// Too many Received fields, or too many of our own.
     Loop,
     /// The disk is full.
     NoRoom,

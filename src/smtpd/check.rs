@@ -1,6 +1,6 @@
 //! The checks of a session: logins, senders, recipients.
 
-use super::Driver;
+use super::{Driver, onward};
 use crate::accounts::Unknown;
 use crate::config::ListenerKind;
 use crate::limits;
@@ -43,12 +43,15 @@ impl Driver<'_> {
     /// not: a device that logs in there may do what it may without.
     fn may_send_as(&self, path: &ReversePath) -> bool {
         let Some(user) = self.session.user().filter(|_| self.is_submission()) else { return true };
-        let any_sender = &self.service.config.any_sender;
-        any_sender.iter().any(|name| name == "*" || name.eq_ignore_ascii_case(user))
-            || self.live.accounts.may_send_as(user, path)
+        self.may_send_as_any(user) || self.live.accounts.may_send_as(user, path)
     }
 
-    /// RCPT: which users get it, and is there room? After several unknown recipients, each further reply is delayed.
+    /// `submission.any_sender` has this user.
+    pub(super) fn may_send_as_any(&self, user: &str) -> bool {
+        self.service.config.any_sender.iter().any(|name| name == "*" || name.eq_ignore_ascii_case(user))
+    }
+
+    /// RCPT: where does it go, and is there room? After several unknown recipients, each further reply is delayed.
     pub(super) fn look_up(&mut self) -> Result<Step, Error> {
         let (Some(path), Some(transaction)) = (self.session.recipient(), self.session.transaction()) else {
             return Ok(Step::Close);
@@ -56,22 +59,26 @@ impl Driver<'_> {
         let delivery = &self.service.delivery;
         let unwritable = |user: &String| delivery.is_unwritable(user);
         let full = |user: &String| delivery.over_quota(user, transaction.size);
-        let outcome = match self.live.accounts.resolve(path) {
-            Ok(users) if users.iter().any(unwritable) => Err((RecipientRefusal::Unavailable, "mailbox-unavailable")),
-            Ok(users) if users.iter().any(full) => Err((RecipientRefusal::OverQuota, "over-quota")),
-            Ok(users) => Ok(users),
-            Err(Unknown::NotOurDomain) => Err((RecipientRefusal::NotOurDomain, "not-our-domain")),
+        let outcome = match self.live.accounts.route(path) {
+            Ok(route) if route.users.iter().any(unwritable) => {
+                Err((RecipientRefusal::Unavailable, "mailbox-unavailable"))
+            }
+            Ok(route) if route.users.iter().any(full) => Err((RecipientRefusal::OverQuota, "over-quota")),
+            Ok(route) => Ok(onward::by_alias(route)),
+            Err(Unknown::NotOurDomain) => self.elsewhere(path),
             Err(Unknown::NoSuchUser) => Err((RecipientRefusal::NoSuchUser, "no-such-user")),
         };
-        if let Err((refusal, why)) = outcome {
-            self.log_line("refused").field("to", &path.text).field("why", why).info();
-            self.service.counters.recipients_refused.one();
-            if refusal == RecipientRefusal::NoSuchUser && self.kind != ListenerKind::Lmtp {
+        if let Err((refusal, why)) = &outcome {
+            let mut delay = Duration::ZERO;
+            if *refusal == RecipientRefusal::NoSuchUser && self.kind != ListenerKind::Lmtp {
                 self.unknown_recipients += 1;
-                let pause = pause_for(self.unknown_recipients);
-                if !pause.is_zero() {
-                    self.conn.pause(pause)?;
-                }
+                delay = pause_for(self.unknown_recipients);
+            }
+            let line = self.log_line("refused").field("to", &path.text).field("why", *why);
+            line.maybe("delay", (!delay.is_zero()).then(|| format!("{}s", delay.as_secs()))).info();
+            self.service.counters.recipients_refused.one();
+            if !delay.is_zero() {
+                self.conn.pause(delay)?;
             }
         }
         Ok(self.session.recipient_checked(outcome.map_err(|(refusal, _)| refusal), self.conn.output()))

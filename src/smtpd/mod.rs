@@ -1,11 +1,12 @@
 //! SMTP, submission and LMTP over a connection: does what the session's steps say. Message data streams from socket to
-//! store through the dot decoder in large blocks; what a reply says and which command may come when is the session's
-//! affair (`smtp`), not this room's.
+//! store through the dot decoder in large blocks. The text of replies and the order of commands are in `smtp`.
 //!
 //! A thousand sessions may wait for their clients, each on a stack of its own. So the driver is on the heap, and what a
 //! session does between two waits runs in frames that are gone when it waits again.
 
 mod check;
+mod notice;
+mod onward;
 mod receive;
 
 use crate::config::{AuthPolicy, ListenerKind};
@@ -35,7 +36,9 @@ pub fn serve(service: &Service, conn: Conn, client: &Client, kind: ListenerKind)
 fn settings(service: &Service, live: &Live, client: &Client, kind: ListenerKind) -> Settings {
     let config = &service.config;
     let auth = match (kind, config.smtp.auth) {
-        (ListenerKind::Lmtp, _) | (ListenerKind::Smtp, AuthPolicy::Off) => Auth::Off,
+        (ListenerKind::Lmtp, _) | (ListenerKind::Smtp | ListenerKind::Local, AuthPolicy::Off) => Auth::Off,
+        // The user id of the other end says who it is.
+        (ListenerKind::Local, _) => Auth::Optional,
         (ListenerKind::Smtp, AuthPolicy::Optional) => Auth::Optional,
         // Over a unix socket: a user of this machine. Local users need no password to send to local users.
         (ListenerKind::Smtp, AuthPolicy::Required) if client.ip().is_none() => Auth::Optional,
@@ -51,6 +54,7 @@ fn settings(service: &Service, live: &Live, client: &Client, kind: ListenerKind)
         stamp: (auth != Auth::Off && live.accounts.all_plain()).then(|| login::stamp(&config.hostname)),
         tls_available: live.tls.is_some(),
         tls_active: kind.is_implicit_tls(),
+        dsn: config.relays(),
     }
 }
 
@@ -197,7 +201,7 @@ impl Driver<'_> {
         Ok(Step::Continue)
     }
 
-    /// Says goodbye where that is right. What came of a message is gone before the client can see the end.
+    /// Sends the last reply where there is one. An unfinished message is removed before the client can see the end.
     // Not inlined: only the memory of a session that waits depends on it.
     #[inline(never)]
     fn end(mut self: Box<Self>, end: &Result<(), Error>) {

@@ -7,7 +7,7 @@ use crate::delivery::{self, Envelope, Incoming};
 use crate::message::dot::decode::{Decoder, LineEnds};
 use crate::message::trace::{Facts, Origin, Via};
 use crate::net::conn::Error;
-use crate::smtp::{Failure, Step, Stored};
+use crate::smtp::{Failure, Recipient, Step, Stored};
 use std::time::Instant;
 
 /// So much is decoded at once, octets: a small message whole.
@@ -86,7 +86,8 @@ impl<'a> Driver<'a> {
             .mailboxes()
             .into_iter()
             .map(|(user, path)| delivery::Recipient { user: user.to_owned(), typed: path.text.clone() });
-        Some(self.service.delivery.begin(Envelope {
+        let named_elsewhere = transaction.recipients.iter().any(Recipient::is_elsewhere);
+        let envelope = Envelope {
             origin: Origin {
                 mail_from: Some(transaction.reverse_path.to_string()),
                 client: self.client.ip().map(|ip| ip.to_string()),
@@ -98,8 +99,13 @@ impl<'a> Driver<'a> {
             facts: Facts { extended: helo.extended, smtputf8: transaction.smtputf8 },
             recipients: recipients.collect(),
             max_size: self.service.config.smtp.max_message_size,
-            complete_header: self.is_submission(),
-        }))
+            complete_header: self.is_submission() || self.kind == ListenerKind::Local || named_elsewhere,
+        };
+        let mut incoming = self.service.delivery.begin_with(envelope, self.outgoing());
+        if self.owes_notice() {
+            incoming.keep_header();
+        }
+        Some(incoming)
     }
 
     /// Makes the message last, and says so: once, or in LMTP to each recipient.
@@ -110,7 +116,10 @@ impl<'a> Driver<'a> {
         let told = match &outcome {
             Ok(stored) => {
                 self.log_stored(stored);
-                Ok(Stored { id: &stored.id, over_quota: &stored.over_quota })
+                if self.owes_notice() {
+                    self.tell_delivered(stored);
+                }
+                Ok(Stored { id: &stored.id, only_queued: self.is_only_queued(), over_quota: &stored.over_quota })
             }
             Err(failure) => {
                 counters.messages_refused.one();
@@ -133,21 +142,34 @@ impl<'a> Driver<'a> {
         self.session.stored(told, self.conn.output())
     }
 
+    /// No user here gets the message.
+    fn is_only_queued(&self) -> bool {
+        self.session.transaction().is_some_and(|transaction| transaction.mailboxes().is_empty())
+    }
+
     fn log_stored(&self, stored: &delivery::Stored) {
         let counters = &self.service.counters;
-        let mailboxes = self.session.transaction().map(|transaction| transaction.mailboxes()).unwrap_or_default();
+        let transaction = self.session.transaction();
+        let mailboxes = transaction.map(|transaction| transaction.mailboxes()).unwrap_or_default();
         let (full, got): (Vec<_>, Vec<_>) =
             mailboxes.into_iter().partition(|(user, _)| stored.over_quota.iter().any(|full| full == user));
         let names = |those: &[(&str, _)]| those.iter().map(|(user, _)| *user).collect::<Vec<_>>().join(",");
         if !full.is_empty() {
             self.log_line("refused").field("users", names(&full)).field("why", "over-quota").info();
         }
-        if got.is_empty() {
+        if got.is_empty() && stored.queued.is_empty() {
             counters.messages_refused.one();
             return;
         }
         counters.messages_accepted.one();
         counters.octets_accepted.add(stored.size);
-        self.log_line("accepted").field("id", &stored.id).field("size", stored.size).field("users", names(&got)).info();
+        if !got.is_empty() {
+            let line = self.log_line("accepted").field("id", &stored.id).field("size", stored.size);
+            line.field("users", names(&got)).info();
+        }
+        let outside = transaction.map_or(0, |transaction| transaction.outside().len());
+        for id in &stored.queued {
+            self.log_line("queued").field("id", id).field("size", stored.size).field("recipients", outside).info();
+        }
     }
 }

@@ -20,10 +20,12 @@ pub use regular::read_regular;
 pub use unsent::unsent;
 pub use wake::Wake;
 
+use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Write end of the signal pipe; -1 before [`signals`].
@@ -97,6 +99,24 @@ pub fn look_up(user: &str, group: Option<&str>) -> io::Result<Option<Ids>> {
         }
     }
     Ok(Some(ids))
+}
+
+/// The name of the user with this id; `None` where the user database has none.
+pub fn user_name(uid: u32) -> Option<String> {
+    user_entry(&Key::Uid(uid)).ok()??.name.into_string().ok()
+}
+
+/// The users in `/etc/passwd`, by id; of several with one id the first. Empty where it cannot be read.
+pub fn users() -> HashMap<u32, String> {
+    let text = read_regular(Path::new("/etc/passwd"), 4 << 20).unwrap_or_default();
+    let mut users = HashMap::new();
+    for line in String::from_utf8_lossy(&text).lines() {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(Ok(uid))) = (fields.next(), fields.nth(1).map(str::parse)) {
+            users.entry(uid).or_insert_with(|| name.to_owned());
+        }
+    }
+    users
 }
 
 /// Octets that an entry of the user database may take.
@@ -267,6 +287,7 @@ mod tests {
         assert_eq!(look_up("no-such-user-here", None).unwrap(), None);
         assert_eq!(look_up("root", Some("no-such-group")).unwrap(), None);
         assert_eq!(look_up("ro\0ot", None).unwrap(), None);
+        assert_eq!(users().get(&0).map(String::as_str), Some("root"));
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Driver {
                         4 => Ok(vec!["alice".into(), "bob".into()]),
                         _ => Ok(vec!["alice".into()]),
                     };
-                    self.session.recipient_checked(outcome, out)
+                    self.session.recipient_checked(outcome.map(Into::into), out)
                 }
                 Step::Data => {
                     self.mode = Mode::Data(Decoder::new(), Vec::new());
@@ -176,7 +176,7 @@ impl Driver {
             Some(b'L') => Err(Failure::Loop),
             Some(b'N') => Err(Failure::NoRoom),
             Some(b'S') => Err(Failure::System),
-            _ => Ok(Stored { id: "1.2.3", over_quota: &over_quota }),
+            _ => Ok(Stored { id: "1.2.3", only_queued: false, over_quota: &over_quota }),
         };
         if outcome.is_ok() {
             self.stored.push(text);

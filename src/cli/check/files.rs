@@ -56,6 +56,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     super::webhooks::check(findings, server);
     #[cfg(feature = "remote")]
     super::remotes::check(findings, server, accounts.as_ref());
+    #[cfg(feature = "relay")]
+    super::smarthost::check(findings, server);
     #[cfg(feature = "mqtt")]
     super::mqtt::check(findings, server);
     if let Some(accounts) = accounts {
@@ -64,7 +66,9 @@ pub(super) fn check(findings: &mut Findings<'_>) {
             findings.doubtful("users.file", "there is no account yet; add one with `mailbell user add NAME`");
         }
         submission(findings, &accounts);
+        super::relay::check(findings);
         strangers(findings, &accounts);
+        ages(findings, &accounts);
     }
 }
 
@@ -280,6 +284,17 @@ fn strangers(findings: &mut Findings<'_>, accounts: &Accounts) {
             let hint = nearest(user, known.iter().copied());
             let hint = hint.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
             findings.doubtful(&key, format!("there is no user {user:?}, so no mail matches{hint}"));
+        }
+    }
+}
+
+/// Users in `users.delete_after` without an account: the age is for nobody.
+fn ages(findings: &mut Findings<'_>, accounts: &Accounts) {
+    for user in findings.config.users.delete_after.keys() {
+        if !accounts.names().any(|name| name == user) {
+            let hint = nearest(user, accounts.names());
+            let hint = hint.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+            findings.doubtful("users.delete_after", format!("there is no account {user:?}{hint}"));
         }
     }
 }

@@ -21,6 +21,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     domains(findings);
     #[cfg(feature = "remote")]
     super::remotes::online(findings);
+    #[cfg(feature = "relay")]
+    super::smarthost::online(findings);
     #[cfg(feature = "mqtt")]
     super::mqtt::online(findings);
     #[cfg(feature = "webhook")]

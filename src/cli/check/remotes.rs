@@ -2,18 +2,16 @@
 //! there.
 
 use super::Findings;
+use super::secrets::secret;
 use crate::accounts::Accounts;
-use crate::config::{Config, Encryption, Remote};
+use crate::config::{Config, Encryption};
 use crate::delivery::Delivery;
 use crate::fetch;
 use crate::nearest::nearest;
 use crate::net::remote::dial;
-use crate::net::remote::secret::{Source, read_file};
 use crate::net::remote::tls::{Client, Trust};
 use crate::notify::Format;
 use crate::sys::Ids;
-use rustix::fs::{Access, access};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the files tell.
@@ -21,7 +19,7 @@ pub(super) fn check(findings: &mut Findings<'_>, server: Option<Ids>, accounts: 
     let config = findings.config;
     for (index, remote) in config.remotes.iter().enumerate() {
         let key = |name: &str| format!("remote[{index}].{name}");
-        secret(findings, server, remote, &key);
+        secret(findings, server, &remote.secret, &key);
         let trusted =
             (remote.encryption != Encryption::Off).then(|| findings.as_server(server, || Client::new(&remote.trust)));
         if let Some(Some(Err(why))) = trusted {
@@ -44,31 +42,6 @@ pub(super) fn check(findings: &mut Findings<'_>, server: Option<Ids>, accounts: 
                            format, or a [[hook]]";
             findings.doubtful(&key("store"), message);
         }
-    }
-}
-
-/// A secret that cannot be read, or that others can read.
-fn secret(findings: &mut Findings<'_>, server: Option<Ids>, remote: &Remote, key: &dyn Fn(&str) -> String) {
-    match &remote.secret {
-        Source::File(path) => {
-            if let Some(Err(error)) = findings.as_server(server, || read_file(path)) {
-                findings.wrong(&key("password_file"), error);
-            }
-        }
-        Source::PasswordCommand(command) => program(findings, &key("password_command"), command),
-        Source::TokenCommand(command) => program(findings, &key("token_command"), command),
-    }
-}
-
-fn program(findings: &mut Findings<'_>, key: &str, command: &[String]) {
-    let program = Path::new(command.first().map_or("", String::as_str));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places: Vec<PathBuf> = match program.components().count() > 1 {
-        true => vec![program.to_owned()],
-        false => std::env::split_paths(&path).map(|folder| folder.join(program)).collect(),
-    };
-    if !places.iter().any(|place| place.is_file() && access(place, Access::EXEC_OK).is_ok()) {
-        findings.doubtful(key, format!("there is no program {} that can be run", program.display()));
     }
 }
 

@@ -1,13 +1,12 @@
 //! `sendmail -bs`: SMTP on standard input and output, as some mail programs hand mail in. The same session as the server's,
 //! without a network: no AUTH, no TLS. Each message is kept in memory until it is whole.
 
-use super::{Store, own_domain};
+use super::{Recipients, Store};
 use crate::accounts::Unknown;
 use crate::cli::{Failed, Outcome, exit};
-use crate::delivery::{self, Failure};
-use crate::message::address::Mailbox;
+use crate::delivery::{self, Asked, Failure, Onward};
 use crate::message::dot::decode::{Decoder, LineEnds};
-use crate::smtp::{self, Auth, Protocol, RecipientRefusal, Session, Settings, Step, Stored};
+use crate::smtp::{self, Auth, Outside, Protocol, RecipientRefusal, Route, Session, Settings, Step, Stored};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::ExitCode;
 
@@ -40,6 +39,7 @@ fn settings(store: &Store) -> Settings {
         stamp: None,
         tls_available: false,
         tls_active: false,
+        dsn: config.relays(),
     }
 }
 
@@ -124,13 +124,20 @@ impl<R: Read> Dialogue<'_, R> {
         })
     }
 
-    fn recipient(&self) -> Result<Vec<String>, RecipientRefusal> {
+    fn recipient(&self) -> Result<Route, RecipientRefusal> {
         let path = self.session.recipient().ok_or(RecipientRefusal::NoSuchUser)?;
-        let domain = path.domain.clone().or_else(|| Some(own_domain(&self.store.config).to_owned()));
-        self.store.accounts.resolve(&Mailbox { domain, ..path.clone() }).map_err(|unknown| match unknown {
-            Unknown::NotOurDomain => RecipientRefusal::NotOurDomain,
-            Unknown::NoSuchUser => RecipientRefusal::NoSuchUser,
-        })
+        let to = |address: String, sender| Outside { address, sender };
+        match self.store.accounts.route(path) {
+            Ok(route) => {
+                let outside = route.outside.into_iter().map(|by_alias| to(by_alias.address, Some(by_alias.sender)));
+                Ok(Route { outside: outside.collect(), users: route.users })
+            }
+            Err(Unknown::NotOurDomain) if self.store.config.relays() => {
+                Ok(Route { users: Vec::new(), outside: vec![to(path.text.clone(), None)] })
+            }
+            Err(Unknown::NotOurDomain) => Err(RecipientRefusal::NotOurDomain),
+            Err(Unknown::NoSuchUser) => Err(RecipientRefusal::NoSuchUser),
+        }
     }
 
     /// Message data up to the line with a dot. Of a message that is too large, an octet more than may be stored is kept,
@@ -164,7 +171,10 @@ impl<R: Read> Dialogue<'_, R> {
     fn store(&mut self, text: &[u8], out: &mut Vec<u8>) -> Step {
         let outcome = self.stored(text);
         let told = match &outcome {
-            Ok(stored) => Ok(Stored { id: &stored.id, over_quota: &stored.over_quota }),
+            Ok(stored) => {
+                let only_queued = self.session.transaction().is_some_and(|it| it.mailboxes().is_empty());
+                Ok(Stored { id: &stored.id, only_queued, over_quota: &stored.over_quota })
+            }
             Err(failure) => Err(*failure),
         };
         self.session.stored(told, out)
@@ -172,15 +182,24 @@ impl<R: Read> Dialogue<'_, R> {
 
     fn stored(&self, text: &[u8]) -> Result<delivery::Stored, smtp::Failure> {
         let transaction = self.session.transaction().ok_or(smtp::Failure::System)?;
-        let recipients = transaction
+        let users = transaction
             .mailboxes()
             .into_iter()
             .map(|(user, path)| delivery::Recipient { user: user.to_owned(), typed: path.text.clone() });
+        let outside = transaction.outside().into_iter().map(|(to, recipient)| Onward {
+            address: to.address.clone(),
+            alias_sender: to.sender.clone(),
+            notify: recipient.notify,
+            orcpt: recipient.orcpt.clone(),
+        });
+        let (ret, envid) = (transaction.ret, transaction.envid.clone());
+        let asked = Asked { ret, envid, smtputf8: transaction.smtputf8, user: None };
+        let recipients = Recipients { users: users.collect(), outside: outside.collect(), asked };
         let feed = |incoming: &mut delivery::Incoming<'_>| {
             incoming.write(text);
             Ok(())
         };
-        match self.store.store(recipients.collect(), transaction.reverse_path.to_string(), true, feed) {
+        match self.store.store(recipients, transaction.reverse_path.to_string(), true, feed) {
             Ok(Ok(stored)) => Ok(stored),
             Ok(Err(Failure::TooLarge)) => Err(smtp::Failure::TooLarge),
             Ok(Err(Failure::Loop)) => Err(smtp::Failure::Loop),

@@ -1,6 +1,7 @@
 //! A message given to the running server by SMTP (RFC 5321), by users without the rights to write the mail themselves.
 
-use super::{Outcome, own_domain};
+use super::Outcome;
+use super::options::Notices;
 use crate::cli::{Failed, exit};
 use crate::config::{Config, Place};
 use crate::message::address;
@@ -15,6 +16,9 @@ use std::time::Duration;
 /// No answer takes longer; the server is on this machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Most lines of a reply that are read.
+const REPLY_LINES: usize = 100;
+
 /// Longest line of a reply that is read, octets (RFC 5321 section 4.5.3.1.5: 512).
 const REPLY_LINE: u64 = 2_048;
 
@@ -23,6 +27,7 @@ pub fn hand_over(
     config: &Config,
     sender: &str,
     recipients: &[String],
+    asked: &Notices,
     read: impl FnOnce(&mut Vec<u8>) -> Result<(), Failed>,
 ) -> Outcome {
     if recipients.is_empty() {
@@ -38,11 +43,15 @@ pub fn hand_over(
     let is_ascii = sender.is_ascii() && recipients.iter().all(|recipient| recipient.is_ascii());
     let utf8 = if is_ascii { "" } else { " SMTPUTF8" };
     server.answer(exit::TEMPORARY)?;
-    server.say(&format!("EHLO {}", config.hostname), exit::TEMPORARY)?;
+    let extensions = server.say(&format!("EHLO {}", config.hostname), exit::TEMPORARY)?;
+    let asked = if extensions.iter().any(|word| word == "DSN") { asked.clone() } else { Notices::default() };
     let eight_bit = if message.is_ascii() { "" } else { " BODY=8BITMIME" };
-    server.say(&format!("MAIL FROM:<{sender}>{eight_bit}{utf8}"), exit::NO_PERMISSION)?;
+    let ret = asked.ret.map_or(String::new(), |ret| format!(" RET={}", ret.name()));
+    let envid = asked.envid.map_or(String::new(), |id| format!(" ENVID={id}"));
+    let notify = if asked.notify.is_given() { format!(" NOTIFY={}", asked.notify) } else { String::new() };
+    server.say(&format!("MAIL FROM:<{sender}>{eight_bit}{utf8}{ret}{envid}"), exit::NO_PERMISSION)?;
     for recipient in recipients {
-        server.say(&format!("RCPT TO:<{recipient}>"), exit::NO_USER)?;
+        server.say(&format!("RCPT TO:<{recipient}>{notify}"), exit::NO_USER)?;
     }
     server.say("DATA", exit::TEMPORARY)?;
     let mut lines = Vec::new();
@@ -63,7 +72,7 @@ fn path_of(config: &Config, recipient: &str) -> Result<String, Failed> {
     let mailbox = address::mailbox(bare);
     let mailbox =
         mailbox.map_err(|fault| Failed::new(exit::NO_USER, format!("{}: {}", bare.escape_debug(), fault.0)))?;
-    let domain = if mailbox.domain.is_some() { String::new() } else { format!("@{}", own_domain(config)) };
+    let domain = if mailbox.domain.is_some() { String::new() } else { format!("@{}", config.home_domain()) };
     Ok(mailbox.text + &domain)
 }
 
@@ -153,7 +162,7 @@ struct Server(BufReader<Stream>);
 
 impl Server {
     /// Says a line and waits for the answer.
-    fn say(&mut self, line: &str, refused: u8) -> Result<(), Failed> {
+    fn say(&mut self, line: &str, refused: u8) -> Result<Vec<String>, Failed> {
         self.send(format!("{line}\r\n").as_bytes())?;
         self.answer(refused)
     }
@@ -162,15 +171,20 @@ impl Server {
         self.0.get_mut().write_all(octets).map_err(lost)
     }
 
-    /// Reads a reply. One that begins with 5 is an error with the exit code `refused`, one with 4 a temporary one.
-    fn answer(&mut self, refused: u8) -> Result<(), Failed> {
+    /// Reads a reply; gives the texts of its lines. One that begins with 5 is an error with the exit code `refused`, one with
+    /// 4 a temporary one.
+    fn answer(&mut self, refused: u8) -> Result<Vec<String>, Failed> {
+        let mut lines = Vec::new();
         loop {
             let mut line = Vec::new();
             self.0.by_ref().take(REPLY_LINE).read_until(b'\n', &mut line).map_err(lost)?;
             let text = String::from_utf8_lossy(&line);
+            lines.push(text.get(4..).unwrap_or_default().trim_end().to_owned());
             let code = match line.first() {
-                Some(b'2' | b'3') if line.get(3) == Some(&b'-') => continue,
-                Some(b'2' | b'3') => return Ok(()),
+                Some(b'2' | b'3') if line.get(3) == Some(&b'-') && lines.len() < REPLY_LINES => continue,
+                Some(b'2' | b'3') => return Ok(lines),
+                // The sender may not send from this address.
+                Some(b'5') if line.starts_with(b"553") => exit::NO_PERMISSION,
                 // A full mailbox may have room again, as where this command delivers itself. 530 asks for AUTH, which says
                 // nothing about the message: the socket for local users does not ask for it.
                 Some(b'5') if line.get(4..9) != Some(b"5.2.2") && !line.starts_with(b"530") => refused,

@@ -14,26 +14,30 @@ pub use sendmail::run as sendmail;
 
 use super::{Failed, Outcome, exit};
 use crate::accounts::{Accounts, Unknown};
-use crate::config::{Config, Domains};
-use crate::delivery::{Delivery, Envelope, Failure, Incoming, Recipient, Stored};
+use crate::config::Config;
+use crate::delivery::{Asked, Delivery, Elsewhere, Envelope, Failure, Incoming, Onward, Recipient, Stored};
 use crate::journal::{Held, Lock};
 use crate::ledger::{Keep, Ledger};
 use crate::message::address::{self, Mailbox};
 use crate::message::letter::is_unsafe;
 use crate::message::trace::{Facts, Origin, Via};
 use crate::server::owner;
+use crate::smtp::dsn::Notify;
 use lexopt::prelude::*;
+use options::Notices;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use source::Source;
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "\
 Usage: mailbell deliver [-c FILE] [-f SENDER] RECIPIENT...
 
-Stores the message on standard input for each recipient: a user, or an address at a domain of this server. All
-recipients get it, or none. Line ends are LF or CRLF; an mbox `From ` line at the top is removed.
+Stores the message on standard input for each recipient: a user, or an address at a domain of this server; where there is
+a [relay], it sends to other addresses. All recipients get it, or none. Line ends are LF or CRLF; an mbox `From ` line at the top is removed.
 
   -f, --from SENDER   envelope sender; <> or empty for the null sender
                       (default: $SENDER, else the sender in the `From ` line, else the null sender)
@@ -63,15 +67,38 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
             other => return Err(other.unexpected().into()),
         }
     }
-    let store = Store::open(super::configuration(file)?)?;
-    let recipients = store.recipients(&recipients)?;
+    let config = super::configuration(file)?;
+    let is_server_s = goes_elsewhere(&config, &recipients) && !may_store(&config);
     let mut source = Source::open(io::stdin().lock(), false).map_err(unreadable)?;
     let sender = match (sender, std::env::var_os("SENDER")) {
         (Some(sender), _) => sender,
         (None, Some(sender)) => sender_of(sender)?,
         (None, None) => reverse_path(source.mbox_sender().unwrap_or_default()).unwrap_or_default(),
     };
+    if is_server_s {
+        return hand_over::hand_over(&config, &sender, &recipients, &Notices::default(), |message| {
+            source.read_all(config.smtp.max_message_size, message).map_err(unreadable)
+        });
+    }
+    let store = Store::open(config)?;
+    let recipients = store.recipients(&recipients)?;
     store.deliver(recipients, sender, false, |incoming| feed(&mut source, incoming))
+}
+
+/// Whether this user may write the mail. Cron also runs jobs of users that may not.
+fn may_store(config: &Config) -> bool {
+    let may = |path: &Path, how: Access| !matches!(access(path, how), Err(Errno::ACCESS | Errno::PERM | Errno::ROFS));
+    let write = Access::WRITE_OK | Access::EXEC_OK;
+    may(&config.users.file, Access::READ_OK) && may(&config.state, write) && may(&config.mail.root, write)
+}
+
+/// Whether the relay is to send to one of these recipients.
+fn goes_elsewhere(config: &Config, recipients: &[String]) -> bool {
+    let is_elsewhere = |recipient: &String| {
+        let domain = address::mailbox(recipient).ok().and_then(|mailbox| mailbox.domain);
+        domain.is_some_and(|domain| !config.domains.contains(&domain))
+    };
+    config.relays() && recipients.iter().any(is_elsewhere)
 }
 
 /// Hands the rest of the message over.
@@ -110,6 +137,29 @@ fn reverse_path(text: &str) -> Option<String> {
     (!path.contains(is_unsafe)).then(|| path.to_owned())
 }
 
+/// Where a message goes: users here, each once, and addresses on other servers, each once.
+#[derive(Debug, Default)]
+struct Recipients {
+    users: Vec<Recipient>,
+    outside: Vec<Onward>,
+    asked: Asked,
+}
+
+impl Recipients {
+    /// The sender wants these notices of other servers.
+    fn asks(&mut self, notices: &Notices) {
+        self.outside.iter_mut().for_each(|to| to.notify = notices.notify);
+        self.asked = Asked { ret: notices.ret, envid: notices.envid.clone(), ..Asked::default() };
+    }
+
+    fn add_outside(&mut self, address: String, alias_sender: Option<String>) {
+        let key = address::key(&address);
+        if !self.outside.iter().any(|to| address::key(&to.address) == key) {
+            self.outside.push(Onward { address, alias_sender, notify: Notify::UNSET, orcpt: None });
+        }
+    }
+}
+
 /// The place that messages go to.
 struct Store {
     config: Config,
@@ -127,40 +177,50 @@ impl Store {
         Ok(Store { config, accounts })
     }
 
-    /// The users that are meant, each once.
-    fn recipients(&self, typed: &[String]) -> Result<Vec<Recipient>, Failed> {
-        let mut recipients: Vec<Recipient> = Vec::new();
+    /// The recipients that are meant.
+    fn recipients(&self, typed: &[String]) -> Result<Recipients, Failed> {
+        let mut recipients = Recipients::default();
         if typed.is_empty() {
             return Err(Failed::new(exit::USAGE, "no recipient; see --help"));
         }
         for typed in typed {
             let typed = typed.trim();
             let bare = typed.strip_prefix('<').and_then(|inside| inside.strip_suffix('>')).unwrap_or(typed);
-            for user in
-                self.users(bare).map_err(|why| Failed::new(exit::NO_USER, format!("{}: {why}", bare.escape_debug())))?
-            {
-                if !recipients.iter().any(|to| to.user == user) {
-                    recipients.push(Recipient { user, typed: bare.to_owned() });
-                }
-            }
+            self.add(bare, &mut recipients)
+                .map_err(|why| Failed::new(exit::NO_USER, format!("{}: {why}", bare.escape_debug())))?;
         }
         Ok(recipients)
     }
 
-    fn users(&self, typed: &str) -> Result<Vec<String>, String> {
+    fn add(&self, typed: &str, recipients: &mut Recipients) -> Result<(), String> {
         let mailbox = address::mailbox(typed).map_err(|fault| fault.0.to_owned())?;
         // A name alone is meant to be here.
-        let domain = mailbox.domain.or_else(|| Some(own_domain(&self.config).to_owned()));
-        self.accounts.resolve(&Mailbox { domain, ..mailbox }).map_err(|unknown| match unknown {
-            Unknown::NotOurDomain => "not a domain of ours, and nothing is sent elsewhere".to_owned(),
-            Unknown::NoSuchUser => "no such user".to_owned(),
-        })
+        let domain = mailbox.domain.or_else(|| Some(self.config.home_domain().to_owned()));
+        match self.accounts.route(&Mailbox { domain, ..mailbox }) {
+            Ok(route) => {
+                for user in route.users {
+                    if !recipients.users.iter().any(|to| to.user == user) {
+                        recipients.users.push(Recipient { user, typed: typed.to_owned() });
+                    }
+                }
+                route.outside.into_iter().for_each(|to| recipients.add_outside(to.address, Some(to.sender)));
+                Ok(())
+            }
+            Err(Unknown::NotOurDomain) if self.config.relays() => {
+                recipients.add_outside(typed.to_owned(), None);
+                Ok(())
+            }
+            Err(Unknown::NotOurDomain) => {
+                Err("not a domain of ours, and nothing is sent elsewhere without `relay.host`".to_owned())
+            }
+            Err(Unknown::NoSuchUser) => Err("no such user".to_owned()),
+        }
     }
 
     /// Stores a message; a failure becomes an exit code.
     fn deliver(
         &self,
-        recipients: Vec<Recipient>,
+        recipients: Recipients,
         sender: String,
         complete_header: bool,
         feed: impl FnOnce(&mut Incoming<'_>) -> io::Result<()>,
@@ -173,16 +233,23 @@ impl Store {
     /// however long that takes. The outer error is about the input or the state, the inner one about the message.
     fn store(
         &self,
-        recipients: Vec<Recipient>,
+        recipients: Recipients,
         sender: String,
         complete_header: bool,
         feed: impl FnOnce(&mut Incoming<'_>) -> io::Result<()>,
     ) -> Result<Result<Stored, Failure>, Failed> {
         let delivery = Delivery::new(&self.config, None);
+        let Recipients { users: recipients, outside, asked } = recipients;
+        #[cfg(feature = "relay")]
+        if !outside.is_empty() {
+            let queue = crate::queue::Queue::open(&self.config.state);
+            delivery.send_by(queue.map_err(|error| state_failed(&self.config, error.into()))?.into());
+        }
+        let elsewhere = Elsewhere::new(&sender, outside, &asked);
         let origin = Origin { mail_from: Some(sender), ..Origin::unknown(Via::Deliver) };
         let max_size = self.config.smtp.max_message_size;
         let envelope = Envelope { origin, facts: Facts::default(), recipients, max_size, complete_header };
-        let mut incoming = delivery.begin(envelope);
+        let mut incoming = delivery.begin_with(envelope, elsewhere);
         feed(&mut incoming).map_err(unreadable)?;
         let _lock = match Lock::for_delivery(&self.config.state) {
             Ok(lock) => {
@@ -197,14 +264,6 @@ impl Store {
         let stored = incoming.commit();
         delivery.tick();
         Ok(stored)
-    }
-}
-
-/// A local domain.
-pub(super) fn own_domain(config: &Config) -> &str {
-    match &config.domains {
-        Domains::These(ours) => ours.first().unwrap_or(&config.hostname),
-        Domains::Any => &config.hostname,
     }
 }
 

@@ -3,26 +3,31 @@
 use super::{sender_of, text_of};
 use crate::cli::{Failed, VERSION, exit};
 use crate::message::addresses::addresses;
+use crate::smtp::dsn::{Notify, Ret, to_xtext};
 use lexopt::prelude::*;
 use std::path::PathBuf;
 
 const HELP: &str = "\
 Usage: sendmail [OPTION...] RECIPIENT...       (also: mailbell sendmail)
 
-Stores the message on standard input for users of this server, as sendmail(8) does. A recipient is a user or an address,
-also with a name or in a list: 'Alice <alice@example.org>, bob'. A user without the rights to write mail needs a running
-server, which then stores the message.
+Stores the message on standard input for users of this server, as sendmail(8) does, and sends it to others where there is
+a [relay]. A recipient is a user or an address, also with a name or in a list: 'Alice <alice@example.org>, bob'. A user
+without the rights to write mail needs a running server, which then takes the message; to other servers such a user sends
+from an own address only.
 
   -t                  recipients are also the addresses in To, Cc and Bcc; Bcc is removed
   -i, -oi             a line with a single dot does not end the message
   -f SENDER, -r       envelope sender; <> for none (default: the user that runs this command)
   -F NAME             full name, for a From that is missing
   -bs                 speak SMTP on standard input and output
-  -bp, -bi            as mailq and newaliases: there is no queue, and nothing to build
+  -bp                 as mailq: print what waits to be sent
+  -bi                 as newaliases: say what is wrong with the aliases; nothing has to be built
+  -N WHEN, -R WHAT    notices (DSN): never, or a list of success, failure, delay; full or hdrs
+  -V ID               an id that notices repeat
   -C FILE             configuration (else $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml)
   --help              this text
 
--bm, -A, -B, -D, -G, -h, -L, -m, -N, -n, -O, -o..., -p, -q, -R, -U, -V, -v, -X are accepted and change nothing.
+-bm, -A, -B, -D, -G, -h, -L, -m, -n, -O, -o..., -p, -q, -U, -v, -X are accepted and change nothing.
 ";
 
 /// What is to be done.
@@ -33,6 +38,10 @@ pub enum Mode {
     Message,
     /// `-bs`: speak SMTP on standard input and output.
     Dialogue,
+    /// `-bp`: print what waits to be sent.
+    Queue,
+    /// `-bi`: say what is wrong with the aliases.
+    Aliases,
     /// Print this text; nothing else.
     Print(&'static str),
 }
@@ -50,6 +59,17 @@ pub struct Options {
     pub ignores_dots: bool,
     /// The addresses in the arguments, each still to be parsed.
     pub recipients: Vec<String>,
+    /// `-N`, `-R` and `-V`.
+    pub asked: Notices,
+}
+
+/// Which notices the sender wants (RFC 3461).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notices {
+    pub notify: Notify,
+    pub ret: Option<Ret>,
+    /// In xtext.
+    pub envid: Option<String>,
 }
 
 /// Reads the arguments after the command's name.
@@ -68,9 +88,16 @@ pub fn parse(mut arguments: lexopt::Parser) -> Result<Options, Failed> {
                 arguments.optional_value();
                 options.mode = Mode::Print("");
             }
-            Short('I') => options.mode = Mode::Print(""),
+            Short('I') => options.mode = Mode::Aliases,
+            // What is none of the values means nothing to other programs of this name either.
+            Short('N') => options.asked.notify = Notify::parse(&text_of(arguments.value()?)?).unwrap_or_default(),
+            Short('R') => options.asked.ret = ret(&text_of(arguments.value()?)?),
+            Short('V') => {
+                let id = to_xtext(&text_of(arguments.value()?)?);
+                options.asked.envid = Some(id).filter(|id| matches!(id.len(), 1..=100));
+            }
             Short('d') => drop(arguments.optional_value()),
-            Short('A' | 'B' | 'D' | 'e' | 'h' | 'L' | 'N' | 'O' | 'p' | 'R' | 'V' | 'X') => drop(arguments.value()?),
+            Short('A' | 'B' | 'D' | 'e' | 'h' | 'L' | 'O' | 'p' | 'X') => drop(arguments.value()?),
             Short('G' | 'm' | 'n' | 's' | 'U' | 'v' | 'x') => {}
             Long("help") => options.mode = Mode::Print(HELP),
             Long("version") => options.mode = Mode::Print(VERSION),
@@ -85,10 +112,19 @@ fn mode(letter: &str) -> Result<Mode, Failed> {
     match letter {
         "m" => Ok(Mode::Message),
         "s" => Ok(Mode::Dialogue),
-        "p" => Ok(Mode::Print("Mail queue is empty\n")),
-        "i" => Ok(Mode::Print("")),
+        "p" => Ok(Mode::Queue),
+        "i" => Ok(Mode::Aliases),
         "d" | "D" | "l" => Err(Failed::new(exit::USAGE, format!("-b{letter}: run `mailbell serve` for a server"))),
         _ => Err(Failed::new(exit::USAGE, format!("-b{letter} is not supported; see --help"))),
+    }
+}
+
+/// `full`, `hdrs` or, as Postfix and sendmail have it, a word that begins so.
+fn ret(text: &str) -> Option<Ret> {
+    match text.to_ascii_lowercase() {
+        text if text.starts_with("full") => Some(Ret::Full),
+        text if text.starts_with("hdrs") => Some(Ret::Headers),
+        _ => None,
     }
 }
 
@@ -180,9 +216,18 @@ mod tests {
     #[test]
     fn modes() {
         assert_eq!(of(&["-bs"]).mode, Mode::Dialogue);
-        assert_eq!(of(&["-bp"]).mode, Mode::Print("Mail queue is empty\n"));
-        for words in [&["-bi"][..], &["-q"], &["-q15m"], &["-I"]] {
+        assert_eq!(of(&["-bp"]).mode, Mode::Queue);
+        for words in [&["-q"][..], &["-q15m"]] {
             assert_eq!(of(words).mode, Mode::Print(""), "{words:?}");
         }
+        assert!(of(&["-bi"]).mode == Mode::Aliases && of(&["-I"]).mode == Mode::Aliases);
+    }
+
+    #[test]
+    fn notices_are_asked_for() {
+        let asked = of(&["-N", "success,delay", "-R", "hdrs", "-V", "a b+c", "x@y"]).asked;
+        assert_eq!(asked.notify, Notify::parse("SUCCESS,DELAY").unwrap());
+        assert_eq!((asked.ret, asked.envid.as_deref()), (Some(Ret::Headers), Some("a+20b+2Bc")));
+        assert_eq!(of(&["-N", "often", "-R", "all", "-V", "", "x@y"]).asked, Notices::default());
     }
 }

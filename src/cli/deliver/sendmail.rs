@@ -1,21 +1,21 @@
-//! `sendmail`, as cron, scripts and mail programs call it: deliver with other options, to users of this server only. A
-//! From, a Date and a Message-ID are added where they are missing, as every sendmail does. A user without the rights to
-//! write mail gives the message to the running server.
+//! `sendmail`, as cron, scripts and mail programs call it: deliver with other options. Mail to other servers goes through
+//! the relay, where there is one. A From, a Date and a Message-ID are added where they are missing, as every sendmail does.
+//! A user without the rights to write mail gives the message to the running server.
 
 use super::hand_over::{self, hand_over};
 use super::options::{self, Mode, Options};
 use super::source::Source;
-use super::{Outcome, Store, dialogue, feed, unreadable};
+use super::{Outcome, Store, dialogue, feed, goes_elsewhere, may_store, unreadable};
+use crate::accounts::Accounts;
 use crate::cli::{Failed, exit, print};
 use crate::config::Config;
 use crate::maildir::unique::Ids;
 use crate::message::addresses::addresses;
 use crate::message::header::Line;
 use crate::message::{address, date};
-use rustix::fs::{Access, access};
-use rustix::io::Errno;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Longest header that is read for `-t`, octets.
 const HEADER: usize = 256 * 1024;
@@ -25,6 +25,8 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     let options = options::parse(arguments)?;
     match options.mode {
         Mode::Print(text) => return print(text),
+        Mode::Queue => return crate::cli::queue::list(&crate::cli::configuration(options.file)?),
+        Mode::Aliases => return aliases(options.file),
         Mode::Dialogue => {
             let config = crate::cli::configuration(options.file)?;
             return match may_store(&config) {
@@ -37,39 +39,54 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     send(options)
 }
 
+/// `newaliases`: nothing has to be built. What is wrong with the aliases is said; that is no failure of this command.
+fn aliases(file: Option<PathBuf>) -> Outcome {
+    let config = crate::cli::configuration(file)?;
+    if let Err(problems) = Accounts::load(&config) {
+        problems.iter().for_each(|problem| eprintln!("{problem}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Sends the message on standard input.
 fn send(options: Options) -> Outcome {
-    let Options { file, sender, full_name, from_header, ignores_dots, mut recipients, .. } = options;
+    let Options { file, sender, full_name, from_header, ignores_dots, mut recipients, asked, .. } = options;
     let config = crate::cli::configuration(file)?;
-    let sender = sender.unwrap_or_else(|| format!("{}@{}", caller(), config.hostname));
     let mut source = Source::open(io::stdin().lock(), !ignores_dots).map_err(unreadable)?;
     let mut header = Header::read(&mut source)?;
     if from_header {
         recipients.extend(header.take_recipients());
     }
+    let sender = sender.unwrap_or_else(|| default_sender(&config, &recipients));
     if !sender.is_empty() {
         header.add_from(&sender, full_name.as_deref());
     }
     if !may_store(&config) {
         header.add_date_and_id(&config.hostname);
-        return hand_over(&config, &sender, &recipients, |message| {
+        return hand_over(&config, &sender, &recipients, &asked, |message| {
             header.parts().for_each(|part| message.extend_from_slice(part));
             source.read_all(config.smtp.max_message_size, message).map_err(unreadable)
         });
     }
     let store = Store::open(config)?;
-    let recipients = store.recipients(&recipients)?;
+    let mut recipients = store.recipients(&recipients)?;
+    recipients.asks(&asked);
     store.deliver(recipients, sender, true, |incoming| {
         header.parts().for_each(|part| incoming.write(part));
         feed(&mut source, incoming)
     })
 }
 
-/// Whether this user may write the mail. Cron also runs jobs of users that may not.
-fn may_store(config: &Config) -> bool {
-    let may = |path: &Path, how: Access| !matches!(access(path, how), Err(Errno::ACCESS | Errno::PERM | Errno::ROFS));
-    let write = Access::WRITE_OK | Access::EXEC_OK;
-    may(&config.users.file, Access::READ_OK) && may(&config.state, write) && may(&config.mail.root, write)
+/// The user that runs this command, at this host. To other servers mail goes with the name that the system knows, which is
+/// the one that the server asks for, and from a domain that mail can come back to.
+fn default_sender(config: &Config, recipients: &[String]) -> String {
+    if !goes_elsewhere(config, recipients) {
+        return format!("{}@{}", caller(), config.hostname);
+    }
+    let uid = rustix::process::getuid().as_raw();
+    let name = crate::sys::user_name(uid).unwrap_or_else(|| format!("uid{uid}"));
+    let comes_back = config.domains.contains(&config.hostname);
+    format!("{name}@{}", if comes_back { &config.hostname } else { config.home_domain() })
 }
 
 /// The name of the user that runs this command: what the environment says, where that can be a local-part.

@@ -184,7 +184,7 @@ fn accounts(config: &Config) -> Result<Accounts, Failed> {
 fn letter(config: &Config, accounts: &Accounts, to: Option<String>) -> Result<Letter, Failed> {
     let to = to.or_else(|| accounts.names().next().map(str::to_owned));
     let to = to.ok_or_else(|| Failed::new(exit::NO_USER, "there is no account; add one: mailbell user add NAME"))?;
-    let to = if to.contains('@') { to } else { format!("{to}@{}", super::deliver::own_domain(config)) };
+    let to = if to.contains('@') { to } else { format!("{to}@{}", config.home_domain()) };
     let mut random = [0; 8];
     let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
     filled.map_err(|error| Failed::new(exit::TEMPORARY, error))?;

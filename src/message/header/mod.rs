@@ -5,6 +5,7 @@
 //! where the header was folded or held tabs.
 
 use crate::limits;
+use crate::message::idn;
 use crate::message::trace::{self, Via};
 use charset::Charset;
 use md5::{Digest, Md5};
@@ -247,6 +248,16 @@ pub(in crate::message) fn unfolded(body: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(unfolded)
 }
 
+/// How many `Received` fields of a header say that the message came through the host of this name.
+pub fn passes(head: &[u8], hostname: &str) -> usize {
+    let is_ours = |body: &[u8]| {
+        let body = String::from_utf8_lossy(body);
+        let mut words = body.split_ascii_whitespace().skip_while(|word| !word.eq_ignore_ascii_case("by"));
+        words.nth(1).is_some_and(|host| idn::same_domain(host.trim_end_matches(';'), hostname))
+    };
+    Fields::new(head).filter(|(name, body)| name.eq_ignore_ascii_case(b"Received") && is_ours(body)).count()
+}
+
 /// Cuts a text at a character, so that with the mark of the cut it has at most [`limits::FIELD`] octets.
 pub fn cut(text: &mut String) {
     if text.len() > limits::FIELD {
@@ -297,6 +308,14 @@ mod tests {
         );
         assert_ne!(Summary::parse(b"Received: older\nDate: d\nFrom: f\nTo: t\nSubject: s\n\n").key, key);
         assert_ne!(Summary::parse(b"Received: old folded\nDate: d\nFrom: ft\nTo: \nSubject: s\n\n").key, key);
+    }
+
+    #[test]
+    fn passes_through_a_host_are_counted() {
+        let head = b"Received: from x by mail.example.org;\n d\nReceived: from mail.example.org by y\n\
+            X: by mail.example.org\nreceived: FROM x\n\tBY Mail.example.org. (z) with SMTP\nReceived: by\n\n\
+            Received: by mail.example.org\n";
+        assert_eq!((passes(head, "mail.Example.org"), passes(head, "other.example.org")), (2, 0));
     }
 
     #[test]

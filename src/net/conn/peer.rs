@@ -2,7 +2,7 @@
 //! waits for and end that wait.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, sockopt};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
@@ -56,6 +56,14 @@ impl Peer {
             end: AtomicU8::new(RUN),
             epoch: Instant::now(),
         }
+    }
+
+    /// The user id that the process at the other end of a unix socket had when it connected; `None` for TCP.
+    pub fn uid(&self) -> Option<u32> {
+        if sockopt::socket_domain(&self.socket) != Ok(AddressFamily::UNIX) {
+            return None;
+        }
+        sockopt::socket_peercred(&self.socket).ok().map(|peer| peer.uid.as_raw())
     }
 
     /// Ends the session at its next command: at once when it waits for one, else when the message under way is done.

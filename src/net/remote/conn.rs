@@ -193,8 +193,17 @@ impl Conn {
     /// # Errors
     ///
     /// When the server does not take them within 60 s, or has gone.
-    pub fn send(&mut self, mut octets: &[u8]) -> Result<(), Error> {
-        let end = Instant::now() + SEND;
+    pub fn send(&mut self, octets: &[u8]) -> Result<(), Error> {
+        self.send_within(octets, SEND)
+    }
+
+    /// The same with another patience.
+    ///
+    /// # Errors
+    ///
+    /// As [`Conn::send`].
+    pub fn send_within(&mut self, mut octets: &[u8], patience: Duration) -> Result<(), Error> {
+        let end = Instant::now() + patience;
         while !octets.is_empty() || self.tls.as_ref().is_some_and(|session| session.wants_write()) {
             let sent = match &mut self.tls {
                 None => (&self.stream).write(octets),
