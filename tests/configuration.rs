@@ -94,7 +94,11 @@ const EXAMPLE: &str = include_str!("../packaging/mailbell.toml");
 /// The example with every key live: `#key = value` and `#[section]` lose their mark, prose (`# text`) stays.
 fn uncommented() -> String {
     // A build without a feature does not know its section.
-    let left_out = [("#[[remote]]", cfg!(feature = "remote")), ("#[[mqtt]]", cfg!(feature = "mqtt"))];
+    let left_out = [
+        ("#[[remote]]", cfg!(feature = "remote")),
+        ("#[[mqtt]]", cfg!(feature = "mqtt")),
+        ("#[[webhook]]", cfg!(feature = "webhook")),
+    ];
     let parts = EXAMPLE.split("\n# One section for each ");
     let example: String = parts
         .filter(|part| left_out.iter().all(|(section, is_known)| *is_known || !part.contains(section)))
@@ -151,6 +155,11 @@ fn the_example_has_every_key_with_its_default() {
         // The client id depends on the host name.
         default.mqtts =
             vec![mailbell::notify::MqttSettings { login, password_file, client_id: mqtt.client_id.clone(), ..bare }];
+    }
+    #[cfg(feature = "webhook")]
+    {
+        let (name, url) = ("app", "https://app.example/new-mail");
+        default.webhooks = load("webhook", &format!("[[webhook]]\nname = {name:?}\nurl = {url:?}")).webhooks;
     }
     #[cfg(feature = "remote")]
     {

@@ -95,8 +95,8 @@ fn options(help: &str) -> BTreeSet<String> {
         .collect()
 }
 
-const COMMANDS: [&str; 11] =
-    ["serve", "check", "user", "watch", "cat", "deliver", "fetch", "queue", "test", "sendmail", "status"];
+const COMMANDS: [&str; 12] =
+    ["serve", "check", "user", "watch", "cat", "deliver", "fetch", "queue", "test", "replay", "sendmail", "status"];
 
 #[test]
 fn the_manual_and_completions_have_every_command_and_option() {

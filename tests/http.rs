@@ -338,7 +338,7 @@ fn a_stream_goes_on_after_a_restart_and_after_a_kill() {
 
 #[test]
 fn at_most_64_streams_are_open() {
-    let server = with("http-places", "[limits]\nconnections = 200\nconnections_per_ip = 200\n");
+    let server = with("http-places", "");
     let mut streams: Vec<Stream> = (0..64).map(|_| Stream::open(&server, "")).collect();
     let (head, body) = get(&server, "/events");
     assert_eq!(code(&head), 503, "{head}");

@@ -662,8 +662,8 @@ fn one_user_sends_only_so_much() {
     let log = server.log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("sending-limit ")).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].contains("sending-limit user=alice client=127.0.0.1 door=submission "), "{}", lines[0]);
-    assert!(lines[1].contains("sending-limit user=bob client=127.0.0.1 door=smtp "), "{}", lines[1]);
+    assert!(lines[0].contains("sending-limit user=alice client=127.0.0.1 listener=submission "), "{}", lines[0]);
+    assert!(lines[1].contains("sending-limit user=bob client=127.0.0.1 listener=smtp "), "{}", lines[1]);
     server.stop();
 }
 

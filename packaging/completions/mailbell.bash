@@ -7,7 +7,7 @@ _mailbell() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "serve check user watch cat deliver fetch queue test status sendmail -h --help -V --version" -- "$current"))
+        COMPREPLY=($(compgen -W "serve check user watch cat deliver fetch queue replay test status sendmail -h --help -V --version" -- "$current"))
         return
     fi
     case $previous in
@@ -64,6 +64,7 @@ _mailbell() {
     cat) words="-c --config --text --html --json --attachments -h --help" ;;
     queue) words="list retry drop -c --config -h --help" ;;
     fetch) words="-c --config --once -h --help" ;;
+    replay) words="-c --config --given-up --pause --resume -h --help" ;;
     deliver) words="-c --config -f --from -h --help $(mailbell user list 2>/dev/null)" ;;
     sendmail) words="-C -t -i -oi -f -r -F -N -R -V -bm -bs -bp -bi --help $(mailbell user list 2>/dev/null)" ;;
     test) words="-c --config --deliver --remote --stdin --timeout -h --help $(mailbell user list 2>/dev/null)" ;;

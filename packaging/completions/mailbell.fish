@@ -13,6 +13,7 @@ complete -c mailbell -n __fish_use_subcommand -a cat -d 'Print a stored message'
 complete -c mailbell -n __fish_use_subcommand -a deliver -d 'Store the message on standard input'
 complete -c mailbell -n __fish_use_subcommand -a fetch -d 'Look at a remote mailbox now'
 complete -c mailbell -n __fish_use_subcommand -a queue -d 'List, retry or drop messages that wait to be sent'
+complete -c mailbell -n __fish_use_subcommand -a replay -d 'Hand events over again'
 complete -c mailbell -n __fish_use_subcommand -a test -d 'Send a message to yourself and show what became of it'
 complete -c mailbell -n __fish_use_subcommand -a status -d 'Show sessions, messages and subscribers'
 complete -c mailbell -n __fish_use_subcommand -a sendmail -d 'Deliver, with the options of sendmail'
@@ -21,6 +22,9 @@ complete -c mailbell -s h -l help -d 'Print what the command takes'
 complete -c mailbell -n 'not __fish_use_subcommand; and not __fish_seen_subcommand_from sendmail' -s c -l config -r -F -d 'Configuration file'
 
 complete -c mailbell -n '__fish_seen_subcommand_from check' -l address -x -d 'Say where mail for an address goes'
+complete -c mailbell -n '__fish_seen_subcommand_from replay' -l given-up -d 'What was given up'
+complete -c mailbell -n '__fish_seen_subcommand_from replay' -l pause -d 'Begin no more tries'
+complete -c mailbell -n '__fish_seen_subcommand_from replay' -l resume -d 'Go on'
 complete -c mailbell -n '__fish_seen_subcommand_from check' -l online -d 'Also try ports, rights, disk and DNS'
 
 set -l actions add passwd del list

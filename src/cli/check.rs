@@ -17,6 +17,8 @@ mod remotes;
 mod secrets;
 #[cfg(feature = "relay")]
 mod smarthost;
+#[cfg(feature = "webhook")]
+mod webhooks;
 
 use super::{Outcome, exit, print};
 use crate::config::{Config, Problem};
@@ -36,7 +38,8 @@ Usage: mailbell check [-c FILE] [--online]
   --address ADDRESS   say where mail for this address goes, and by which rule; nothing
                       else is looked at
   --online            also try the ports, and look at the free space of the disk and
-                      at the MX records of the domains
+                      at the MX records of the domains; log in to each [[remote]],
+                      and send a HEAD to each [[webhook]]
   -h, --help          this text
 
 Warnings are marked, and do not change the exit code.

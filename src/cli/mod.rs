@@ -8,6 +8,7 @@ mod deliver;
 mod fetch;
 mod log;
 mod queue;
+mod replay;
 mod serve;
 mod status;
 mod test_mail;
@@ -50,6 +51,7 @@ Usage: mailbell COMMAND [OPTION...]
   deliver   store the message on standard input
   fetch     look at a [[remote]] now
   queue     list, retry, drop: messages that wait to be sent to other servers
+  replay    hand events over again, to a hook or webhook
   test      send a message to yourself and show what became of it
   status    sessions, messages, and how many events wait for each subscriber
   sendmail  store the message on standard input, with the options of sendmail
@@ -154,6 +156,7 @@ fn run() -> Outcome {
         Some("deliver") => deliver::run(arguments),
         Some("fetch") => fetch::run(arguments),
         Some("queue") => queue::run(arguments),
+        Some("replay") => replay::run(arguments),
         Some("status") => status::run(arguments),
         Some("test") => test_mail::run(arguments),
         Some("sendmail") => deliver::sendmail(arguments),

@@ -63,6 +63,8 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
 pub(super) fn ask(state: &Path) -> io::Result<Value> {
     let mut stream = UnixStream::connect(monitor::control_socket(state))?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    // It asks for nothing else.
+    stream.shutdown(std::net::Shutdown::Write)?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     serde_json::from_str(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
@@ -121,9 +123,16 @@ fn human(status: &Value) -> String {
                     let _ = write!(text, "  {} {words}", each[key]);
                 }
             }
+            if each["paused"] == true {
+                text.push_str("  paused");
+            }
+            if let Some(error) = each["last_error"].as_str() {
+                let _ = write!(text, "  {}", error.escape_debug());
+            }
             text.push('\n');
         }
     }
+    given_up(&mut text, subscribers);
     brokers(&mut text, status["brokers"].as_array().map(Vec::as_slice).unwrap_or_default());
     remotes(&mut text, status["remotes"].as_array().map(Vec::as_slice).unwrap_or_default());
     text
@@ -170,6 +179,30 @@ fn brokers(text: &mut String, brokers: &[Value]) {
             let _ = write!(text, "  {}", error.escape_debug());
         }
         text.push('\n');
+    }
+}
+
+/// One line for each event that was given up.
+fn given_up(text: &mut String, subscribers: &[Value]) {
+    let mut is_first = true;
+    for each in subscribers {
+        for event in each["given_up_events"].as_array().into_iter().flatten() {
+            if std::mem::take(&mut is_first) {
+                text.push_str("\ngiven up; `mailbell replay SUBSCRIBER --given-up` hands these over again\n");
+            }
+            let word = |key: &str| event[key].as_str().unwrap_or("?").escape_debug().to_string();
+            // write! to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "{}  seq {}  {}  {}  {} tries  {}",
+                each["name"].as_str().unwrap_or("?").escape_debug(),
+                event["seq"],
+                word("user"),
+                word("time"),
+                event["tries"],
+                word("why")
+            );
+        }
     }
 }
 

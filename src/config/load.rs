@@ -163,6 +163,12 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     if top.sections("mqtt").is_some() {
         top.wrong("mqtt", "this mailbell was built without it (cargo feature `mqtt`)");
     }
+    #[cfg(feature = "webhook")]
+    let webhooks = super::webhook::webhooks(top, base);
+    #[cfg(not(feature = "webhook"))]
+    if top.sections("webhook").is_some() {
+        top.wrong("webhook", "this mailbell was built without it (cargo feature `webhook`)");
+    }
     let watches = subscribers::watches(top, base);
     #[cfg(feature = "remote")]
     let remotes = super::remote::remotes(top, base);
@@ -206,6 +212,8 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         hooks,
         #[cfg(feature = "mqtt")]
         mqtts,
+        #[cfg(feature = "webhook")]
+        webhooks,
         watches,
         #[cfg(feature = "remote")]
         remotes,

@@ -21,6 +21,8 @@ mod subscribers;
 #[cfg(test)]
 mod tests;
 mod value;
+#[cfg(feature = "webhook")]
+mod webhook;
 
 #[cfg(any(feature = "remote", feature = "relay"))]
 pub use endpoint::Encryption;
@@ -36,6 +38,8 @@ pub use value::user_name;
 
 use crate::message::header::EventSettings;
 use crate::message::idn::same_domain;
+#[cfg(feature = "webhook")]
+use crate::notify::WebhookSettings;
 use crate::notify::{HookSettings, PipeSettings, Settings};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -88,6 +92,9 @@ pub struct Config {
     /// Brokers.
     #[cfg(feature = "mqtt")]
     pub mqtts: Vec<crate::notify::MqttSettings>,
+    /// Webhooks.
+    #[cfg(feature = "webhook")]
+    pub webhooks: Vec<WebhookSettings>,
     /// Maildirs that other programs deliver into.
     pub watches: Vec<Watch>,
     /// Mailboxes on other servers.
@@ -312,6 +319,8 @@ impl Config {
         let all = pipes.chain(self.hooks.iter().cloned().map(Settings::Hook));
         #[cfg(feature = "mqtt")]
         let all = all.chain(self.mqtts.iter().cloned().map(Settings::Mqtt));
+        #[cfg(feature = "webhook")]
+        let all = all.chain(self.webhooks.iter().cloned().map(Settings::Webhook));
         all.collect()
     }
 

@@ -2,7 +2,7 @@
 
 use super::endpoint::{host, login, trust};
 use super::section::Section;
-use super::subscribers::{filter, hook_name, once};
+use super::subscribers::{filter, once, subscriber_name};
 use super::value::{self, duration, durations, one_of};
 use crate::mqtt::topic;
 use crate::notify::{Format, MqttSettings, Piece};
@@ -26,9 +26,7 @@ pub(super) fn mqtts(top: &mut Section<'_, '_>, base: &Path, hostname: &str, stat
 }
 
 fn mqtt(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) -> Option<MqttSettings> {
-    let name = section.needed("name", "\"home\"", |text| {
-        hook_name(text).map_err(|_| format!("{text:?} is not a name: 1 to 64 of A-Z a-z 0-9 . _ -"))
-    });
+    let name = section.needed("name", "\"home\"", |text| subscriber_name(text, "broker"));
     once(&section, "name", &name, seen, "is another section's name too; it tells them apart");
     let url = section.needed("url", "\"mqtts://broker.example:8883\"", url);
     let login = section.text("login", "\"mailbell\"", login);

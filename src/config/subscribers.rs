@@ -46,7 +46,7 @@ pub(super) fn hooks(top: &mut Section<'_, '_>, base: &Path) -> Vec<HookSettings>
 }
 
 fn hook(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) -> Option<HookSettings> {
-    let name = section.needed("name", "\"archive\"", hook_name);
+    let name = section.needed("name", "\"archive\"", |text| subscriber_name(text, "hook"));
     once(&section, "name", &name, seen, "is another hook's name too; it tells hooks apart");
     let command = section.list("command", "\"/usr/local/bin/on-mail\"", |word| Ok(word.to_owned()));
     let command = match command {
@@ -68,6 +68,7 @@ fn hook(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) -> Op
         stdin: section.text("stdin", "\"message\"", input).unwrap_or(HookInput::Message),
         timeout: section.text("timeout", "\"60s\"", some_time).unwrap_or(Duration::from_secs(60)),
         retry: retry(&mut section),
+        is_paused: section.flag("paused").unwrap_or(false),
         filter: filter(&mut section),
     };
     section.finish();
@@ -178,11 +179,11 @@ fn input(text: &str) -> Result<HookInput, String> {
 }
 
 /// The name stands in the log and in `status`, so it is one plain word.
-pub(super) fn hook_name(text: &str) -> Result<String, String> {
+pub(super) fn subscriber_name(text: &str, kind: &str) -> Result<String, String> {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._-".contains(&octet);
     if matches!(text.len(), 1..=64) && text.bytes().all(plain) {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is not a hook's name: 1 to 64 of A-Z a-z 0-9 . _ -"))
+        Err(format!("{text:?} is not a {kind}'s name: 1 to 64 of A-Z a-z 0-9 . _ -"))
     }
 }

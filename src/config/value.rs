@@ -2,6 +2,8 @@
 
 use super::Rate;
 use crate::nearest::nearest;
+#[cfg(feature = "tls")]
+use crate::net::remote::tls;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -198,6 +200,16 @@ fn split_number(text: &str) -> (Option<u64>, &str) {
 
 fn digits(text: &str) -> &str {
     &text[..text.bytes().take_while(u8::is_ascii_digit).count()]
+}
+
+/// The SHA-256 of a certificate.
+#[cfg(feature = "tls")]
+pub(super) fn fingerprint(text: &str) -> Result<tls::Fingerprint, String> {
+    tls::parse_fingerprint(text).ok_or_else(|| {
+        format!(
+            "{text:?} is not a fingerprint: SHA-256 in 64 hexadecimal digits, as `mailbell check --online` prints it"
+        )
+    })
 }
 
 /// The sentence about a word that is none of these.

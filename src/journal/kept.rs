@@ -57,8 +57,13 @@ pub struct Begun {
 pub struct Kept {
     /// How far it has come.
     pub place: Place,
-    /// Records from `place.acknowledged` to `place.written` that are not done. Only hooks fill it.
+    /// Records from `place.acknowledged` to `place.written` that are not done. Only subscribers that retry fill it.
     pub begun: Vec<Begun>,
+    /// Records up to `place.written` that are to be handed over again and were not begun: first and last of each range,
+    /// in their order.
+    pub again: Vec<(u64, u64)>,
+    /// A person has paused it.
+    pub paused: bool,
     /// Octets at the front of the FIFO that belong to records up to `place.acknowledged`, at most: the end of a line
     /// that a reader had begun. `u64::MAX` when it is not known. Only pipes fill it.
     pub rest: u64,
@@ -91,12 +96,12 @@ impl Kept {
         count
     }
 
-    /// The text of the file. Its size is bounded by the number of records in `begun`.
+    /// The text of the file. Its size is bounded by the number of records in `begun` and of ranges in `again`.
     pub(super) fn text(&self) -> String {
         let begun: Vec<_> = self.begun.iter().map(|begun| json!([begun.seq, begun.tries, begun.failing])).collect();
         let counts = json!({
             "begun": begun, "rest": self.rest, "retries": self.retries, "given_up": self.given_up, "lost": self.lost,
-            "lost_to": self.lost_to,
+            "lost_to": self.lost_to, "again": self.again, "paused": self.paused,
         });
         format!("{}{counts}\n", self.place.line())
     }
@@ -126,9 +131,16 @@ impl Kept {
             let number = |index| entry.get(index).and_then(Value::as_u64);
             Some(Begun { seq: number(0)?, tries: number(1)?.try_into().ok()?, failing: number(2)? })
         });
+        let none = Vec::new();
+        let again = value.get("again").map_or(Some(&none), Value::as_array)?.iter().map(|range| {
+            let number = |index| range.get(index).and_then(Value::as_u64);
+            Some((number(0)?, number(1)?))
+        });
         Some(Kept {
             place: Place::default(),
             begun: begun.collect::<Option<_>>()?,
+            again: again.collect::<Option<_>>()?,
+            paused: value.get("paused") == Some(&Value::Bool(true)),
             rest: number("rest").unwrap_or(u64::MAX),
             retries: number("retries")?,
             given_up: number("given_up")?,
@@ -168,11 +180,14 @@ mod tests {
         let begun = (any::<u64>(), any::<u32>(), any::<u64>());
         let begun = begun.prop_map(|(seq, tries, failing)| Begun { seq, tries, failing });
         let numbers = any::<[u64; 8]>();
-        (numbers, proptest::collection::vec(begun, 0..100)).prop_map(|(numbers, begun)| {
-            let [one, other, waiting, rest, retries, given_up, lost, lost_to] = numbers;
-            let place = Place { acknowledged: one.min(other), written: one.max(other), waiting };
-            Kept { place, begun, rest, retries, given_up, lost, lost_to }
-        })
+        let again = proptest::collection::vec(any::<(u64, u64)>(), 0..9);
+        (numbers, proptest::collection::vec(begun, 0..100), again, any::<bool>()).prop_map(
+            |(numbers, begun, again, paused)| {
+                let [one, other, waiting, rest, retries, given_up, lost, lost_to] = numbers;
+                let place = Place { acknowledged: one.min(other), written: one.max(other), waiting };
+                Kept { place, begun, again, paused, rest, retries, given_up, lost, lost_to }
+            },
+        )
     }
 
     proptest! {
@@ -209,7 +224,8 @@ mod tests {
             r#"{"begun":[[5,9,9],[8,1,30],[11,0,0]],"given_up":1,"lost":2,"lost_to":3,"offered":12,"retries":4}"#;
         let begun = vec![Begun { seq: 8, tries: 1, failing: 30 }, Begun { seq: 11, tries: 0, failing: 0 }];
         let place = Place { acknowledged: 7, written: 12, waiting: 2 };
-        let wanted = Kept { place, begun, rest: u64::MAX, retries: 4, given_up: 1, lost: 2, lost_to: 3 };
+        let wanted =
+            Kept { place, begun, rest: u64::MAX, retries: 4, given_up: 1, lost: 2, lost_to: 3, ..Kept::default() };
         assert_eq!(read("hook:a", Some(tally)), wanted);
         // A tally that is older than the cursor tells of less.
         let older = read("hook:a", Some(&tally.replace(":12,", ":9,")));

@@ -297,7 +297,10 @@ impl Record {
     ///
     /// Says what is wrong with the line.
     pub fn parse(line: &[u8]) -> Result<Record, Damaged> {
-        serde_json::from_slice(line).map_err(|error| Damaged(error.to_string()))
+        // The whole line, because a value that is passed over is not looked at: damage from within one line into another
+        // could else make one record of two.
+        let text = std::str::from_utf8(line).map_err(|error| Damaged(error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| Damaged(error.to_string()))
     }
 
     /// The `seq` of a line, without reading the rest of it.
@@ -342,6 +345,20 @@ pub(crate) mod tests {
         assert!(places.is_sorted());
         assert!(text.ends_with(r#""key":"mid:<1.M2>","duplicate_of":null}"#), "{text}");
         assert_eq!(Record::seq_of(text.as_bytes()), Some(7));
+    }
+
+    #[test]
+    fn damage_from_one_line_into_the_next_makes_no_record_of_two() {
+        let mut line = Vec::new();
+        sample(7, "alice", "7.h").write_json(&mut line);
+        line.push(b'\n');
+        let second = line.len();
+        sample(8, "alice", "8.h").write_json(&mut line);
+        // From within the value of `event` to within that of the second line.
+        for octet in &mut line[20..second + 20] {
+            *octet = !*octet;
+        }
+        assert!(Record::parse(&line).is_err());
     }
 
     #[test]

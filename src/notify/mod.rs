@@ -4,6 +4,7 @@
 //! journal -> Subscriber (the loop: follow, filter, keep the cursor) -> Sink -> a FIFO       pipe.rs, fifo.rs, unread.rs
 //!                                                                          -> Retrying, which tries until it is acknowledged
 //!                                                                             -> Work -> a program   hook.rs, command.rs, message.rs
+//!                                                                                     -> a request   webhook.rs, exchange.rs, payload.rs
 //!                                                                          -> a broker          mqtt.rs
 //!                                                                          -> standard output, or a program (cli/watch.rs)
 //! ```
@@ -46,35 +47,58 @@
 //! What a crash finds unwritten is handed over again.
 
 mod command;
+mod desk;
+#[cfg(feature = "webhook")]
+mod exchange;
 mod fifo;
 mod filter;
 mod format;
+mod given_up;
 mod hook;
 mod message;
 #[cfg(feature = "mqtt")]
 mod mqtt;
+#[cfg(feature = "webhook")]
+mod payload;
 mod pipe;
+mod replay;
 mod retrying;
+#[cfg(feature = "webhook")]
+mod signature;
 mod status;
 mod subscriber;
 mod subscribers;
 #[cfg(test)]
 mod testing;
 mod unread;
+#[cfg(feature = "webhook")]
+mod webhook;
 
 pub use command::{End, Source, Task, run};
 pub use filter::{Filter, unknown_header};
 pub use format::{Format, Piece};
+pub use given_up::GivenUp;
 pub use message::{Fetcher, fetch_with};
 #[cfg(feature = "mqtt")]
 pub use mqtt::{BrokerStatus, MqttSettings, probe as probe_broker};
+pub use replay::{Handle, Refused, Replayed};
 pub use status::status_of_files;
 pub use subscriber::{Looked, Sink, Subscriber, Waits};
 pub use subscribers::Subscribers;
+#[cfg(feature = "webhook")]
+pub use {
+    payload::Body,
+    signature::Key,
+    webhook::{HeaderValue, WebhookSettings, probe},
+};
 
 use crate::journal::encode;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Takes a thread that speaks to peers into its sandbox.
+pub type Enter = Arc<dyn Fn() + Send + Sync>;
 
 /// `[[pipe]]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,6 +169,8 @@ pub struct HookSettings {
     pub timeout: Duration,
     /// How many at once, and how often.
     pub retry: Retry,
+    /// No try begins.
+    pub is_paused: bool,
     /// Which records.
     pub filter: Filter,
 }
@@ -172,6 +198,9 @@ pub enum Settings {
     /// `[[mqtt]]`.
     #[cfg(feature = "mqtt")]
     Mqtt(MqttSettings),
+    /// `[[webhook]]`.
+    #[cfg(feature = "webhook")]
+    Webhook(WebhookSettings),
 }
 
 impl Settings {
@@ -182,6 +211,32 @@ impl Settings {
             Settings::Hook(hook) => format!("hook:{}", hook.name),
             #[cfg(feature = "mqtt")]
             Settings::Mqtt(mqtt) => mqtt.subscriber(),
+            #[cfg(feature = "webhook")]
+            Settings::Webhook(webhook) => format!("webhook:{}", webhook.name),
+        }
+    }
+
+    /// `paused = true`.
+    pub fn is_paused(&self) -> bool {
+        match self {
+            Settings::Pipe(_) => false,
+            Settings::Hook(hook) => hook.is_paused,
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(_) => false,
+            #[cfg(feature = "webhook")]
+            Settings::Webhook(webhook) => webhook.is_paused,
+        }
+    }
+
+    /// Which records it wants, where it can be given one again.
+    pub fn replays(&self) -> Option<&Filter> {
+        match self {
+            Settings::Pipe(_) => None,
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(_) => None,
+            Settings::Hook(hook) => Some(&hook.filter),
+            #[cfg(feature = "webhook")]
+            Settings::Webhook(webhook) => Some(&webhook.filter),
         }
     }
 }
@@ -203,4 +258,10 @@ pub struct SubscriberStatus {
     pub given_up: u64,
     /// Records that the journal dropped before they were read.
     pub lost: u64,
+    /// No try begins, by `paused = true` or by a person.
+    pub is_paused: bool,
+    /// Why the last try failed; `None` after one that did not, and without a server.
+    pub last_error: Option<String>,
+    /// The last records that were given up.
+    pub last_given_up: Vec<GivenUp>,
 }

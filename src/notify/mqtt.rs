@@ -176,7 +176,7 @@ impl Sink for Mqtt {
 
     fn look(&mut self, _rest: Option<Instant>) -> Looked {
         self.shared.wake.clear();
-        Looked { moved: self.shared.lock().take_moved(), go_back: None }
+        Looked { moved: self.shared.lock().take_moved(), go_back: None, is_urgent: false }
     }
 
     fn waits(&self, _full: bool) -> Waits<'_> {

@@ -92,7 +92,7 @@ impl Scene {
 
     fn start(&self) -> Subscribers {
         let wanted = vec![Settings::Mqtt(self.settings.clone())];
-        Subscribers::start_inside(&self.scratch.0, None, wanted).unwrap()
+        Subscribers::start_inside(&self.scratch.0, None, Arc::new(|| {}), wanted).unwrap()
     }
 
     fn add(&self, count: usize) {
@@ -172,7 +172,7 @@ fn a_broker_that_is_away_costs_no_event_and_no_stop_waits_for_it() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let wanted = vec![Settings::Mqtt(settings.clone())];
-    let subscribers = Subscribers::start_inside(&scratch.0, None, wanted).unwrap();
+    let subscribers = Subscribers::start_inside(&scratch.0, None, Arc::new(|| {}), wanted).unwrap();
     for _ in 0..200 {
         add(&journal, "alice", |_| {});
     }

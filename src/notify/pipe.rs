@@ -290,7 +290,7 @@ impl Sink for Pipe {
             moved = true;
         }
         let go_back = std::mem::take(&mut self.go_back).then(|| self.unread.written());
-        Looked { moved, go_back }
+        Looked { moved, go_back, is_urgent: false }
     }
 
     fn waits(&self, full: bool) -> Waits<'_> {

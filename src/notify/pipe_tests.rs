@@ -162,7 +162,7 @@ fn what_is_no_fifo_is_left_alone() {
         filter: Filter::default(),
         backlog: Backlog::All,
     };
-    let error = Subscribers::start(&scratch.0, &[settings], &[]).unwrap_err();
+    let error = Subscribers::start(&scratch.0, &[settings], &[]).err().unwrap();
     assert!(error.contains("notify: there is something here that is no FIFO"), "{error}");
     assert_eq!(fs::read(scratch.path("notify")).unwrap(), b"precious");
 }

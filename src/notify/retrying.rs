@@ -10,12 +10,17 @@
 //!                   Waits
 //! ```
 //!
+//! While it is paused, no try begins, and no event's time runs out. An event that is to be handed over again (`again`)
+//! counts as one that is not done: the cursor stands before it, and the journal is read again from there.
+//!
 //! With one job at a time the order is kept: while a record fails, later ones wait. With more, later records do not wait
 //! for a failing one: the cursor stands before the oldest record that is not done, and lists the later ones that are not
 //! done either, so that a restart repeats nothing that is done. After `kill -9` some records may be handed over again;
 //! none is left out.
 
 use super::Retry;
+use super::desk::{Desk, Order, Ranges};
+use super::given_up::{GivenUp, List};
 use super::subscriber::{Looked, Sink, Waits};
 use crate::journal::record::FIELDS;
 use crate::journal::{Begun, Kept, Place, Record};
@@ -35,8 +40,11 @@ const OPEN: usize = 64;
 /// Octets that these may take together in memory; a record that is larger is run alone.
 const OCTETS: usize = 1024 * 1024;
 
-/// Stack of the thread of one try, octets.
-const STACK: usize = 128 * 1024;
+/// Ranges of records that may wait to be handed over again: the cursor's file lists them.
+const RANGES: usize = 1_000;
+
+/// Stack of the thread of one try, octets; the deepest path is a TLS handshake.
+const STACK: usize = crate::limits::WORKER_STACK;
 
 /// What is done with a record.
 pub(super) trait Work: Send + Sync {
@@ -48,6 +56,16 @@ pub(super) trait Work: Send + Sync {
 
     /// How long a clean stop waits for tries that run, before it cancels them.
     fn patience(&self) -> Duration;
+
+    /// Whether a failure that follows another one is left out of the log.
+    fn is_quiet(&self) -> bool {
+        false
+    }
+
+    /// Gives back what is not needed between tries, and says when it is to be called again; `None`: after the next try.
+    fn tidy(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// How a try ended.
@@ -64,6 +82,9 @@ pub(super) enum Outcome {
     },
     /// It was cancelled, and is no failure.
     Cancelled,
+    /// It is to be tried again at once, and is no failure.
+    #[cfg_attr(not(feature = "webhook"), allow(dead_code))]
+    Again,
 }
 
 impl Outcome {
@@ -79,17 +100,39 @@ pub(super) struct Retrying {
     retry: Retry,
     /// Records that are not done, of those up to `written`.
     jobs: BTreeMap<u64, Job>,
-    /// Every record up to this one is done, or in `jobs`.
+    /// Every record up to this one is done, or in `jobs` or `again`.
     written: u64,
+    /// Records that are to be handed over again and have not come from the journal yet.
+    again: Ranges,
+    /// By its settings, and by a person.
+    paused: (bool, bool),
+    list: List,
+    /// Tries that failed since the last one that did not.
+    in_trouble: u64,
     /// Tries that failed and records that were given up, since [`Sink::report`].
     failed: u64,
     given_up: u64,
     results: Receiver<(u64, Outcome)>,
     sender: Sender<(u64, Outcome)>,
-    /// Woken when there is a result.
-    wake: Arc<Wake>,
+    /// Woken also when there is a result.
+    desk: Arc<Desk>,
+    /// Whose orders were carried out, and are not on disk yet.
+    served: Vec<(Sender<bool>, bool)>,
     /// Woken when tries that run must end.
     cancel: Arc<Wake>,
+    /// When [`Work::tidy`] is called next.
+    tidy_at: Option<Instant>,
+}
+
+/// What [`Retrying::open`] needs besides its work.
+pub(super) struct Opening<'a> {
+    pub(super) retry: Retry,
+    /// `paused = true`.
+    pub(super) is_paused: bool,
+    pub(super) list: List,
+    pub(super) desk: Arc<Desk>,
+    /// Where to go on.
+    pub(super) kept: &'a Kept,
 }
 
 #[derive(Debug)]
@@ -107,15 +150,15 @@ struct Try {
     record: Arc<Record>,
     /// Tries that failed.
     tries: u32,
-    /// How long it had been failing when this server started.
+    /// How long it had been failing at `since`.
     failing: Duration,
-    /// Its first try since.
-    since: Instant,
+    /// Its first try since this server started, or the end of a pause; `None` during one.
+    since: Option<Instant>,
 }
 
 impl Try {
     fn failing(&self) -> Duration {
-        self.failing + self.since.elapsed()
+        self.failing + self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
@@ -141,20 +184,31 @@ impl Retrying {
     /// # Errors
     ///
     /// When there are no descriptors left.
-    pub(super) fn open(work: Arc<dyn Work>, retry: Retry, kept: &Kept) -> io::Result<Retrying> {
+    pub(super) fn open(work: Arc<dyn Work>, opening: Opening<'_>) -> io::Result<Retrying> {
+        let Opening { retry, is_paused, list, desk, kept } = opening;
         let (sender, results) = channel();
         Ok(Retrying {
             work,
             retry,
             jobs: kept.begun.iter().map(|begun| (begun.seq, Job::Begun(*begun))).collect(),
             written: kept.place.written,
+            again: kept.again.clone(),
+            paused: (is_paused, kept.paused),
+            list,
+            in_trouble: 0,
             failed: 0,
             given_up: 0,
             results,
             sender,
-            wake: Arc::new(Wake::new()?),
+            desk,
+            served: Vec::new(),
             cancel: Arc::new(Wake::new()?),
+            tidy_at: None,
         })
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.0 || self.paused.1
     }
 
     /// Whether a record may be begun.
@@ -162,6 +216,7 @@ impl Retrying {
         let open = || self.jobs.values().filter_map(Job::of);
         let octets = || open().map(|job| octets(&job.record)).sum::<usize>();
         match self.retry.jobs {
+            _ if self.is_paused() => false,
             0 | 1 => open().next().is_none(),
             jobs => {
                 let count = open().count();
@@ -177,42 +232,91 @@ impl Retrying {
     /// Hands a record over.
     fn start(&mut self, seq: u64, job: Try) {
         let (work, record) = (self.work.clone(), job.record.clone());
-        let (sender, wake, cancel) = (self.sender.clone(), self.wake.clone(), self.cancel.clone());
+        let (sender, desk, cancel) = (self.sender.clone(), self.desk.clone(), self.cancel.clone());
         self.jobs.insert(seq, Job::Running(job));
         let run = move || {
             let outcome = work.try_once(&record, &cancel);
             // After a stop that took too long there is no receiver any more.
             let _ = sender.send((seq, outcome));
-            wake.wake();
+            desk.wake.wake();
         };
         let builder = std::thread::Builder::new().name("hand-over".into()).stack_size(STACK);
         if let Err(error) = builder.spawn(run) {
             let _ = self.sender.send((seq, Outcome::failed(error)));
-            self.wake.wake();
+            self.desk.wake.wake();
         }
     }
 
     fn on_result(&mut self, seq: u64, outcome: Outcome) {
-        let Some(Job::Running(mut job)) = self.jobs.remove(&seq) else { return };
-        let (why, after) = match outcome {
-            Outcome::Done => return,
-            Outcome::Cancelled => {
-                self.jobs.insert(seq, Job::Waits(job, Instant::now()));
-                return;
+        let Some(Job::Running(job)) = self.jobs.remove(&seq) else { return };
+        match outcome {
+            Outcome::Done => {
+                self.list.remove(seq);
+                self.desk.set_trouble(None);
+                let failed = std::mem::take(&mut self.in_trouble);
+                if failed > 0 && self.work.is_quiet() {
+                    let tries = if failed == 1 { "try" } else { "tries" };
+                    log::info!("{}: seq {seq}: works again after {failed} failed {tries}", self.work.label());
+                }
             }
-            Outcome::Failed { why, after } => (why, after),
-        };
+            Outcome::Cancelled => drop(self.jobs.insert(seq, Job::Waits(job, Instant::now()))),
+            Outcome::Again if self.is_paused() => drop(self.jobs.insert(seq, Job::Waits(job, Instant::now()))),
+            Outcome::Again => self.start(seq, job),
+            Outcome::Failed { why, after } => self.on_failure(seq, job, &why, after),
+        }
+    }
+
+    fn on_failure(&mut self, seq: u64, mut job: Try, why: &str, after: Option<Duration>) {
         job.tries = job.tries.saturating_add(1);
         self.failed += 1;
+        self.in_trouble += 1;
+        self.desk.set_trouble(Some(format!("seq {seq}: {why}")));
         let (label, left) = (self.work.label(), self.retry.give_up.saturating_sub(job.failing()));
         if left.is_zero() {
             log::error!("{label}: seq {seq} id {}: {why}; given up after {} tries", job.record.id, job.tries);
+            self.list.add(GivenUp::now(&job.record, job.tries, why));
             self.given_up += 1;
             return;
         }
         let pause = after.unwrap_or_else(|| self.retry.pause(job.tries)).min(left);
-        log::warn!("{label}: seq {seq} id {}: {why}; again in {pause:.0?}", job.record.id);
+        let level = if self.in_trouble > 1 && self.work.is_quiet() { log::Level::Debug } else { log::Level::Warn };
+        log::log!(level, "{label}: seq {seq} id {}: {why}; again in {pause:.0?}", job.record.id);
         self.jobs.insert(seq, Job::Waits(job, Instant::now() + pause));
+    }
+
+    /// Carries an order out. Returns the record after which the journal is to be read again; an error where there are too
+    /// many ranges.
+    fn on_order(&mut self, order: Order) -> Result<Option<u64>, ()> {
+        match order {
+            Order::Pause(is_paused) => {
+                self.paused.1 = is_paused;
+                log::info!("{}: {}", self.work.label(), if is_paused { "paused" } else { "goes on" });
+                let now = (!self.is_paused()).then(Instant::now);
+                for job in self.jobs.values_mut() {
+                    if let Job::Running(job) | Job::Waits(job, _) = job {
+                        (job.failing, job.since) = (job.failing(), now);
+                    }
+                }
+                Ok(None)
+            }
+            Order::Replay(ranges) => {
+                for (seq, job) in &mut self.jobs {
+                    if let Job::Waits(_, due) = job
+                        && contain(&ranges, *seq)
+                    {
+                        *due = Instant::now();
+                    }
+                }
+                // Later ones have not come yet, and will.
+                let ranges = without(&ranges, self.written.saturating_add(1), u64::MAX);
+                let all = united(&self.again, &ranges);
+                if all.len() > RANGES {
+                    return Err(());
+                }
+                self.again = all;
+                Ok(ranges.first().map(|(oldest, _)| oldest - 1))
+            }
+        }
     }
 
     /// When the next try is due, if one more may run then.
@@ -221,7 +325,7 @@ impl Retrying {
             Job::Waits(_, due) => Some((*due, *seq)),
             _ => None,
         };
-        self.jobs.iter().filter_map(due).min().filter(|_| self.running() < self.retry.jobs.max(1))
+        self.jobs.iter().filter_map(due).min().filter(|_| !self.is_paused() && self.running() < self.retry.jobs.max(1))
     }
 }
 
@@ -230,16 +334,21 @@ impl Sink for Retrying {
         let seq = record.seq;
         let begun = match self.jobs.get(&seq) {
             Some(Job::Begun(begun)) => *begun,
-            // Done before the start.
-            None if seq <= self.written => return Ok(()),
-            _ => Begun::default(),
+            Some(_) => {
+                self.again = without(&self.again, seq, seq);
+                return Ok(());
+            }
+            // It is done.
+            None if seq <= self.written && !contain(&self.again, seq) => return Ok(()),
+            None => Begun::default(),
         };
         if !self.has_room(&record) {
             return Err(record);
         }
         let failing = Duration::from_secs(begun.failing);
-        let job = Try { record, tries: begun.tries, failing, since: Instant::now() };
+        let job = Try { record, tries: begun.tries, failing, since: Some(Instant::now()) };
         self.written = self.written.max(seq);
+        self.again = without(&self.again, seq, seq);
         self.start(seq, job);
         Ok(())
     }
@@ -251,23 +360,41 @@ impl Sink for Retrying {
     /// One that was begun before the start may be among them: the journal dropped it, or the filter has changed.
     fn lost(&mut self, from: u64, to: u64) {
         self.jobs.retain(|seq, job| !((from..=to).contains(seq) && matches!(job, Job::Begun(_))));
+        self.again = without(&self.again, from, to);
         self.written = self.written.max(to);
     }
 
     fn report(&mut self, kept: &mut Kept) {
-        let acknowledged = self.jobs.keys().next().map_or(self.written, |oldest| oldest - 1);
-        kept.place = Place { acknowledged, written: self.written, waiting: self.jobs.len() as u64 };
+        let oldest = self.jobs.keys().next().into_iter().chain(self.again.first().map(|(from, _)| from)).min();
+        let again: u64 = self.again.iter().map(|(from, to)| to - from + 1).sum();
+        let acknowledged = oldest.map_or(self.written, |oldest| oldest - 1);
+        kept.place = Place { acknowledged, written: self.written, waiting: self.jobs.len() as u64 + again };
+        kept.again.clone_from(&self.again);
+        kept.paused = self.paused.1;
         kept.begun = self.jobs.iter().map(|(seq, job)| job.begun(*seq)).collect();
         kept.retries += std::mem::take(&mut self.failed);
         kept.given_up += std::mem::take(&mut self.given_up);
     }
 
     fn look(&mut self, _rest: Option<Instant>) -> Looked {
-        self.wake.clear();
-        let mut moved = false;
+        self.desk.wake.clear();
+        let mut looked = Looked::default();
+        // Those of the last look: the cursor was written since.
+        for (waiting, is_done) in self.served.drain(..) {
+            let _ = waiting.send(is_done);
+        }
         while let Ok((seq, outcome)) = self.results.try_recv() {
             self.on_result(seq, outcome);
-            moved = true;
+            looked.moved = true;
+            self.tidy_at = Some(Instant::now());
+        }
+        for (order, waiting) in self.desk.take() {
+            let after = self.on_order(order);
+            let go_back = looked.go_back.into_iter().chain(after.unwrap_or_default()).min();
+            looked = Looked { moved: true, go_back, is_urgent: true };
+            self.served.push((waiting, after.is_ok()));
+            // For one more look.
+            self.desk.wake.wake();
         }
         while let Some((due, seq)) = self.next_try()
             && due <= Instant::now()
@@ -275,12 +402,16 @@ impl Sink for Retrying {
         {
             self.start(seq, job);
         }
-        Looked { moved, go_back: None }
+        if self.tidy_at.is_some_and(|at| at <= Instant::now()) {
+            self.tidy_at = self.work.tidy();
+        }
+        looked
     }
 
     fn waits(&self, _full: bool) -> Waits<'_> {
-        let timeout = self.next_try().map(|(due, _)| due.saturating_duration_since(Instant::now()));
-        Waits { fds: vec![(self.wake.as_fd(), PollFlags::IN)], timeout }
+        let next = self.next_try().map(|(due, _)| due).into_iter().chain(self.tidy_at).min();
+        let timeout = next.map(|next| next.saturating_duration_since(Instant::now()));
+        Waits { fds: vec![(self.desk.wake.as_fd(), PollFlags::IN)], timeout }
     }
 
     fn finish(&mut self) {
@@ -307,6 +438,37 @@ impl Retry {
     }
 }
 
+/// Whether a number is in one of the ranges.
+fn contain(ranges: &[(u64, u64)], seq: u64) -> bool {
+    ranges.iter().any(|(from, to)| (*from..=*to).contains(&seq))
+}
+
+/// The ranges without these numbers.
+fn without(ranges: &[(u64, u64)], from: u64, to: u64) -> Ranges {
+    let parts = |&(first, last): &(u64, u64)| {
+        let before = (first, last.min(from.saturating_sub(1)));
+        let after = (first.max(to.saturating_add(1)), last);
+        [before, after].into_iter().filter(|(first, last)| first <= last && *last > 0)
+    };
+    let mut left: Ranges = ranges.iter().flat_map(parts).collect();
+    left.dedup();
+    left
+}
+
+/// The numbers of both, in their order and each once.
+pub(super) fn united(ranges: &[(u64, u64)], others: &[(u64, u64)]) -> Ranges {
+    let mut all = [ranges, others].concat();
+    all.sort_unstable();
+    let mut united: Ranges = Vec::new();
+    for (from, to) in all {
+        match united.last_mut() {
+            Some((_, last)) if from <= last.saturating_add(1) => *last = to.max(*last),
+            _ => united.push((from, to)),
+        }
+    }
+    united
+}
+
 /// What a record takes in memory, roughly.
 fn octets(record: &Record) -> usize {
     FIELDS.iter().filter_map(|name| record.field(name)).map(|value| value.len() + 32).sum()
@@ -316,6 +478,9 @@ fn octets(record: &Record) -> usize {
 mod tests {
     use super::*;
     use crate::journal::record::tests::sample;
+    use crate::notify::testing::Scratch;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     /// Holds each record until it is cancelled.
     struct Held;
@@ -333,6 +498,12 @@ mod tests {
         }
     }
 
+    fn open(jobs: usize, scratch: &Scratch) -> Retrying {
+        let (desk, list) = (Arc::new(Desk::new().unwrap()), List::open(&scratch.0, "test"));
+        let opening = Opening { retry: retry(jobs), is_paused: false, list, desk, kept: &Kept::default() };
+        Retrying::open(Arc::new(Held), opening).unwrap()
+    }
+
     fn retry(jobs: usize) -> Retry {
         let (from, to) = (Duration::from_secs(60), Duration::from_secs(6 * 3_600));
         Retry { jobs, from, to, give_up: Duration::from_secs(86_400) }
@@ -340,13 +511,13 @@ mod tests {
 
     #[test]
     fn large_records_are_not_all_in_memory_at_once() {
-        let open = || Retrying::open(Arc::new(Held), retry(64), &Kept::default()).unwrap();
+        let scratch = Scratch::new("large");
         let offer = |retrying: &mut Retrying, seq: u64, octets: usize| {
             let mut record = sample(seq, "alice", "x");
             record.summary.subject = Some("x".repeat(octets));
             retrying.offer(Arc::new(record)).is_ok()
         };
-        let mut retrying = open();
+        let mut retrying = open(64, &scratch);
         let begun = (1..).take_while(|seq| offer(&mut retrying, *seq, OCTETS / 5)).count();
         assert_eq!(begun, 4);
         let mut kept = Kept::default();
@@ -355,7 +526,7 @@ mod tests {
         retrying.cancel.wake();
         retrying.finish();
         // One that is too large for all that is run alone.
-        let mut retrying = open();
+        let mut retrying = open(64, &scratch);
         assert!(offer(&mut retrying, 1, OCTETS * 2) && !offer(&mut retrying, 2, 1));
         retrying.cancel.wake();
         retrying.finish();
@@ -365,5 +536,27 @@ mod tests {
     fn waits_grow_up_to_the_longest() {
         let waits = [1, 2, 3, 9, 10, 40, u32::MAX].map(|tries| retry(1).pause(tries).as_secs());
         assert_eq!(waits, [60, 120, 240, 15_360, 21_600, 21_600, 21_600]);
+    }
+
+    fn numbers(ranges: &[(u64, u64)]) -> BTreeSet<u64> {
+        ranges.iter().flat_map(|(from, to)| *from..=*to).collect()
+    }
+
+    fn some_ranges() -> impl Strategy<Value = Ranges> {
+        let range = (1..40_u64, 0..6_u64).prop_map(|(from, more)| (from, from + more));
+        proptest::collection::vec(range, 0..8).prop_map(|ranges| united(&ranges, &[]))
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_are_sets_of_numbers(one in some_ranges(), other in some_ranges(), from in 0..40_u64, more in 0..9_u64) {
+            let both = united(&one, &other);
+            prop_assert_eq!(numbers(&both), &numbers(&one) | &numbers(&other));
+            prop_assert!(both.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "{both:?}");
+            let left = without(&one, from, from + more);
+            prop_assert_eq!(numbers(&left), &numbers(&one) - &numbers(&[(from, from + more)]));
+            prop_assert!(left.windows(2).all(|pair| pair[0].1 < pair[1].0), "{left:?}");
+            prop_assert!((0..50).all(|seq| contain(&one, seq) == numbers(&one).contains(&seq)));
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! right but to read them. The server says the same of itself.
 
 use super::SubscriberStatus;
+use super::given_up::given_up;
 use crate::journal::{self, Kept};
 use std::io;
 use std::path::Path;
@@ -14,11 +15,15 @@ use std::path::Path;
 pub fn status_of_files(state: &Path) -> io::Result<Vec<SubscriberStatus>> {
     let journal = state.join("journal");
     let (first, last) = (journal::first_seq(&journal)?, journal::last_seq(&journal)?);
-    Ok(journal::cursors(state)?.into_iter().map(|(name, kept)| one(&journal, name, &kept, first, last)).collect())
+    let status = |(name, kept): (String, Kept)| {
+        let given_up = given_up(state, &name);
+        SubscriberStatus { last_given_up: given_up, ..one(&journal, name, &kept, first, last) }
+    };
+    Ok(journal::cursors(state)?.into_iter().map(status).collect())
 }
 
 fn one(journal: &Path, name: String, kept: &Kept, first: u64, last: u64) -> SubscriberStatus {
-    let &Kept { place, retries, given_up, lost, lost_to, .. } = kept;
+    let &Kept { place, retries, given_up, lost, lost_to, paused: is_paused, .. } = kept;
     // Dropped from the journal before they were handed over; the subscriber finds that out later.
     let gone = first.saturating_sub(place.written + 1);
     // What is beyond `written` was not filtered yet: the subscriber may not want some of it.
@@ -26,5 +31,16 @@ fn one(journal: &Path, name: String, kept: &Kept, first: u64, last: u64) -> Subs
     let oldest = if backlog > 0 { journal::oldest_after(journal, place.acknowledged) } else { Ok(None) };
     let oldest_unread = oldest.ok().flatten().map(|record| record.timestamp);
     let lost = lost + first.saturating_sub(place.written.max(lost_to) + 1);
-    SubscriberStatus { name, last_seq: place.acknowledged, backlog, oldest_unread, retries, given_up, lost }
+    SubscriberStatus {
+        name,
+        last_seq: place.acknowledged,
+        backlog,
+        oldest_unread,
+        retries,
+        given_up,
+        lost,
+        is_paused,
+        last_error: None,
+        last_given_up: Vec::new(),
+    }
 }

@@ -62,6 +62,8 @@ pub struct Looked {
     pub moved: bool,
     /// The journal is to be read again after this record.
     pub go_back: Option<u64>,
+    /// The cursor is to be written now, even if it was written just before.
+    pub is_urgent: bool,
 }
 
 /// What poll(2) waits for.
@@ -132,9 +134,12 @@ impl<W: Sink> Subscriber<W> {
                 self.follower.go_to(after);
                 self.pending = None;
             }
+            if looked.is_urgent {
+                self.save(true);
+            }
             self.follower.drain_events();
             let next = self.hand_over();
-            let due = self.save();
+            let due = self.save(false);
             if self.sink.is_done() || self.wait(&next, due, stop) {
                 break;
             }
@@ -219,16 +224,17 @@ impl<W: Sink> Subscriber<W> {
         is_told
     }
 
-    /// Writes the cursor where it has moved; when it is too early for that, says when it is not. A crash repeats what the
-    /// cursor does not tell. One write tells that a record was handed over and that it is done, where that is soon.
-    fn save(&mut self) -> Option<Instant> {
+    /// Writes the cursor where it has moved; when it is too early for that, and not urgent, says when it is not. A crash
+    /// repeats what the cursor does not tell. One write tells that a record was handed over and that it is done, where
+    /// that is soon.
+    fn save(&mut self, is_urgent: bool) -> Option<Instant> {
         let cursor = self.cursor.as_mut()?;
         let moved = self.moved?;
-        if let Some(due) = cursor.due() {
+        if let Some(due) = cursor.due().filter(|_| !is_urgent) {
             return Some(due);
         }
         self.sink.report(&mut self.kept);
-        if self.kept.place.waiting > 0 && moved.elapsed() < SOON {
+        if !is_urgent && self.kept.place.waiting > 0 && moved.elapsed() < SOON {
             return Some(moved + SOON);
         }
         let outcome = cursor.set(self.kept.clone());

@@ -3,12 +3,15 @@
 //! A thread that fails, for whatever reason, begins again at its cursor: no failure of one costs an event, or touches
 //! another.
 
+use super::desk::Desk;
+use super::given_up::List;
 use super::hook::Hook;
 use super::pipe::Pipe;
-use super::retrying::{Retrying, Work};
+use super::replay::Handle;
+use super::retrying::{Opening, Retrying, Work};
 use super::status::status_of_files;
 use super::subscriber::{self, Subscriber};
-use super::{Filter, Retry, Settings, SubscriberStatus};
+use super::{Enter, Filter, Retry, Settings, SubscriberStatus};
 use crate::journal::{self, Cursor, Follower, Told};
 use crate::sys::{self, Wake};
 use rustix::event::{PollFd, PollFlags};
@@ -29,14 +32,13 @@ const STACK: usize = 256 * 1024;
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// The subscribers, by name.
-#[derive(Debug)]
 pub struct Subscribers {
     place: Place,
     running: BTreeMap<String, Running>,
 }
 
 /// Where events come from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Place {
     state: PathBuf,
     /// `None` where another process writes the journal.
@@ -44,6 +46,9 @@ struct Place {
     /// What the workers of brokers do.
     #[cfg(feature = "mqtt")]
     brokers: super::mqtt::Brokers,
+    /// The sandbox of threads that speak to servers.
+    #[cfg_attr(not(feature = "webhook"), allow(dead_code))]
+    enter: Enter,
 }
 
 /// One subscriber and its thread. The thread is there until its work is done, also after a reload took it away.
@@ -59,6 +64,7 @@ struct Slot {
     wanted: Mutex<Wanted>,
     /// Woken when `wanted` has changed.
     wake: Wake,
+    desk: Arc<Desk>,
 }
 
 #[derive(Debug)]
@@ -87,7 +93,7 @@ impl Subscribers {
         pipes: &[super::PipeSettings],
         hooks: &[super::HookSettings],
     ) -> Result<Subscribers, String> {
-        Subscribers::start_inside(state, None, tests::both(pipes, hooks))
+        Subscribers::start_inside(state, None, Arc::new(|| {}), tests::both(pipes, hooks))
     }
 
     /// As `reload`.
@@ -97,12 +103,17 @@ impl Subscribers {
     }
 
     /// Starts one thread for every subscriber. `state` holds `cursors/` and `journal/`. The ledger is open already, and
-    /// advances `told`.
+    /// advances `told`. `enter` takes a thread that speaks to a server into its sandbox.
     ///
     /// # Errors
     ///
     /// Says which subscriber cannot work, and why.
-    pub fn start_inside(state: &Path, told: Option<Told>, wanted: Vec<Settings>) -> Result<Subscribers, String> {
+    pub fn start_inside(
+        state: &Path,
+        told: Option<Told>,
+        enter: Enter,
+        wanted: Vec<Settings>,
+    ) -> Result<Subscribers, String> {
         static PREPARED: Once = Once::new();
         PREPARED.call_once(|| {
             sys::keep_descriptors();
@@ -113,6 +124,7 @@ impl Subscribers {
         let place = Place {
             state: state.to_owned(),
             told,
+            enter,
             #[cfg(feature = "mqtt")]
             brokers: Default::default(),
         };
@@ -182,6 +194,13 @@ impl Subscribers {
         });
         let is_wanted = |name: &str| self.running.get(name).is_some_and(|running| running.slot.lock().next.is_some());
         status.retain(|subscriber| subscriber.name.starts_with("watch:") || is_wanted(&subscriber.name));
+        for subscriber in &mut status {
+            if let Some(running) = self.running.get(&subscriber.name) {
+                let wanted = running.slot.lock();
+                subscriber.is_paused |= wanted.next.as_ref().is_some_and(Settings::is_paused);
+                subscriber.last_error = wanted.trouble.clone().or_else(|| running.slot.desk.trouble());
+            }
+        }
         status
     }
 
@@ -191,6 +210,13 @@ impl Subscribers {
         let brokers = self.place.brokers.lock().unwrap_or_else(PoisonError::into_inner);
         let is_wanted = |name: &str| self.running.get(name).is_some_and(|running| running.slot.lock().next.is_some());
         brokers.values().filter(|broker| is_wanted(&broker.name)).cloned().collect()
+    }
+
+    /// A subscriber that takes orders; `None` where there is none of this name.
+    pub fn handle(&self, name: &str) -> Option<Handle> {
+        let slot = &self.running.get(name)?.slot;
+        let settings = slot.lock().next.clone().filter(|settings| settings.replays().is_some())?;
+        Some(Handle { desk: slot.desk.clone(), settings, state: self.place.state.clone() })
     }
 
     /// A clean stop: unread lines are taken back out of the pipes, hooks that run are waited for (bounded), cursors saved.
@@ -234,7 +260,7 @@ impl Slot {
         let mut held = None;
         while let Some(settings) = self.take() {
             let round = || -> Result<Option<File>, String> {
-                let ready = first.take().map_or_else(|| settings.open(place), Ok)?;
+                let ready = first.take().map_or_else(|| settings.open(place, &self.desk), Ok)?;
                 drop(held.take());
                 if self.lock().trouble.take().is_some() {
                     log::info!("{}: works again", settings.name());
@@ -261,10 +287,11 @@ impl Slot {
 impl Running {
     /// Starts a thread. Whether it can work is known at once.
     fn start(place: &Place, settings: Settings) -> Result<Running, String> {
-        let opened = settings.open(place);
+        let desk = Arc::new(Desk::new().map_err(text)?);
+        let opened = settings.open(place, &desk);
         let (name, trouble) = (thread_name(&settings.name()), opened.as_ref().err().cloned());
         let wanted = Mutex::new(Wanted { next: Some(settings), ended: false, trouble });
-        let slot = Arc::new(Slot { wanted, wake: Wake::new().map_err(text)? });
+        let slot = Arc::new(Slot { wanted, wake: Wake::new().map_err(text)?, desk });
         let (for_thread, place) = (slot.clone(), place.clone());
         let builder = std::thread::Builder::new().name(name).stack_size(STACK);
         let work = move || {
@@ -283,7 +310,7 @@ fn text(error: impl Display) -> String {
 }
 
 impl Settings {
-    fn open(&self, place: &Place) -> Result<Ready, String> {
+    fn open(&self, place: &Place, desk: &Arc<Desk>) -> Result<Ready, String> {
         let (name, journal) = (self.name(), place.state.join("journal"));
         let last = || place.told.as_ref().map_or_else(|| journal::last_seq(&journal), |told| Ok(told.seq()));
         let end = last().map_err(text)?;
@@ -292,8 +319,9 @@ impl Settings {
             None => Follower::open(&journal, after).map_err(text),
         };
         let cursor = Cursor::open(&place.state, &name, || end).map_err(text)?;
-        let retrying = |work: Arc<dyn Work>, retry: Retry, filter: &Filter, cursor: Cursor| {
-            let sink = Retrying::open(work, retry, cursor.kept()).map_err(text)?;
+        let retrying = |work: Arc<dyn Work>, (retry, is_paused): (Retry, bool), filter: &Filter, cursor: Cursor| {
+            let (list, desk, kept) = (List::open(&place.state, &name), desk.clone(), cursor.kept());
+            let sink = Retrying::open(work, Opening { retry, is_paused, list, desk, kept }).map_err(text)?;
             let follower = follow(cursor.kept().place.acknowledged)?;
             Ok(Ready::Retrying(Box::new(Subscriber::new(follower, filter.clone(), Some(cursor), sink))))
         };
@@ -303,13 +331,20 @@ impl Settings {
                 let (after, filter) = (pipe.after(), settings.wanted());
                 Ok(Ready::Pipe(Box::new(Subscriber::new(follow(after)?, filter, Some(cursor), pipe))))
             }
-            Settings::Hook(hook) => retrying(Arc::new(Hook::new(hook)), hook.retry, &hook.filter, cursor),
+            Settings::Hook(hook) => {
+                retrying(Arc::new(Hook::new(hook)), (hook.retry, hook.is_paused), &hook.filter, cursor)
+            }
             #[cfg(feature = "mqtt")]
             Settings::Mqtt(settings) => {
                 let follower = follow(cursor.kept().place.acknowledged)?;
                 let mqtt = super::mqtt::Mqtt::open(settings, cursor.kept(), &place.brokers).map_err(text)?;
                 let filter = settings.filter.clone();
                 Ok(Ready::Mqtt(Box::new(Subscriber::new(follower, filter, Some(cursor), mqtt))))
+            }
+            #[cfg(feature = "webhook")]
+            Settings::Webhook(settings) => {
+                let webhook = super::webhook::Webhook::new(settings, place.enter.clone());
+                retrying(Arc::new(webhook), (settings.retry, settings.is_paused), &settings.filter, cursor)
             }
         }
     }

@@ -33,6 +33,7 @@ fn hook(scratch: &Scratch, name: &str, script: &str) -> HookSettings {
             to: Duration::from_millis(10),
             give_up: Duration::from_secs(60),
         },
+        is_paused: false,
         filter: Filter::default(),
     }
 }
@@ -164,7 +165,7 @@ fn what_cannot_be_had_is_said_and_the_rest_runs() {
     let journal = scratch.journal();
     fs::write(scratch.path("file"), "").unwrap();
     let (good, bad) = (pipe(&scratch, "good", "{seq}"), pipe(&scratch, "file", "{seq}"));
-    let error = Subscribers::start(&scratch.0, &[good.clone(), bad.clone()], &[]).unwrap_err();
+    let error = Subscribers::start(&scratch.0, &[good.clone(), bad.clone()], &[]).err().unwrap();
     assert!(error.contains(&format!("pipe:{}: ", bad.path.display())), "{error}");
     let mut subscribers = Subscribers::start(&scratch.0, std::slice::from_ref(&good), &[]).unwrap();
     let problems = subscribers.reload_both(&[bad, good.clone(), good.clone()], &[]);

@@ -130,7 +130,11 @@ impl Acceptor {
             }
             return;
         }
-        match service.admission.admit(origin(&service, &socket, &client), kind.is_for_users()) {
+        // Behind a reverse proxy on this machine are many clients; streams have a limit of their own.
+        let is_local_http =
+            kind == ListenerKind::Http && matches!(client, Client::Net(address) if address.is_loopback());
+        let origin = if is_local_http { None } else { origin(&service, &socket, &client) };
+        match service.admission.admit(origin, kind.is_for_users()) {
             Ok(ticket) => {
                 service.counters.connections_accepted.one();
                 if service.admission.is_crowded() {

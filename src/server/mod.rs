@@ -20,6 +20,7 @@ pub mod local;
 pub mod look_once;
 pub mod monitor;
 mod notice;
+mod orders;
 pub mod owner;
 mod pool;
 #[cfg(feature = "relay")]

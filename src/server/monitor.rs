@@ -1,14 +1,15 @@
 //! What the server says of itself: the JSON of `mailbell status`, on a unix socket in the state folder, and the same
 //! numbers for Prometheus, which `httpd` serves. Both only ever read.
 
+use super::orders;
 use crate::config::Config;
 use crate::httpd::{self, Reports};
 use crate::net::tls;
-use crate::notify::SubscriberStatus;
+use crate::notify::{GivenUp, Settings, SubscriberStatus};
 use crate::service::Service;
 use crate::service::counters::{self, label};
 use serde_json::{Value, json};
-use std::io::{self, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,17 +19,27 @@ pub const REPORTS: Reports = Reports { status: |service| status(service).to_stri
 /// How long a client of the control socket may read nothing.
 const STATUS_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Longest order of a client of the control socket, octets, and how long it may take to come.
+const ORDER: u64 = 64 * 1024;
+const ORDER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Where `mailbell status` asks.
 pub fn control_socket(state: &Path) -> PathBuf {
     state.join("control.sock")
 }
 
-/// Answers one client of the control socket: the whole status as one JSON object, then the end.
+/// Answers one client of the control socket by one JSON object, then the end: an order where the client sends one, else
+/// the whole status.
 // Not inlined: only the memory of a session that waits depends on it.
 #[inline(never)]
 pub fn serve_status(service: &Service, mut stream: std::os::unix::net::UnixStream) {
     let _ = stream.set_write_timeout(Some(STATUS_PATIENCE));
-    let _ = stream.write_all(format!("{}\n", status(service)).as_bytes());
+    let _ = stream.set_read_timeout(Some(ORDER_PATIENCE));
+    let mut order = String::new();
+    // A client that sends nothing and does not say so wants the status, too.
+    let _ = io::BufReader::new(&stream).take(ORDER).read_line(&mut order);
+    let answer = if order.trim().is_empty() { status(service) } else { orders::answer(service, &order) };
+    let _ = stream.write_all(format!("{answer}\n").as_bytes());
 }
 
 /// The status of a running server.
@@ -100,8 +111,13 @@ fn listeners(service: &Service) -> Vec<Value> {
 pub fn status_without_server(config: &Config) -> io::Result<Value> {
     let last_seq = crate::journal::last_seq(&config.journal())?;
     let mut subscribers = crate::notify::status_of_files(&config.state)?;
+    let configured = config.subscribers();
     // Others are not in use any more.
-    subscribers.retain(|each| each.name.starts_with("watch:") || is_configured(config, &each.name));
+    subscribers.retain_mut(|each| {
+        let settings = configured.iter().find(|settings| settings.name() == each.name);
+        each.is_paused |= settings.is_some_and(Settings::is_paused);
+        settings.is_some() || each.name.starts_with("watch:")
+    });
     Ok(json!({
         "running": false,
         "version": env!("CARGO_PKG_VERSION"),
@@ -122,19 +138,19 @@ fn queue_of_files(_config: &Config) -> Value {
     Value::Null
 }
 
-fn is_configured(config: &Config, name: &str) -> bool {
-    config.subscribers().iter().any(|settings| settings.name() == name)
-}
-
 fn subscriber(status: &SubscriberStatus) -> Value {
     json!({
         "name": status.name,
+        "kind": status.name.split(':').next(),
         "last_seq": status.last_seq,
         "backlog": status.backlog,
         "oldest_unread": status.oldest_unread.map(crate::message::date::rfc3339_micros),
         "retries": status.retries,
         "given_up": status.given_up,
         "lost": status.lost,
+        "paused": status.is_paused,
+        "last_error": status.last_error,
+        "given_up_events": status.last_given_up.iter().map(GivenUp::json).collect::<Vec<_>>(),
     })
 }
 
@@ -177,8 +193,9 @@ fn prometheus(service: &Service) -> String {
     family("subscriber_backlog_age_seconds", "Age of the oldest of these.", "gauge", |each, now| {
         each.oldest_unread.map_or(0, |stored| now.saturating_sub(stored) / 1_000_000)
     });
-    family("subscriber_retries_total", "Failed tries of a hook.", "counter", |each, _| each.retries);
-    family("subscriber_given_up_total", "Events that a hook gave up.", "counter", |each, _| each.given_up);
+    family("subscriber_paused", "Whether a subscriber is paused.", "gauge", |each, _| each.is_paused.into());
+    family("subscriber_retries_total", "Failed tries of a hook or webhook.", "counter", |each, _| each.retries);
+    family("subscriber_given_up_total", "Events that a hook or webhook gave up.", "counter", |each, _| each.given_up);
     family("subscriber_lost_total", "Events dropped from the journal unread.", "counter", |each, _| each.lost);
     #[cfg(feature = "remote")]
     super::remote_status::metrics(service, &mut text);

@@ -6,6 +6,7 @@
 //! a reload may name another pipe, a hook runs any program, and a Maildir may be removed and made again.
 
 use crate::config::Config;
+use crate::notify::Enter;
 use crate::server::handshake::Work;
 use crate::server::pool::Pool;
 use crate::sys::landlock::Ruleset;
@@ -24,8 +25,7 @@ pub fn pool(config: &Config) -> Pool<Work> {
 }
 
 /// Holds a thread that speaks to another server to the same places.
-#[cfg(any(feature = "remote", feature = "relay"))]
-pub fn enter(config: &Config) -> std::sync::Arc<dyn Fn() + Send + Sync> {
+pub fn enter(config: &Config) -> Enter {
     let rules = rules(config);
     std::sync::Arc::new(move || rules.iter().for_each(restrict))
 }

@@ -64,7 +64,7 @@ pub fn prepare(config: Config) -> Result<Started, StartError> {
     listeners.push((ListenerKind::Control, control));
     pipes_are_fifos(&config)?;
 
-    for name in ["cursors", "sizes"] {
+    for name in ["cursors", "sizes", "given_up"] {
         let folder = config.state.join(name);
         make_folder(&folder, 0o750, None).map_err(|error| StartError::io(folder.display(), &error))?;
     }
@@ -86,7 +86,8 @@ pub fn prepare(config: Config) -> Result<Started, StartError> {
     }
     // Subscribers start before arrivals, so that a new pipe or hook begins at the end of the journal at the last stop.
     let told = Some(ledger.told());
-    let subscribers = Subscribers::start_inside(&config.state, told, reload::subscribers(&config, &live))
+    let wanted = reload::subscribers(&config, &live);
+    let subscribers = Subscribers::start_inside(&config.state, told, sandbox::enter(&config), wanted)
         .map_err(StartError::Temporary)?;
     let arrivals =
         Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;

@@ -87,7 +87,7 @@ impl Driver<'_> {
         if reached.is_news {
             // In this order: fail2ban looks for the client.
             let line = Line::new("sending-limit").field("user", user).field("client", self.client);
-            line.field("door", self.kind).field("why", why).field("limit", reached.most).warn();
+            line.field("listener", self.kind).field("why", why).field("limit", reached.most).warn();
         }
         Err((refusal, why))
     }

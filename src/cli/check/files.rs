@@ -52,6 +52,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     watches(findings, server);
     #[cfg(feature = "http")]
     super::http::check(findings, server);
+    #[cfg(feature = "webhook")]
+    super::webhooks::check(findings, server);
     #[cfg(feature = "remote")]
     super::remotes::check(findings, server, accounts.as_ref());
     #[cfg(feature = "relay")]
@@ -259,7 +261,7 @@ fn watches(findings: &mut Findings<'_>, server: Option<Ids>) {
     }
 }
 
-/// Users in the settings of pipes and hooks that have neither an account nor a watched Maildir: they get no mail.
+/// Users in the settings of subscribers that have neither an account nor a watched Maildir: they get no mail.
 fn strangers(findings: &mut Findings<'_>, accounts: &Accounts) {
     let config = findings.config;
     let known: Vec<&str> = accounts.names().chain(config.watches.iter().map(|watch| watch.user.as_str())).collect();
@@ -270,6 +272,11 @@ fn strangers(findings: &mut Findings<'_>, accounts: &Accounts) {
     let all = {
         let mqtts = config.mqtts.iter().enumerate();
         all.chain(mqtts.map(|(index, mqtt)| (format!("mqtt[{index}].users"), &mqtt.filter)))
+    };
+    #[cfg(feature = "webhook")]
+    let all = {
+        let webhooks = config.webhooks.iter().enumerate();
+        all.chain(webhooks.map(|(index, webhook)| (format!("webhook[{index}].users"), &webhook.filter)))
     };
     for (key, filter) in all {
         for user in filter.users().iter().filter(|user| !known.iter().any(|known| known.eq_ignore_ascii_case(user))) {

@@ -25,6 +25,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     super::smarthost::online(findings);
     #[cfg(feature = "mqtt")]
     super::mqtt::online(findings);
+    #[cfg(feature = "webhook")]
+    super::webhooks::online(findings);
 }
 
 /// Binds every port for a moment, and names the program that has a port which is taken.

@@ -50,7 +50,20 @@ fn has_reader(config: &Config, user: &str) -> bool {
     let is_for = |users: &[String]| users.is_empty() || users.iter().any(|each| each == user);
     let mut pipes = config.pipes.iter().filter(|pipe| is_for(pipe.filter.users()));
     let mut hooks = config.hooks.iter().filter(|hook| is_for(hook.filter.users()));
-    pipes.any(|pipe| !matches!(pipe.format, Format::Inotify | Format::Path)) || hooks.next().is_some()
+    pipes.any(|pipe| !matches!(pipe.format, Format::Inotify | Format::Path))
+        || hooks.next().is_some()
+        || has_webhook(config, user)
+}
+
+#[cfg(feature = "webhook")]
+fn has_webhook(config: &Config, user: &str) -> bool {
+    let mut users = config.webhooks.iter().map(|webhook| webhook.filter.users());
+    users.any(|users| users.is_empty() || users.iter().any(|each| each == user))
+}
+
+#[cfg(not(feature = "webhook"))]
+fn has_webhook(_config: &Config, _user: &str) -> bool {
+    false
 }
 
 /// What each server says.

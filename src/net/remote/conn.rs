@@ -40,6 +40,11 @@ impl Signal {
         Ok(Signal(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
     }
 
+    /// Given when this eventfd(2) is readable.
+    pub fn of(descriptor: OwnedFd) -> Signal {
+        Signal(Arc::new(descriptor))
+    }
+
     /// Ends every wait from now on, until it is taken back.
     pub fn give(&self) {
         // It fails only when the counter is full, and then it was given before.
@@ -89,6 +94,8 @@ pub struct Conn {
     has_ended: bool,
     /// Ends every wait for input.
     stop: Signal,
+    /// No wait is longer than until then.
+    deadline: Option<Instant>,
 }
 
 impl Conn {
@@ -99,12 +106,28 @@ impl Conn {
     /// Of fcntl(2).
     pub fn new(stream: TcpStream, stop: Signal) -> io::Result<Conn> {
         stream.set_nonblocking(true)?;
-        Ok(Conn { stream, tls: None, input: Buffer::default(), has_ended: false, stop })
+        Ok(Conn { stream, tls: None, input: Buffer::default(), has_ended: false, stop, deadline: None })
     }
 
     /// From now on another signal ends waits: for a goodbye after a stop.
     pub fn heed(&mut self, stop: Signal) {
         self.stop = stop;
+    }
+
+    /// From now on every wait, for input or output, ends at this time at the latest.
+    pub fn end_at(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
+    }
+
+    /// The same, where that is sooner than what was said before.
+    pub fn end_at_most(&mut self, deadline: Instant) {
+        self.deadline = Some(self.deadline.map_or(deadline, |before| before.min(deadline)));
+    }
+
+    /// Whether the server has neither sent anything that was not read nor gone: the connection can be used again.
+    pub fn is_quiet(&self) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN)];
+        self.input.is_empty() && !self.has_ended && wait(&mut fds, Some(Duration::ZERO)).is_ok_and(|count| count == 0)
     }
 
     /// The server's address.
@@ -311,6 +334,7 @@ impl Conn {
 
     /// Waits until the socket is ready.
     fn poll(&self, flags: PollFlags, end: Instant, what: &'static str, also: &[&Signal]) -> Result<(), Error> {
+        let end = self.deadline.map_or(end, |deadline| deadline.min(end));
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let mut fds =

@@ -13,6 +13,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Least time for one address.
 const LEAST: Duration = Duration::from_secs(2);
 
+/// connect(2) takes no timeout of zero.
+const SOON: Duration = Duration::from_millis(1);
+
 /// Most addresses that are tried.
 const ADDRESSES: usize = 16;
 
@@ -29,8 +32,16 @@ const STACK: usize = 256 * 1024;
 ///
 /// When the name has no address or none answers.
 pub fn dial(host: &str, port: u16, private_only: bool) -> Result<TcpStream, Error> {
-    let end = Instant::now() + PATIENCE;
-    let addresses = look_up(host, port)?;
+    dial_until(host, port, private_only, Instant::now() + PATIENCE)
+}
+
+/// The same with another deadline, for the name and for all connection attempts together.
+///
+/// # Errors
+///
+/// As [`dial`].
+pub fn dial_until(host: &str, port: u16, private_only: bool, end: Instant) -> Result<TcpStream, Error> {
+    let addresses = look_up_until(host, port, end)?;
     let mut last = Error::Name(format!("{host} has no address"));
     for (index, address) in addresses.iter().enumerate() {
         if private_only && !is_private(address.ip()) {
@@ -39,7 +50,7 @@ pub fn dial(host: &str, port: u16, private_only: bool) -> Result<TcpStream, Erro
         }
         let left = end.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - index) as u32;
-        match TcpStream::connect_timeout(address, share.max(LEAST)) {
+        match TcpStream::connect_timeout(address, share.max(LEAST.min(left)).max(SOON)) {
             Ok(stream) => return prepare(&stream).map(|()| stream).map_err(Error::from),
             Err(error) => last = Error::Connect(format!("{address}: {error}")),
         }
@@ -50,6 +61,10 @@ pub fn dial(host: &str, port: u16, private_only: bool) -> Result<TcpStream, Erro
 /// The addresses of a host. The resolver has deadlines of its own, which may be longer than ours, so it runs in a thread
 /// and no caller waits longer than that.
 pub fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+    look_up_until(host, port, Instant::now() + PATIENCE)
+}
+
+fn look_up_until(host: &str, port: u16, end: Instant) -> Result<Vec<SocketAddr>, Error> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
@@ -58,7 +73,7 @@ pub fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     std::thread::Builder::new().name("resolver".into()).stack_size(STACK).spawn(move || {
         let _ = sender.send((name.as_str(), port).to_socket_addrs().map(|all| all.take(ADDRESSES).collect::<Vec<_>>()));
     })?;
-    match receiver.recv_timeout(PATIENCE) {
+    match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
         Ok(Ok(addresses)) if addresses.is_empty() => Err(Error::Name(format!("{host} has no address"))),
         Ok(Ok(addresses)) => Ok(addresses),
         Ok(Err(error)) => Err(Error::Name(format!("{host}: {error}"))),

@@ -8,6 +8,7 @@ pub mod dial;
 pub mod secret;
 #[cfg(feature = "remote")]
 pub mod tls;
+pub mod url;
 
 use std::fmt;
 use std::io;
