@@ -96,7 +96,7 @@ fn options(help: &str) -> BTreeSet<String> {
 }
 
 const COMMANDS: [&str; 12] =
-    ["serve", "check", "user", "watch", "cat", "deliver", "fetch", "queue", "test", "replay", "sendmail", "status"];
+    ["serve", "check", "user", "watch", "cat", "deliver", "fetch", "test", "replay", "queue", "sendmail", "status"];
 
 #[test]
 fn the_manual_and_completions_have_every_command_and_option() {

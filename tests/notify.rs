@@ -2,9 +2,8 @@
 
 mod common;
 
-use common::{BASIC, Scratch, Server, wait_for};
+use common::{BASIC, Journal, Scratch, Server, wait_for};
 use mailbell::journal::Record;
-use mailbell::ledger::Journal;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -136,9 +135,9 @@ fn after_kill_9_every_line_comes_and_a_reader_that_stayed_gets_none_twice() {
 
 /// Fills the journal of a server that is down, as fast as the disk goes.
 fn fill(scratch: &Scratch, count: u64) {
-    let journal = Journal::open(&scratch.path("state/journal")).unwrap();
+    let journal = Journal::open(&scratch.path("state"));
     for _ in 0..count / 100 {
-        let mut records: Vec<Record> = (0..100)
+        let records: Vec<Record> = (0..100)
             .map(|n| {
                 let json = serde_json::json!({
                     "seq": 0, "event": "MessageNew", "timestamp": "2026-11-23T08:44:59.000007Z", "user": "alice",
@@ -148,7 +147,7 @@ fn fill(scratch: &Scratch, count: u64) {
                 Record::parse(json.to_string().as_bytes()).unwrap()
             })
             .collect();
-        journal.append(&mut records).unwrap();
+        journal.append(records);
     }
 }
 

@@ -2,9 +2,8 @@
 
 mod common;
 
-use common::{BASIC, PATIENCE, Scratch, Server, run, wait_for};
+use common::{BASIC, Journal, PATIENCE, Scratch, Server, run, wait_for};
 use mailbell::journal::Record;
-use mailbell::ledger::Journal;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -93,7 +92,7 @@ struct State {
 impl State {
     fn new(name: &str, count: usize) -> State {
         let scratch = Scratch::prepared(name, BASIC);
-        let journal = Journal::open(&scratch.path("state/journal")).unwrap();
+        let journal = Journal::open(&scratch.path("state"));
         let state = State { scratch, journal };
         state.add(count, "subject");
         state
@@ -106,7 +105,7 @@ impl State {
             "path": "/mail/new/1.M2", "size": 3, "via": "smtp", "subject": subject, "from": "a@example.com", "key": "k",
         });
         for _ in 0..count {
-            self.journal.append(&mut [Record::parse(json.to_string().as_bytes()).unwrap()]).unwrap();
+            self.journal.append(vec![Record::parse(json.to_string().as_bytes()).unwrap()]);
         }
     }
 }
@@ -389,7 +388,7 @@ fn a_torn_line_of_a_killed_server_is_neither_told_nor_in_the_way() {
     fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"{\"seq\":2,\"ev").unwrap();
     let State { scratch, journal } = state;
     drop(journal);
-    let state = State { journal: Journal::open(&scratch.path("state/journal")).unwrap(), scratch };
+    let state = State { journal: Journal::open(&scratch.path("state")), scratch };
     state.add(2, "after");
     assert_eq!([running.line(), running.line()], ["2 after", "3 after"]);
     running.stop();

@@ -84,6 +84,7 @@ fuzz_target!(|data: &[u8]| {
     let mut session = Session::new(Settings {
         stamp: (settings & 1 != 0).then(|| "<1.2@mailbell>".to_owned()),
         tls_available: settings & 2 != 0,
+        expire: (settings & 4 != 0).then_some(7),
         tls_active: settings & 4 != 0,
         cleartext_allowed: settings & 8 != 0,
         cram_md5: settings & 16 != 0,

@@ -7,7 +7,7 @@ _mailbell() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "serve check user watch cat deliver fetch queue replay test status sendmail -h --help -V --version" -- "$current"))
+        COMPREPLY=($(compgen -W "serve check user watch cat deliver fetch replay queue test status sendmail -h --help -V --version" -- "$current"))
         return
     fi
     case $previous in
@@ -68,7 +68,7 @@ _mailbell() {
     deliver) words="-c --config -f --from -h --help $(mailbell user list 2>/dev/null)" ;;
     sendmail) words="-C -t -i -oi -f -r -F -N -R -V -bm -bs -bp -bi --help $(mailbell user list 2>/dev/null)" ;;
     test) words="-c --config --deliver --remote --stdin --timeout -h --help $(mailbell user list 2>/dev/null)" ;;
-    status) words="-c --config --json -h --help" ;;
+    status) words="-c --config --json --check --max-backlog --max-age -h --help" ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }

@@ -12,8 +12,8 @@ complete -c mailbell -n __fish_use_subcommand -a watch -d 'Print or handle each 
 complete -c mailbell -n __fish_use_subcommand -a cat -d 'Print a stored message'
 complete -c mailbell -n __fish_use_subcommand -a deliver -d 'Store the message on standard input'
 complete -c mailbell -n __fish_use_subcommand -a fetch -d 'Look at a remote mailbox now'
-complete -c mailbell -n __fish_use_subcommand -a queue -d 'List, retry or drop messages that wait to be sent'
 complete -c mailbell -n __fish_use_subcommand -a replay -d 'Hand events over again'
+complete -c mailbell -n __fish_use_subcommand -a queue -d 'List, retry or drop messages that wait to be sent'
 complete -c mailbell -n __fish_use_subcommand -a test -d 'Send a message to yourself and show what became of it'
 complete -c mailbell -n __fish_use_subcommand -a status -d 'Show sessions, messages and subscribers'
 complete -c mailbell -n __fish_use_subcommand -a sendmail -d 'Deliver, with the options of sendmail'
@@ -21,10 +21,10 @@ complete -c mailbell -n __fish_use_subcommand -s V -l version -d 'Print the vers
 complete -c mailbell -s h -l help -d 'Print what the command takes'
 complete -c mailbell -n 'not __fish_use_subcommand; and not __fish_seen_subcommand_from sendmail' -s c -l config -r -F -d 'Configuration file'
 
-complete -c mailbell -n '__fish_seen_subcommand_from check' -l address -x -d 'Say where mail for an address goes'
 complete -c mailbell -n '__fish_seen_subcommand_from replay' -l given-up -d 'What was given up'
 complete -c mailbell -n '__fish_seen_subcommand_from replay' -l pause -d 'Begin no more tries'
 complete -c mailbell -n '__fish_seen_subcommand_from replay' -l resume -d 'Go on'
+complete -c mailbell -n '__fish_seen_subcommand_from check' -l address -x -d 'Say where mail for an address goes'
 complete -c mailbell -n '__fish_seen_subcommand_from check' -l online -d 'Also try ports, rights, disk and DNS'
 
 set -l actions add passwd del list
@@ -67,3 +67,6 @@ complete -c mailbell -n '__fish_seen_subcommand_from test' -l remote -x -d 'Look
 complete -c mailbell -n '__fish_seen_subcommand_from test' -l stdin -d 'Fetch it by POP3 with the password on standard input'
 complete -c mailbell -n '__fish_seen_subcommand_from test' -l timeout -x -d 'Seconds for each step'
 complete -c mailbell -n '__fish_seen_subcommand_from status' -l json -d 'For programs'
+complete -c mailbell -n '__fish_seen_subcommand_from status' -l check -d 'One line for Nagios'
+complete -c mailbell -n '__fish_seen_subcommand_from status' -l max-backlog -x -d 'Events that may wait'
+complete -c mailbell -n '__fish_seen_subcommand_from status' -l max-age -x -d 'How long one may wait'

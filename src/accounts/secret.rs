@@ -98,6 +98,15 @@ impl Secret {
             return false;
         }
         match self {
+            Secret::Plain(secret) => equal(secret, password),
+            hashed => hashed.verify_hash(password),
+        }
+    }
+
+    // Not inlined: only the memory of a session that has logged in depends on it.
+    #[inline(never)]
+    fn verify_hash(&self, password: &[u8]) -> bool {
+        match self {
             Secret::Argon2id { text, .. } => {
                 PasswordHash::new(text).is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok())
             }
@@ -107,7 +116,7 @@ impl Secret {
             Secret::Sha512Crypt(crypt) => Sha512Params::new(crypt.rounds)
                 .and_then(|params| sha_crypt::sha512_crypt_b64(password, crypt.salt.as_bytes(), &params))
                 .is_ok_and(|hash| equal(hash.as_bytes(), crypt.hash.as_bytes())),
-            Secret::Plain(secret) => equal(secret, password),
+            Secret::Plain(_) => false,
         }
     }
 

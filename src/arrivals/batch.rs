@@ -2,7 +2,7 @@
 
 use super::look::{Look, Way};
 use super::recording::Recording;
-use super::target::{LONGEST_WAIT, Target, Unsure};
+use super::target::{LONGEST_WAIT, Target, Unsure, Unsures};
 use super::watches::Key;
 use crate::journal::Record;
 use crate::ledger::Expected;
@@ -32,16 +32,26 @@ pub struct Candidate {
 }
 
 /// Looks at all of these files, and records the messages in this order.
-pub fn record(targets: &mut BTreeMap<Key, Target>, recording: &Recording, candidates: Vec<Candidate>) {
+pub fn record(
+    targets: &mut BTreeMap<Key, Target>,
+    unsure: &mut Unsures,
+    recording: &Recording,
+    candidates: Vec<Candidate>,
+) {
     let mut candidates = candidates.into_iter().peekable();
     while candidates.peek().is_some() {
-        record_batch(targets, recording, candidates.by_ref().take(BATCH).collect());
+        record_batch(targets, unsure, recording, candidates.by_ref().take(BATCH).collect());
     }
 }
 
 /// Looks at some files. What has left `new/` is looked for in `cur/` when all of
 /// `new/` was looked at: one reading of `cur/` for all of them.
-fn record_batch(targets: &mut BTreeMap<Key, Target>, recording: &Recording, candidates: Vec<Candidate>) {
+fn record_batch(
+    targets: &mut BTreeMap<Key, Target>,
+    unsure: &mut Unsures,
+    recording: &Recording,
+    candidates: Vec<Candidate>,
+) {
     let mut found: BTreeMap<usize, (Expected, Record)> = BTreeMap::new();
     let mut missing: HashMap<Key, HashMap<String, (usize, Candidate)>> = HashMap::new();
     let mut folders: HashMap<Key, Option<Folder>> = HashMap::new();
@@ -61,7 +71,7 @@ fn record_batch(targets: &mut BTreeMap<Key, Target>, recording: &Recording, cand
         if matches!(&looked, Ok(Look::Message(record)) if record.rcpt_to.is_some()) {
             recipients.push((candidate.key, file_name.clone()));
         }
-        found.extend(decide(target, candidate, looked).map(|record| (at, record)));
+        found.extend(decide(target, unsure, candidate, looked).map(|record| (at, record)));
     }
     for (key, mut missing) in missing {
         let Some(target) = targets.get_mut(&key) else { continue };
@@ -69,7 +79,7 @@ fn record_batch(targets: &mut BTreeMap<Key, Target>, recording: &Recording, cand
         for there in cur.names().unwrap_or_default() {
             if let Some((at, candidate)) = missing.remove(&known_text(&there)) {
                 let looked = target.look(&cur, &there, &candidate.file_name, Way::Renamed, &event);
-                found.extend(decide(target, candidate, looked).map(|record| (at, record)));
+                found.extend(decide(target, unsure, candidate, looked).map(|record| (at, record)));
             }
         }
     }
@@ -80,8 +90,13 @@ fn record_batch(targets: &mut BTreeMap<Key, Target>, recording: &Recording, cand
 }
 
 /// The result of a look is a record, or the file is looked at again later, or it is no message.
-fn decide(target: &mut Target, candidate: Candidate, looked: io::Result<Look>) -> Option<(Expected, Record)> {
-    let Candidate { file_name, expected, wait, .. } = candidate;
+fn decide(
+    target: &mut Target,
+    unsure: &mut Unsures,
+    candidate: Candidate,
+    looked: io::Result<Look>,
+) -> Option<(Expected, Record)> {
+    let Candidate { key, file_name, expected, wait, .. } = candidate;
     let wait = match looked {
         Ok(Look::Message(record)) => return Some((expected, *record)),
         Ok(Look::Nothing | Look::Missing) => return None,
@@ -99,7 +114,7 @@ fn decide(target: &mut Target, candidate: Candidate, looked: io::Result<Look>) -
             wait
         }
     };
-    target.unsure.insert(file_name, Unsure::after(wait, expected));
+    unsure.insert((key, file_name), Unsure::after(wait, expected));
     None
 }
 

@@ -9,7 +9,7 @@
 //! ```text
 //! watches   inotify on each new/              batch      looks at files, records the messages
 //! changes   events to one change for a name   look       is this file a message?
-//! target    one Maildir, its unsure files     recording  what the ledger is asked
+//! target    one Maildir, its unsure files     recording  calls to the ledger
 //! watcher   the thread: events and scans
 //! ```
 
@@ -68,21 +68,21 @@ enum Order {
 struct Orders {
     waiting: Mutex<Vec<Order>>,
     /// Readable when orders wait.
-    bell: Wake,
+    wake: Wake,
 }
 
 impl Orders {
     fn new() -> io::Result<Orders> {
-        Ok(Orders { waiting: Mutex::default(), bell: Wake::new()? })
+        Ok(Orders { waiting: Mutex::default(), wake: Wake::new()? })
     }
 
     fn give(&self, order: Order) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(order);
-        self.bell.wake();
+        self.wake.wake();
     }
 
     fn take(&self) -> Vec<Order> {
-        self.bell.clear();
+        self.wake.clear();
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,8 +1,8 @@
-//! One Maildir that is watched: its folders, and the files in `new/` that may not be whole messages yet.
+//! One Maildir that is watched, and the files that may not be whole messages yet.
 
 use super::Watched;
 use super::look::{Look, Way, look};
-use super::watches::Wd;
+use super::watches::{Key, Wd};
 use crate::ledger::Expected;
 use crate::maildir::folder::{Folder, Refused};
 use crate::maildir::name::Place;
@@ -23,7 +23,7 @@ const REFUSED: usize = 50;
 /// File names by what their messages are known as.
 pub type Names = HashMap<Vec<u8>, Vec<OsString>>;
 
-/// A Maildir and its files that are not decided yet.
+/// A Maildir.
 pub struct Target {
     pub watched: Watched,
     /// Below `mail.root`: our own trace fields are believed, and links above the Maildir are the administrator's.
@@ -36,9 +36,11 @@ pub struct Target {
     has_complained: bool,
     /// Files of other users whose names were logged.
     refused: BTreeSet<OsString>,
-    /// Files that may still be written, or cannot be read yet. They are known, so that a scan does not look at them.
-    pub unsure: BTreeMap<OsString, Unsure>,
 }
+
+/// Files that may still be written, or cannot be read yet, in all Maildirs. They are known, so that a scan does not look at
+/// them.
+pub type Unsures = BTreeMap<(Key, OsString), Unsure>;
 
 /// When a file is looked at again, and how long the next wait is.
 pub struct Unsure {
@@ -57,8 +59,7 @@ impl Unsure {
 
 impl Target {
     pub fn new(watched: Watched, is_own: bool) -> Target {
-        let (refused, unsure) = (BTreeSet::new(), BTreeMap::new());
-        Target { watched, is_own, wd: None, identity: None, has_complained: false, refused, unsure }
+        Target { watched, is_own, wd: None, identity: None, has_complained: false, refused: BTreeSet::new() }
     }
 
     /// Opens a folder of the Maildir.
@@ -124,11 +125,6 @@ impl Target {
         event: &EventSettings,
     ) -> io::Result<Look> {
         look(&self.watched, self.is_own, folder, there, file_name, way, event)
-    }
-
-    /// Takes the unsure files that are to be looked at by `now`.
-    pub fn take_due(&mut self, now: Instant) -> Vec<(OsString, Unsure)> {
-        self.unsure.extract_if(.., |_, unsure| unsure.due <= now).collect()
     }
 
     /// Removes what our own file says beside itself of this user: the record says it now.

@@ -4,7 +4,7 @@ use super::batch::{self, Candidate};
 use super::changes::{Change, Changes};
 use super::look::{QUIET, Way};
 use super::recording::Recording;
-use super::target::{LONGEST_WAIT, Names, Target, Unsure};
+use super::target::{LONGEST_WAIT, Names, Target, Unsure, Unsures};
 use super::watches::{Key, Watches};
 use super::{Order, Orders, Watched};
 use crate::delivery::Delivery;
@@ -41,6 +41,7 @@ pub struct Watcher {
     /// It was logged that the system has no watch left.
     has_said_full: bool,
     targets: BTreeMap<Key, Target>,
+    unsure: Unsures,
     next_key: Key,
     /// The Maildirs of each user.
     of_user: HashMap<String, Vec<Key>>,
@@ -74,6 +75,7 @@ impl Watcher {
             watches: None,
             has_said_full: true,
             targets: BTreeMap::new(),
+            unsure: Unsures::new(),
             next_key: 0,
             of_user: HashMap::new(),
             slow_at: None,
@@ -111,6 +113,7 @@ impl Watcher {
 
     fn forget(&mut self, key: Key) {
         let Some(target) = self.targets.remove(&key) else { return };
+        self.unsure.retain(|(of, _), _| *of != key);
         if let (Some(watches), Some(wd)) = (&mut self.watches, target.wd) {
             watches.remove(key, wd);
         }
@@ -142,11 +145,11 @@ impl Watcher {
 
     /// Sleeps until there are orders or events, or something is due. True: perhaps orders.
     fn wait(&self, orders: &Orders) -> bool {
-        let unsure = self.targets.values().flat_map(|target| target.unsure.values()).map(|unsure| unsure.due);
+        let unsure = self.unsure.values().map(|unsure| unsure.due);
         let due = unsure.chain(self.slow_at).chain(self.rest_until).fold(self.check_at, Instant::min);
         let time = due.saturating_duration_since(Instant::now());
         let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
-        let mut fds = vec![PollFd::new(&orders.bell, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&orders.wake, PollFlags::IN)];
         let events = self.watches.as_ref().filter(|_| self.rest_until.is_none()).map(|watches| watches.fd());
         fds.extend(events.iter().map(|events| PollFd::new(events, PollFlags::IN)));
         match poll(&mut fds, Some(&timeout)) {
@@ -207,9 +210,8 @@ impl Watcher {
         let count = events.len();
         let Changes { names, attributes, mut lost, is_overflow } = Changes::of(events);
         // This may be what an unsure file waits for.
-        for (key, file_name) in attributes {
-            let unsure = self.targets.get_mut(&key).and_then(|target| target.unsure.get_mut(&file_name));
-            unsure.into_iter().for_each(|unsure| unsure.due = Instant::now());
+        for name in attributes {
+            self.unsure.get_mut(&name).into_iter().for_each(|unsure| unsure.due = Instant::now());
         }
         let mut there = HashMap::new();
         for Change { key, file_name, .. } in names.iter().filter(|change| change.is_replaced) {
@@ -244,8 +246,8 @@ impl Watcher {
     /// Another message may come under a name that has left a Maildir, unless this message is in another Maildir of the user
     /// or, if `here` counts, still here under another name that says the same. `there`: names that were read already.
     fn forget_name(&mut self, key: Key, file_name: &OsStr, here: bool, there: &mut HashMap<Key, Names>) {
-        let Some(target) = self.targets.get_mut(&key) else { return };
-        target.unsure.remove(file_name);
+        let Some(target) = self.targets.get(&key) else { return };
+        self.unsure.remove(&(key, file_name.to_owned()));
         let user = target.watched.user.clone();
         let (id, is_unique) = (name::known_as(file_name.as_bytes()), name::is_unique(file_name.as_bytes()));
         let is_elsewhere = self.of_user.get(&user).into_iter().flatten().any(|other| match self.targets.get(other) {
@@ -293,37 +295,34 @@ impl Watcher {
     fn consider(&mut self, names: Vec<Name>) -> bool {
         let mut candidates = Vec::new();
         for (key, file_name, way) in names {
-            let Some(target) = self.targets.get_mut(&key) else { continue };
-            let is_known = way == Way::Unknown && target.unsure.contains_key(&file_name);
-            if is_known || !name::is_message(file_name.as_bytes()) {
+            let Some(target) = self.targets.get(&key) else { continue };
+            let name = (key, file_name);
+            let is_known = way == Way::Unknown && self.unsure.contains_key(&name);
+            if is_known || !name::is_message(name.1.as_bytes()) {
                 continue;
             }
-            let expected = match target.unsure.remove(&file_name) {
+            let expected = match self.unsure.remove(&name) {
                 Some(unsure) => Some(unsure.expected),
-                None => self.recording.claim(&target.watched.user, file_name.as_bytes()),
+                None => self.recording.claim(&target.watched.user, name.1.as_bytes()),
             };
+            let (key, file_name) = name;
             candidates.extend(expected.map(|expected| Candidate { key, file_name, way, expected, wait: QUIET }));
         }
         let is_new = !candidates.is_empty();
-        batch::record(&mut self.targets, &self.recording, candidates);
+        batch::record(&mut self.targets, &mut self.unsure, &self.recording, candidates);
         is_new
     }
 
     /// Looks again at files that may be finished by `now`.
     fn look_again(&mut self, now: Instant) {
-        let mut candidates = Vec::new();
-        for (key, target) in &mut self.targets {
-            let candidate = |(file_name, Unsure { wait, expected, .. })| Candidate {
-                key: *key,
-                file_name,
-                way: Way::Unknown,
-                expected,
-                wait,
-            };
-            candidates.extend(target.take_due(now).into_iter().map(candidate));
-        }
+        let due = self.unsure.extract_if(.., |_, unsure| unsure.due <= now);
+        let candidate = |((key, file_name), unsure)| {
+            let Unsure { wait, expected, .. } = unsure;
+            Candidate { key, file_name, way: Way::Unknown, expected, wait }
+        };
+        let mut candidates: Vec<Candidate> = due.map(candidate).collect();
         candidates.sort_by_cached_key(|candidate| order(candidate.key, &candidate.file_name));
-        batch::record(&mut self.targets, &self.recording, candidates);
+        batch::record(&mut self.targets, &mut self.unsure, &self.recording, candidates);
     }
 }
 

@@ -50,8 +50,8 @@ Usage: mailbell COMMAND [OPTION...]
   cat       print a stored message, its text, or save its attachments
   deliver   store the message on standard input
   fetch     look at a [[remote]] now
-  queue     list, retry, drop: messages that wait to be sent to other servers
   replay    hand events over again, to a hook or webhook
+  queue     list, retry, drop: messages that wait to be sent to other servers
   test      send a message to yourself and show what became of it
   status    sessions, messages, and how many events wait for each subscriber
   sendmail  store the message on standard input, with the options of sendmail
@@ -155,8 +155,8 @@ fn run() -> Outcome {
         Some("cat") => cat::run(arguments),
         Some("deliver") => deliver::run(arguments),
         Some("fetch") => fetch::run(arguments),
-        Some("queue") => queue::run(arguments),
         Some("replay") => replay::run(arguments),
+        Some("queue") => queue::run(arguments),
         Some("status") => status::run(arguments),
         Some("test") => test_mail::run(arguments),
         Some("sendmail") => deliver::sendmail(arguments),

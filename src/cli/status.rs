@@ -1,6 +1,10 @@
 //! `mailbell status`: the state of the server, as text for people or as JSON for programs.
 
+mod check;
+mod narrow;
+
 use super::{Failed, Outcome, exit};
+use crate::config::{Config, duration};
 use crate::server::{monitor, owner};
 use lexopt::prelude::*;
 use serde_json::Value;
@@ -8,16 +12,21 @@ use std::fmt::Write;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const HELP: &str = "\
 Usage: mailbell status [--json] [-c FILE]
+       mailbell status --check [--max-backlog N] [--max-age TIME] [-c FILE]
 
 Shows sessions, messages and the free space of the disk; and for each pipe, hook and watch cursor the last event that it
 got, how many events wait for it, and the time of the oldest of them. Without a running server it shows what the files
 of the state folder tell. It needs only the right to read that folder.
 
       --json          print one JSON object
+      --check         print one line for Nagios: it begins with OK, WARNING or CRITICAL, and the exit code is 0, 1 or 2
+      --max-backlog   a warning when more events than N wait for one subscriber
+      --max-age       a warning when an event waits for longer, such as 1h
   -c, --config FILE   configuration
   -h, --help          this text
 ";
@@ -28,17 +37,37 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Runs the command with the arguments after its name.
 pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     let (mut file, mut as_json) = (None, false);
+    let (mut is_check, mut limits) = (false, check::Limits::default());
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("json") => as_json = true,
+            Long("check") => is_check = true,
+            Long("max-backlog") => {
+                let text = arguments.value()?.string()?;
+                let why = || Failed::new(exit::USAGE, format!("--max-backlog {text:?} is not a number of events"));
+                limits.backlog = Some(text.parse().map_err(|_| why())?);
+            }
+            Long("max-age") => {
+                let text = arguments.value()?.string()?;
+                let why = |why| Failed::new(exit::USAGE, format!("--max-age: {why}"));
+                limits.age = Some(duration(&text).map_err(why)?);
+            }
             Short('c') | Long("config") => file = Some(PathBuf::from(arguments.value()?)),
             Short('h') | Long("help") => return super::print(HELP),
             Short('V') | Long("version") => return super::print(super::VERSION),
             other => return Err(other.unexpected().into()),
         }
     }
+    let has_limits = limits.backlog.is_some() || limits.age.is_some();
+    if is_check && as_json || !is_check && has_limits {
+        let why = "--check goes with --max-backlog and --max-age, and not with --json";
+        return Err(Failed::new(exit::USAGE, why));
+    }
     let config = super::configuration(file)?;
     owner::become_owner_of_state(&config)?;
+    if is_check {
+        return checked(&config, &check::Limits { min_free: config.mail.min_free, ..limits });
+    }
     let status = match ask(&config.state) {
         Ok(status) => status,
         Err(error) => {
@@ -56,7 +85,30 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
             status
         }
     };
-    if as_json { super::print(&format!("{status}\n")) } else { super::print(&human(&status)) }
+    if as_json {
+        return super::print(&format!("{status}\n"));
+    }
+    match super::watch::terminal_columns() {
+        width if width < narrow::WIDE => super::print(&narrow::text(&status, width, human)),
+        _ => super::print(&human(&status)),
+    }
+}
+
+/// `--check`: the line and the exit code.
+fn checked(config: &Config, limits: &check::Limits) -> Outcome {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (level, line) = match ask(&config.state) {
+        Ok(status) => check::of(&status, limits, now),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            check::no_server("this user has no right to ask the server")
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            check::no_server("no server is running")
+        }
+        Err(error) => check::no_server(&format!("the server does not answer: {error}")),
+    };
+    super::print(&line)?;
+    Ok(ExitCode::from(level as u8))
 }
 
 /// Asks a running server.
@@ -103,6 +155,9 @@ fn human(status: &Value) -> String {
     }
     let _ = writeln!(text, "events    {}", status["last_seq"]);
     queue(&mut text, &status["queue"]);
+    if let Some(expires) = status["certificates"][0]["expires"].as_str() {
+        let _ = writeln!(text, "TLS       the certificate ends at {}", expires.split('.').next().unwrap_or(expires));
+    }
     let subscribers = status["subscribers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let width = subscribers.iter().filter_map(|each| each["name"].as_str()).map(|name| name.chars().count()).max();
     if let Some(width) = width {

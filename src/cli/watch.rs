@@ -15,6 +15,7 @@ use crate::notify::{Filter, Format, Sink, Subscriber, unknown_header};
 use crate::server::owner;
 use crate::sys;
 use human::Human;
+pub(super) use human::terminal_columns;
 use lexopt::prelude::*;
 use printer::Printer;
 use runner::Runner;

@@ -8,6 +8,7 @@ use super::value::{
 };
 use super::{AuthPolicy, Config, Domains, Limits, Mail, Network, Place, Pop3, Problem, Smtp, Tls, Users};
 use super::{conflicts, http, subscribers};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -103,6 +104,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         root: section.text("root", "\"/var/lib/mailbell/mail\"", path).unwrap_or("/var/lib/mailbell/mail".into()),
         file_mode: section.text("file_mode", "\"0640\"", private_mode).unwrap_or(0o640),
         compress_after: section.text("compress_after", "\"7d\" or \"off\"", or_off(value::duration)).flatten(),
+        delete_after: section.text("delete_after", "\"30d\" or \"off\"", or_off(some_time)).flatten(),
         quota: section.text("quota", "\"1GiB\" or \"off\"", or_off(quota)).flatten(),
         min_free: section.text("min_free", "\"100MiB\"", size).unwrap_or(100 << 20),
     };
@@ -242,16 +244,31 @@ fn domains(top: &mut Section<'_, '_>, hostname: &str) -> Domains {
 fn users(top: &mut Section<'_, '_>, base: &Path) -> Users {
     let path = |text: &str| value::path(base, text);
     let mut section = top.section("users");
+    let delete_after = delete_after(&mut section);
     let aliases = section.text("aliases", "\"/etc/mailbell/aliases\"", path);
     let users = Users {
         file: section.text("file", "\"/etc/mailbell/users\"", path).unwrap_or("/etc/mailbell/users".into()),
         aliases_given: aliases.is_some(),
         aliases: aliases.unwrap_or("/etc/mailbell/aliases".into()),
         catch_all: section.text("catch_all", "\"alice\"", or_empty(user_name)).flatten(),
+        delete_after,
         subaddress: section.text("subaddress", "\"+\"", or_empty(subaddress)).unwrap_or(Some('+')),
     };
     section.finish();
     users
+}
+
+/// `users.delete_after`: a table of user and age.
+fn delete_after(section: &mut Section<'_, '_>) -> BTreeMap<String, Option<Duration>> {
+    let mut ages = BTreeMap::new();
+    for entry in section.entries("delete_after", "cam = \"7d\"") {
+        let age = or_off(some_time)(&entry.value);
+        match user_name(&entry.key).and_then(|user| Ok((user, age?))) {
+            Ok((user, age)) => drop(ages.insert(user, age)),
+            Err(why) => section.report().add(entry.offset, format!("`users.delete_after`: {why}")),
+        }
+    }
+    ages
 }
 
 fn tls(top: &mut Section<'_, '_>, base: &Path) -> Tls {

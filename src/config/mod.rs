@@ -34,13 +34,14 @@ pub use place::Place;
 pub use relay::Relay;
 #[cfg(feature = "remote")]
 pub use remote::{After, Protocol, Remote};
-pub use value::user_name;
+pub use value::{duration, user_name};
 
 use crate::message::header::EventSettings;
 use crate::message::idn::same_domain;
 #[cfg(feature = "webhook")]
 use crate::notify::WebhookSettings;
 use crate::notify::{HookSettings, PipeSettings, Settings};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -140,6 +141,8 @@ pub struct Mail {
     pub file_mode: u32,
     /// Messages in `cur/` older than this are gzipped.
     pub compress_after: Option<Duration>,
+    /// Messages of this age are deleted, where `users.delete_after` says nothing else.
+    pub delete_after: Option<Duration>,
     /// Octets per user.
     pub quota: Option<u64>,
     /// Octets that stay free on the disk.
@@ -159,6 +162,8 @@ pub struct Users {
     pub catch_all: Option<String>,
     /// What begins a subaddress; `None` turns it off.
     pub subaddress: Option<char>,
+    /// Users with an own `mail.delete_after`.
+    pub delete_after: BTreeMap<String, Option<Duration>>,
 }
 
 /// `smtp.auth`.
@@ -363,6 +368,16 @@ impl Config {
             return (relay.waiting_per_user, relay.recipients_per_hour);
         }
         (0, 0)
+    }
+
+    /// The age at which a user's messages are deleted.
+    pub fn delete_after(&self, user: &str) -> Option<Duration> {
+        self.users.delete_after.get(user).copied().unwrap_or(self.mail.delete_after)
+    }
+
+    /// The shortest time that a message of any user stays.
+    pub fn shortest_stay(&self) -> Option<Duration> {
+        self.users.delete_after.values().copied().chain([self.mail.delete_after]).flatten().min()
     }
 
     /// The Maildir of a user.

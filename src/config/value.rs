@@ -36,7 +36,11 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// `"90s"`, `"5m"`, `"6h"`, `"7d"`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// Says what is wrong, with what was probably meant.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_number(text);
     let factor = match unit {
         "s" => 1,

@@ -24,10 +24,11 @@ const INHERITED: Duration = Duration::from_secs(1);
 /// How often the place of a busy subscriber is written.
 const PLACE_EVERY: Duration = Duration::from_millis(100);
 
-/// How often its whole file is written, and how often a place that was written is made safe on disk.
+/// How often its whole file is written, and how often a written place is synced.
 const WHOLE_EVERY: Duration = Duration::from_secs(1);
 
-/// Before that, it may be written at once for as long as this makes. A quiet server's cursors are always current.
+/// How far ahead of time these writes may run: so many are made at once before they are spaced. The cursors of a quiet
+/// server are always current.
 const BURST: Duration = Duration::from_secs(16);
 
 /// Why a cursor cannot be used.
@@ -61,7 +62,7 @@ pub struct Cursor {
     is_writable: bool,
     /// What the file says.
     kept: Kept,
-    /// Each write puts this off by [`PLACE_EVERY`] or [`WHOLE_EVERY`]; see [`Cursor::due`].
+    /// Each write moves this forward by [`PLACE_EVERY`] or [`WHOLE_EVERY`]; see [`Cursor::due`].
     paced: Instant,
     /// When it was last made safe on disk.
     synced: Instant,
@@ -132,7 +133,7 @@ impl Cursor {
         ahead.checked_sub(BURST).filter(|wait| !wait.is_zero()).map(|wait| now + wait)
     }
 
-    /// Writes it. It costs nothing when nothing changed.
+    /// Writes it, unless nothing has changed.
     ///
     /// # Errors
     ///

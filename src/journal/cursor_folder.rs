@@ -72,7 +72,7 @@ impl Folder {
         file.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (path.st_dev, path.st_ino))
     }
 
-    /// What a cursor's file says; where it is damaged, what repeats most.
+    /// What a cursor's file says. For a damaged file: what repeats most.
     pub(super) fn read(&self, name: &str, file: &File) -> io::Result<(Kept, Form)> {
         let mut text = Vec::new();
         file.take(LONGEST).read_to_end(&mut text)?;
@@ -84,8 +84,8 @@ impl Folder {
         Ok(kept.map_or_else(|damaged| (damaged, Form::Damaged), |kept| (kept, form)))
     }
 
-    /// Gives what is in the place of a cursor, and is no file, another name. It is not followed or written to.
-    /// [`Folder::remove_stale`] removes it later, unless it is a folder.
+    /// Renames something that has a cursor's name and is no regular file. A link is not followed. Later
+    /// [`Folder::remove_stale`] removes it, unless it is a folder.
     pub(super) fn set_aside(&self, name: &str) -> io::Result<()> {
         Ok(renameat(&self.cursors, encode(name), &self.cursors, temporary_name())?)
     }
@@ -113,7 +113,7 @@ impl Folder {
         Ok(file)
     }
 
-    /// Makes a cursor that is not there; `None` when another process was faster.
+    /// Makes a new cursor; `None` when another process has made it first.
     pub(super) fn create(&self, name: &str, kept: &Kept) -> io::Result<Option<File>> {
         let (temporary, file) = self.temporary(&kept.text())?;
         let made = linkat(&self.cursors, &temporary, &self.cursors, encode(name), AtFlags::empty());
@@ -173,7 +173,7 @@ fn temporary_name() -> String {
     format!(".{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// How a file says what it says.
+/// The form of a cursor's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Current,

@@ -6,7 +6,7 @@
 use super::mark;
 use super::reader::{Item, Reader};
 use super::segment;
-use super::told::{Sleeper, Told};
+use super::told::{Told, Waiter};
 use rustix::fs::inotify;
 use rustix::io::Errno;
 use std::ffi::CStr;
@@ -19,13 +19,13 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct Follower {
     reader: Reader,
-    bell: Bell,
+    signal: Signal,
 }
 
-/// What says that there may be more.
+/// What tells that there may be more.
 #[derive(Debug)]
-enum Bell {
-    Told(Sleeper),
+enum Signal {
+    Told(Waiter),
     Inotify(OwnedFd),
     /// There are no more inotify instances (inotify(7), max_user_instances).
     None,
@@ -39,15 +39,15 @@ impl Follower {
     ///
     /// When the folder is not there or cannot be read.
     pub fn open(dir: &Path, after: u64) -> io::Result<Follower> {
-        let bell = match watch(dir) {
-            Ok(inotify) => Bell::Inotify(inotify),
+        let signal = match watch(dir) {
+            Ok(inotify) => Signal::Inotify(inotify),
             Err(Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::NOSYS) => {
                 log::warn!("no more inotify instances or watches (fs.inotify.*, sysctl): looking now and then instead");
-                Bell::None
+                Signal::None
             }
             Err(error) => return Err(error.into()),
         };
-        let follower = Follower { reader: Reader::new(dir, after), bell };
+        let follower = Follower { reader: Reader::new(dir, after), signal };
         segment::list(dir)?;
         Ok(follower)
     }
@@ -59,22 +59,22 @@ impl Follower {
     /// When the folder is not there or cannot be read, or there are no descriptors left.
     pub fn inside(dir: &Path, after: u64, told: &Told) -> io::Result<Follower> {
         segment::list(dir)?;
-        Ok(Follower { reader: Reader::of_told(dir, after, told.clone()), bell: Bell::Told(told.sleeper()?) })
+        Ok(Follower { reader: Reader::of_told(dir, after, told.clone()), signal: Signal::Told(told.waiter()?) })
     }
 
     /// Readable when the journal may have grown since [`Follower::drain_events`]; `None` when nothing tells.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        match &self.bell {
-            Bell::Told(sleeper) => Some(sleeper.fd(self.reader.safe_seq())),
-            Bell::Inotify(inotify) => Some(inotify.as_fd()),
-            Bell::None => None,
+        match &self.signal {
+            Signal::Told(waiter) => Some(waiter.fd(self.reader.safe_seq())),
+            Signal::Inotify(inotify) => Some(inotify.as_fd()),
+            Signal::None => None,
         }
     }
 
-    /// As it is where inotify is not to be had.
+    /// As on a system without inotify.
     #[cfg(test)]
     pub(crate) fn make_blind(&mut self) {
-        self.bell = Bell::None;
+        self.signal = Signal::None;
     }
 
     /// Goes to the record after `after`, forwards or back.
@@ -86,10 +86,10 @@ impl Follower {
     /// then stays for the next wait.
     pub fn drain_events(&mut self) {
         self.reader.look_again();
-        let inotify = match &self.bell {
-            Bell::Told(sleeper) => return sleeper.is_awake(),
-            Bell::Inotify(inotify) => inotify,
-            Bell::None => {
+        let inotify = match &self.signal {
+            Signal::Told(waiter) => return waiter.clear(),
+            Signal::Inotify(inotify) => inotify,
+            Signal::None => {
                 // Nothing tells whether a mark has come meanwhile.
                 self.reader.look_at_folder();
                 self.reader.look_for_mark();

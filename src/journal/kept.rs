@@ -1,4 +1,4 @@
-//! What is kept of a subscriber from one start to the next, and how it stands in its file.
+//! What is kept of a subscriber from one start to the next, and the format of its file.
 //!
 //! The file has two lines. The first holds three numbers of 20 digits: acknowledged, written, waiting. The second is a
 //! JSON object with the rest. Version 0.1.0 wrote the first line alone, and a JSON object like the second one to another

@@ -1,5 +1,5 @@
-//! The journal: what happened, in order, for whoever wants to know. JSON Lines, one record a stored message. This room is
-//! for its readers; the one writer is in `ledger`.
+//! The journal: one record for each stored message, in order, as JSON Lines. This room is for its readers; the one writer
+//! is in `ledger`.
 //!
 //! | on disk | what it is |
 //! |---|---|
@@ -10,8 +10,8 @@
 //! | `safe` | up to which `seq` all is on disk and may be told (`mark`) |
 //! | `N.keys`, `*.tmp`, `*.new` | the ledger's |
 //!
-//! A reader believes a line's own `seq` and does not count lines, so that damage costs the records that it hit and no
-//! other. It is told which are lost.
+//! A reader trusts a line's own `seq` and does not count lines, so that damage costs only the records that it hit. The
+//! reader learns which records are lost.
 
 mod cursor;
 mod cursor_folder;
@@ -34,4 +34,4 @@ pub use kept::{Begun, Kept, Place};
 pub use lock::{Held, Lock};
 pub use reader::{Item, Reader, first_seq, last_seq, oldest_after};
 pub use record::Record;
-pub use told::{Sleeper, Told};
+pub use told::{Told, Waiter};

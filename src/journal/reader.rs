@@ -1,7 +1,7 @@
 //! Reading the journal record by record, from any place, up to what the mark calls safe.
 //!
-//! A reader holds one buffer, however long the journal is. What it has read beyond the safe place it forgets, for that may
-//! be written anew.
+//! A reader holds one buffer, however long the journal is. It forgets what it has read beyond the safe place, because that
+//! may be written again.
 
 use super::mark;
 use super::record::Record;
@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What a follower comes across.
+/// What a reader finds.
 #[derive(Debug)]
 pub enum Item {
     /// The next record.
@@ -39,7 +39,7 @@ pub struct Reader {
     peeked: Vec<(Record, u64)>,
     /// Segments may have come or gone since the folder was read.
     changed: bool,
-    /// The log is not told what is damaged: somebody else has done so.
+    /// Damage is not logged: another reader has logged it.
     is_quiet: bool,
     line: Vec<u8>,
 }
@@ -206,7 +206,7 @@ impl Reader {
                 self.peeked.extend(after);
                 continue;
             }
-            self.complain(record.seq - 1);
+            self.log_damage(record.seq - 1);
             let item = self.lose(record.seq - 1);
             if let Some(open) = &mut self.open
                 && !open.lines.seek(start)?
@@ -275,11 +275,11 @@ impl Reader {
             Some(start) => drop(open.lines.seek(start)?),
             None => self.open = None,
         }
-        self.complain(to);
+        self.log_damage(to);
         Ok(Step::Return(Some(self.lose(to))))
     }
 
-    fn complain(&self, to: u64) {
+    fn log_damage(&self, to: u64) {
         if !self.is_quiet {
             log::error!("{}: records {} to {to} are damaged and lost", self.dir.display(), self.next);
         }

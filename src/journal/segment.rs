@@ -222,7 +222,7 @@ impl Seek for Source {
     }
 }
 
-/// Opens a regular file and nothing else: no link is followed, and a FIFO keeps nobody waiting.
+/// Opens a regular file and nothing else: no link is followed, and open(2) of a FIFO does not wait.
 ///
 /// # Errors
 ///
@@ -233,7 +233,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// Whether an error says that the file is damaged, and not that the system has no room for us just now.
+/// Whether an error says that the file is damaged, and not that the system is out of memory or descriptors.
 pub fn is_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, UnexpectedEof};
     matches!(error.kind(), InvalidData | InvalidInput | IsADirectory | NotADirectory | UnexpectedEof)

@@ -16,7 +16,7 @@ const RECENT: usize = 256;
 /// So many octets of their lines at most.
 const RECENT_OCTETS: usize = 256 * 1024;
 
-/// A number that only grows, and wakes those that sleep until it does.
+/// A number that only grows, and wakes the threads that wait for that.
 #[derive(Clone, Debug, Default)]
 pub struct Told(Arc<Shared>);
 
@@ -24,7 +24,7 @@ pub struct Told(Arc<Shared>);
 struct Shared {
     seq: AtomicU64,
     recent: Mutex<Recent>,
-    sleepers: Mutex<Vec<Weak<Bed>>>,
+    waiters: Mutex<Vec<Weak<State>>>,
 }
 
 /// The latest records of one segment, told or not.
@@ -51,10 +51,10 @@ impl Recent {
 }
 
 #[derive(Debug)]
-struct Bed {
+struct State {
     wake: Wake,
-    /// It is to be woken.
-    sleeps: AtomicBool,
+    /// The thread waits, and is to be woken.
+    waits: AtomicBool,
 }
 
 impl Told {
@@ -73,10 +73,10 @@ impl Told {
         if self.0.seq.fetch_max(seq, SeqCst) >= seq {
             return false;
         }
-        let sleepers = self.0.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
-        for sleeper in sleepers.iter().filter_map(Weak::upgrade) {
-            if sleeper.sleeps.swap(false, SeqCst) {
-                sleeper.wake.wake();
+        let waiters = self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        for waiter in waiters.iter().filter_map(Weak::upgrade) {
+            if waiter.waits.swap(false, SeqCst) {
+                waiter.wake.wake();
             }
         }
         true
@@ -113,39 +113,40 @@ impl Told {
     /// # Errors
     ///
     /// When there are no descriptors left.
-    pub fn sleeper(&self) -> io::Result<Sleeper> {
-        let bed = Arc::new(Bed { wake: Wake::new()?, sleeps: AtomicBool::new(false) });
-        let mut sleepers = self.0.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
-        sleepers.retain(|other| other.strong_count() > 0);
-        sleepers.push(Arc::downgrade(&bed));
-        Ok(Sleeper { told: self.clone(), bed, slept: Cell::new(false) })
+    pub fn waiter(&self) -> io::Result<Waiter> {
+        let state = Arc::new(State { wake: Wake::new()?, waits: AtomicBool::new(false) });
+        let mut waiters = self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        waiters.retain(|other| other.strong_count() > 0);
+        waiters.push(Arc::downgrade(&state));
+        Ok(Waiter { told: self.clone(), state, may_be_ready: Cell::new(false) })
     }
 }
 
-/// What one thread waits with.
+/// One thread's means to wait.
 #[derive(Debug)]
-pub struct Sleeper {
+pub struct Waiter {
     told: Told,
-    bed: Arc<Bed>,
+    state: Arc<State>,
     /// It may be readable since the last look.
-    slept: Cell<bool>,
+    may_be_ready: Cell<bool>,
 }
 
-impl Sleeper {
+impl Waiter {
     /// Readable as soon as more than `seq` is told.
     pub fn fd(&self, seq: u64) -> BorrowedFd<'_> {
-        self.bed.sleeps.store(true, SeqCst);
-        self.slept.set(true);
-        if self.told.seq() > seq && self.bed.sleeps.swap(false, SeqCst) {
-            self.bed.wake.wake();
+        self.state.waits.store(true, SeqCst);
+        self.may_be_ready.set(true);
+        if self.told.seq() > seq && self.state.waits.swap(false, SeqCst) {
+            self.state.wake.wake();
         }
-        self.bed.wake.as_fd()
+        self.state.wake.as_fd()
     }
 
-    /// To be called after a wait: it is not readable then. A wake-up that is under way at this moment ends one more wait.
-    pub fn is_awake(&self) {
-        if self.slept.take() && !self.bed.sleeps.swap(false, SeqCst) {
-            self.bed.wake.clear();
+    /// To be called after a wait: the descriptor is not readable then. A wake-up that comes at this moment may end the
+    /// next wait early.
+    pub fn clear(&self) {
+        if self.may_be_ready.take() && !self.state.waits.swap(false, SeqCst) {
+            self.state.wake.clear();
         }
     }
 }
@@ -157,29 +158,29 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     #[test]
-    fn only_a_thread_that_sleeps_is_woken_and_none_misses_anything() {
+    fn only_a_thread_that_waits_is_woken_and_none_misses_anything() {
         let told = Told::new(3);
-        let sleeper = told.sleeper().unwrap();
+        let waiter = told.waiter().unwrap();
         let is_readable = |fd: BorrowedFd<'_>| {
             let none = Timespec { tv_sec: 0, tv_nsec: 0 };
             poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&none)).unwrap() == 1
         };
         assert!(told.advance(4) && !told.advance(4) && !told.advance(2));
-        assert!(!is_readable(sleeper.bed.wake.as_fd()), "it does not sleep");
-        assert!(is_readable(sleeper.fd(3)), "4 came before it slept");
-        sleeper.is_awake();
-        assert!(!is_readable(sleeper.fd(4)));
+        assert!(!is_readable(waiter.state.wake.as_fd()), "it does not wait");
+        assert!(is_readable(waiter.fd(3)), "4 came before it may_be_ready");
+        waiter.clear();
+        assert!(!is_readable(waiter.fd(4)));
         told.advance(5);
-        assert!(is_readable(sleeper.bed.wake.as_fd()));
-        sleeper.is_awake();
-        assert!(!is_readable(sleeper.fd(5)));
-        sleeper.is_awake();
+        assert!(is_readable(waiter.state.wake.as_fd()));
+        waiter.clear();
+        assert!(!is_readable(waiter.fd(5)));
+        waiter.clear();
         told.advance(6);
-        assert!(!is_readable(sleeper.bed.wake.as_fd()), "it does not sleep");
-        drop(sleeper);
+        assert!(!is_readable(waiter.state.wake.as_fd()), "it does not wait");
+        drop(waiter);
         told.advance(7);
-        told.sleeper().unwrap();
-        assert_eq!(told.0.sleepers.lock().unwrap().len(), 1, "the one before is forgotten");
+        told.waiter().unwrap();
+        assert_eq!(told.0.waiters.lock().unwrap().len(), 1, "the one before is forgotten");
     }
 
     #[test]

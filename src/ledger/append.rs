@@ -1,10 +1,10 @@
 //! How records get into the journal: appended, or kept waiting while the state's disk takes none.
 
 use super::known::Identity;
-use super::{Ledger, State, writer};
+use super::{Ledger, State, upkeep};
 use crate::journal::Record;
 
-/// Memory for records that wait, octets. What is more is found again by a scan of the Maildirs.
+/// Memory for records that wait, octets. Further messages are found again by a scan of the Maildirs.
 const WAITING: usize = 4 * 1024 * 1024;
 
 /// Records are written in blocks of about this size, octets.
@@ -18,7 +18,7 @@ impl Ledger {
             return self.wait(state, record, identity);
         }
         let writer = &mut state.writer;
-        if writer.end >= writer::SEGMENT_OCTETS && writer.buffered() == 0 {
+        if writer.end >= upkeep::segment_octets(self.keep) && writer.buffered() == 0 {
             writer.rotate();
         }
         self.known.recorded(&record.user, identity, true);
@@ -78,7 +78,7 @@ impl Ledger {
     }
 }
 
-/// What a record takes in memory, about.
+/// About the memory of a record, octets.
 fn memory(record: &Record) -> usize {
     let texts = crate::journal::record::FIELDS.iter().filter_map(|name| record.field(name));
     size_of::<Record>() + texts.map(|text| text.len()).sum::<usize>()

@@ -73,7 +73,7 @@ impl Duplicates {
         }
     }
 
-    /// These were dropped.
+    /// Forgets records before `oldest`: the journal has dropped them.
     pub fn forget_before(&mut self, oldest: u64) {
         self.0.retain(|_, seq| *seq >= oldest);
     }
@@ -96,7 +96,7 @@ fn indexed(dir: &Path, segment: &Segment) -> io::Result<Vec<(u64, u64)>> {
         return Ok(entries);
     }
     let entries = scan(segment)?;
-    // Without it the next start takes longer, and that is all.
+    // Without it only the next start takes longer.
     if let Err(error) = write(&path, &entries) {
         log::warn!("{}: {error}", path.display());
     }
@@ -177,7 +177,7 @@ mod tests {
             }
             assert_eq!(fs::read(path(&dir, 1)).unwrap(), whole);
         }
-        // It is only there to save time.
+        // The file only saves time.
         fs::remove_file(path(&dir, 1)).unwrap();
         fs::create_dir(path(&dir, 1)).unwrap();
         assert!(Duplicates::load(&dir, &segments).has("alice", "mid:<4>"));

@@ -2,9 +2,9 @@
 //!
 //! Known is what the journal holds and what a compact file per user holds, `STATE/seen/USER`, for what the journal has
 //! dropped. A message is kept as 64 bits of a digest, its [`Identity`]: 8 octets for each that is still there. The files
-//! are a cache with a promise: `STATE/seen/.seq` says up to which `seq` the journal is in them, and what comes after is
-//! read from the journal. Hence no file may hold what the journal does not: a message that was made known and is not
-//! recorded yet is *fresh*, and stays out of the files until it is.
+//! are a cache: `STATE/seen/.seq` says up to which `seq` the journal is in them, and later records are read from the
+//! journal. So no file may hold what the journal does not: a message that is known and not recorded yet is *fresh*, and
+//! stays out of the files until it is recorded.
 
 use super::homes::Homes;
 use super::writer::Writer;
@@ -22,7 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// How a seen file begins; the digests follow, little-endian 64 bits.
 const MAGIC: &[u8; 8] = b"mbseen1\n";
 
-/// The file that says what the others cover. No user's name begins with a dot.
+/// The file that says up to which `seq` the others are complete. No user's name begins with a dot.
 const COVERED: &str = ".seq";
 
 /// The file with the [`Homes`].
@@ -147,6 +147,13 @@ impl KnownIds {
             ids.fresh.insert(identity, false);
         }
         !known
+    }
+
+    /// Whether the journal holds the record of a message.
+    pub(super) fn is_recorded(&self, user: &str, identity: Identity) -> bool {
+        let users = self.lock();
+        let is_in = |ids: &Ids| ids.settled.binary_search(&identity).is_ok() || ids.fresh.get(&identity) == Some(&true);
+        users.get(user).is_some_and(is_in)
     }
 
     /// Makes a message unknown again that was inserted: there will be no record of it.

@@ -9,12 +9,13 @@
 //!
 //! A record is told to subscribers when it is *safe*: the journal is synced behind it, the folder of its message is
 //! synced, its number is reserved, and the same holds for every record before it. One thread syncs the journal for all
-//! records that wait, and writes the mark for readers in other processes (`journal::mark`). No delivery waits for that, so a state's disk that fails or is full
-//! delays no mail: what the journal does not take waits here in order, and is tried again.
+//! records that wait, and writes the mark for readers in other processes (`journal::mark`). No delivery waits for that, so
+//! a state's disk that fails or is full delays no mail: what the journal does not take waits here in order, and is tried
+//! again. Subscribers in this process take the latest records from memory (`journal::Told`), others read the files.
 //!
 //! The way of a message, in system calls, from the last octet of its data to the line in the pipe (a small message for one
 //! user; two of close(2), a futex(2) and, once a second, statfs(2) come to that; when the line is on its way, the thread writes
-//! the mark with pwrite(2), and looks with lstat(2) whether the journal is still in its place):
+//! the mark with pwrite(2), and looks with fstat(2) whether the journal was removed):
 //!
 //! ```text
 //!  1  recvfrom   the data with its final dot                      worker
@@ -27,11 +28,12 @@
 //!  8  fsync      new/, and then the 250   worker  |  fdatasync  the journal, for all that wait   ledger
 //!  9  write      wakes a subscriber that sleeps                   the one that is ready last
 //! 10  read       the wake-up, behind ppoll                        subscriber
-//! 11  read       the record                                       subscriber
-//! 12  write      the line                                         subscriber
+//! 11  write      the line                                         subscriber
 //! ```
 
 mod append;
+#[cfg(test)]
+mod damage_tests;
 mod duplicates;
 mod guard;
 mod homes;
@@ -40,9 +42,10 @@ mod keep_tests;
 mod known;
 #[cfg(test)]
 mod memory_tests;
-mod plain;
 mod recover;
 mod safe;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -50,7 +53,8 @@ mod writer;
 
 pub use guard::{Copy, Expected, Recorded};
 pub use known::Identity;
-pub use plain::Journal;
+#[cfg(test)]
+pub use testing::Journal;
 pub use upkeep::Keep;
 
 use crate::journal::mark::{Mark, Reserved};
@@ -250,12 +254,17 @@ impl Ledger {
         self.lock().writer.duplicates.has(user, key)
     }
 
-    /// A message is about to be put into the Maildirs of these recipients under this file name. It is not to be found
-    /// there by anybody else as long as the expectation lives.
+    /// A message is about to be put into the Maildirs of these recipients under this file name. Nothing else
+    /// records it as long as the expectation lives.
     pub fn expect(self: &Arc<Ledger>, copies: Vec<Copy>, file_name: &str) -> Expected {
         let identity = Identity::of(file_name.as_bytes());
         copies.iter().for_each(|copy| _ = self.known.insert(&copy.user, identity));
         Expected::new(self.clone(), copies, identity)
+    }
+
+    /// Whether the journal holds the record of a message that has this file name.
+    pub fn has(&self, user: &str, file_name: &[u8]) -> bool {
+        self.known.is_recorded(user, Identity::of(file_name))
     }
 
     /// A file was seen in a Maildir of this user. `None` when its message is recorded, or expected by somebody.
@@ -304,66 +313,6 @@ impl Ledger {
     /// Those Maildirs.
     pub fn watched(&self) -> Vec<(String, PathBuf)> {
         lock(&self.maildirs).clone()
-    }
-
-    /// Writes down which messages are recorded, so that the next start need not read the whole journal, and forgets
-    /// those that are not there any more.
-    pub fn save_known(&self) {
-        let _alone = lock(&self.keeping);
-        self.save();
-    }
-
-    fn save(&self) {
-        let seq = self.settle(&mut self.lock());
-        // Before the files that rest on it: a message that is known without a record would never be recorded.
-        if !self.sync() {
-            return;
-        }
-        let watched = self.watched();
-        let saved = self.known.watched(&watched, today()).and_then(|()| self.known.save(&watched, seq));
-        if let Err(error) = saved {
-            log::error!("what is known cannot be saved: {error}");
-        }
-    }
-
-    /// The work of each hour: seals, compresses and drops segments, after what is known was saved. Nothing is done where
-    /// it is being done already.
-    pub fn housekeep(&self, now: SystemTime) {
-        let Ok(_alone) = self.keeping.try_lock() else { return };
-        // First: of what the journal drops, nothing else knows that it was recorded.
-        self.save();
-        if let Err(error) = self.maintain(now) {
-            log::error!("journal: {error}");
-        }
-    }
-
-    fn maintain(&self, now: SystemTime) -> io::Result<()> {
-        let active = {
-            let mut state = self.lock();
-            if upkeep::is_due(&state.writer, now, self.keep) {
-                state.writer.rotate();
-                // Its name is what remains of the numbers when all else is dropped. Without room it comes later.
-                let _ = state.writer.open();
-            }
-            state.writer.first
-        };
-        if lock(&self.clock).was_set_forward(now) {
-            upkeep::begin_ages(&self.dir, active, now)?;
-        }
-        // What is told of is synced, so a segment is not compressed before it is.
-        self.sync();
-        let told = self.told.seq();
-        let oldest = upkeep::drop_old(&self.dir, active, now, self.keep)?;
-        self.lock().writer.duplicates.forget_before(oldest);
-        if told + 1 >= active { upkeep::compress_sealed(&self.dir, active) } else { Ok(()) }
-    }
-
-    /// A moment at which no record is being written: what is recorded becomes ready to be saved. Gives the `seq` of the
-    /// last such record.
-    fn settle(&self, state: &mut State) -> u64 {
-        state.unsettled = 0;
-        self.known.settle();
-        state.writer.last()
     }
 
     /// Puts another file in the place of the active segment, such as /dev/full, and gives the one before.

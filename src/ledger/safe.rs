@@ -1,6 +1,6 @@
-//! When records are told: one thread syncs the journal for all that wait. Whoever makes a record safe, this thread or a
-//! delivery that has synced its folder, tells it at once inside the process. The mark, for other processes, is written by
-//! the thread alone, once for all that were told meanwhile.
+//! When records are told: one thread syncs the journal for all that wait. A record is told inside the process as soon as it
+//! is safe, by this thread or by the delivery that has synced the folder, whichever is last. The thread alone writes the
+//! mark for other processes, once for all records that were told meanwhile.
 
 use super::writer::Unsynced;
 use super::{Failing, Ledger, State, lock, upkeep};
@@ -37,7 +37,7 @@ impl Ledger {
         let is_new = match synced {
             Ok(is_new) => is_new,
             Err(error) => {
-                // Said once, until it is well again.
+                // Logged once, until it works again.
                 if !std::mem::replace(&mut self.lock().failing.sync, true) {
                     log::error!("journal: {error}; nothing is told until it can be synced");
                 }
@@ -94,7 +94,7 @@ impl Ledger {
         }
     }
 
-    /// Sees to it that no number is told that is not reserved: neither up to `to`, nor soon after.
+    /// Reserves numbers up to `to` and some more, so that no number is told that is not reserved.
     fn reserve(&self, to: u64, active: u64) {
         let reserved = self.lock().reserved;
         let active = active.max(reserved.active);
@@ -104,11 +104,11 @@ impl Ledger {
         let wanted = Reserved { to: reserved.to.max(to + AHEAD), active };
         match lock(&self.mark).as_ref().map_or(Ok(()), |mark| mark.reserve(wanted)) {
             Ok(()) => self.lock().reserved = wanted,
-            Err(error) => self.complain_of_mark(&error),
+            Err(error) => self.log_mark_error(&error),
         }
     }
 
-    /// Tells what is safe. It waits for nothing.
+    /// Tells what is safe. It does not wait for the disk.
     pub(super) fn tell(&self) {
         let safe = self.lock().safe();
         if !self.told.advance(safe) {
@@ -131,7 +131,7 @@ impl Ledger {
                 (state.marked, state.failing.mark) = (told, false);
                 state.tick_at.get_or_insert_with(|| Instant::now() + TICK);
             }
-            Err(error) => self.complain_of_mark(&error),
+            Err(error) => self.log_mark_error(&error),
         }
     }
 
@@ -151,7 +151,7 @@ impl Ledger {
                 let mut state = self.lock();
                 state.failing.mark &= state.marked < self.told.seq();
             }
-            Err(error) => self.complain_of_mark(&error),
+            Err(error) => self.log_mark_error(&error),
         }
     }
 
@@ -172,8 +172,8 @@ impl Ledger {
         }
     }
 
-    /// Said once, until it is well again.
-    fn complain_of_mark(&self, error: &io::Error) {
+    /// Logged once, until it works again.
+    fn log_mark_error(&self, error: &io::Error) {
         if !std::mem::replace(&mut self.lock().failing.mark, true) {
             log::error!("{}: {error}", self.dir.join(mark::NAME).display());
         }

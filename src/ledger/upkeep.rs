@@ -11,8 +11,8 @@
 //! | `N.jsonl` and `N.jsonl.gz` | a compression was cut short at its end | compressed again |
 //! | `N.keys` missing or damaged | a power cut | made again |
 
-use super::duplicates;
 use super::writer::{SEGMENT_OCTETS, Writer};
+use super::{Ledger, State, duplicates, lock, today};
 use crate::journal::segment::{self, Segment};
 use flate2::write::GzEncoder;
 use std::fs::{self, File, OpenOptions};
@@ -22,6 +22,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A segment is sealed when its first record was appended this long ago, so that `keep` can be kept with little mail too.
 pub(super) const SEGMENT_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// A segment is not sealed for its size before it has this many octets.
+const LEAST_SEGMENT: u64 = 16 * 1024;
 
 /// A clock that runs ahead of the monotonic one by more than this was set.
 const STEP: Duration = Duration::from_secs(3600);
@@ -55,7 +58,69 @@ impl Clock {
     }
 }
 
-/// A time that is yet to come, as before a clock was set back, is not long ago.
+impl Ledger {
+    /// Writes down which messages are recorded, so that the next start need not read the whole journal, and forgets
+    /// those that are not there any more.
+    pub fn save_known(&self) {
+        let _alone = lock(&self.keeping);
+        self.save();
+    }
+
+    fn save(&self) {
+        let seq = self.settle(&mut self.lock());
+        // Before the files that rest on it: a message that is known without a record would never be recorded.
+        if !self.sync() {
+            return;
+        }
+        let watched = self.watched();
+        let saved = self.known.watched(&watched, today()).and_then(|()| self.known.save(&watched, seq));
+        if let Err(error) = saved {
+            log::error!("what is known cannot be saved: {error}");
+        }
+    }
+
+    /// The work of each hour: seals, compresses and drops segments, after what is known was saved. Nothing is done where
+    /// it is being done already.
+    pub fn housekeep(&self, now: SystemTime) {
+        let Ok(_alone) = self.keeping.try_lock() else { return };
+        // First: of what the journal drops, nothing else knows that it was recorded.
+        self.save();
+        if let Err(error) = self.maintain(now) {
+            log::error!("journal: {error}");
+        }
+    }
+
+    pub(super) fn maintain(&self, now: SystemTime) -> io::Result<()> {
+        let active = {
+            let mut state = self.lock();
+            if is_due(&state.writer, now, self.keep) {
+                state.writer.rotate();
+                // Its name is what remains of the numbers when all else is dropped. Without room it comes later.
+                let _ = state.writer.open();
+            }
+            state.writer.first
+        };
+        if lock(&self.clock).was_set_forward(now) {
+            begin_ages(&self.dir, active, now)?;
+        }
+        // What is told of is synced, so a segment is not compressed before it is.
+        self.sync();
+        let told = self.told.seq();
+        let oldest = drop_old(&self.dir, active, now, self.keep)?;
+        self.lock().writer.duplicates.forget_before(oldest);
+        if told + 1 >= active { compress_sealed(&self.dir, active) } else { Ok(()) }
+    }
+
+    /// A moment at which no record is being written: what is recorded becomes ready to be saved. Gives the `seq` of the
+    /// last such record.
+    pub(super) fn settle(&self, state: &mut State) -> u64 {
+        state.unsettled = 0;
+        self.known.settle();
+        state.writer.last()
+    }
+}
+
+/// A time in the future, as after a clock was set back, is not old.
 fn is_older(now: SystemTime, then: SystemTime, age: Duration) -> bool {
     now.duration_since(then).is_ok_and(|passed| passed > age)
 }
@@ -63,7 +128,13 @@ fn is_older(now: SystemTime, then: SystemTime, age: Duration) -> bool {
 /// Whether the active segment is to be sealed.
 pub(super) fn is_due(writer: &Writer, now: SystemTime, keep: Keep) -> bool {
     let age = SEGMENT_AGE.min(keep.age / 4);
-    writer.end >= SEGMENT_OCTETS || writer.began.is_some_and(|began| is_older(now, began, age))
+    writer.end >= segment_octets(keep) || writer.began.is_some_and(|began| is_older(now, began, age))
+}
+
+/// A segment is sealed when it has so many octets: a small `journal.max_size` asks for small segments, since whole ones are
+/// dropped.
+pub(super) fn segment_octets(keep: Keep) -> u64 {
+    SEGMENT_OCTETS.min((keep.size / 8).max(LEAST_SEGMENT))
 }
 
 /// Lets the age of every sealed segment begin now.
@@ -85,7 +156,7 @@ pub(super) fn drop_old(dir: &Path, active: u64, now: SystemTime, keep: Keep) -> 
     let mut size = 0;
     let mut found = Vec::new();
     for segment in &segments {
-        // One that cannot be looked at is no reason to keep the others.
+        // A segment that cannot be looked at must not keep the others from being dropped.
         let Ok(metadata) = fs::metadata(&segment.path) else { continue };
         size += metadata.len();
         found.push((segment, metadata));

@@ -260,7 +260,7 @@ impl Writer {
         Some(Active { file: self.file.clone()?, first: self.first, place: self.place, end: self.end })
     }
 
-    /// Begins another segment where the active one was removed, replaced or cut short behind our back. Records that were
+    /// Begins another segment where another program removed, replaced or cut the active one. Records that were
     /// not told yet are put into it again, to be written; false where there are none, or they cannot be read any more.
     pub(super) fn begin_anew(&mut self, told: u64) -> bool {
         log::error!(

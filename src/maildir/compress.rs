@@ -1,6 +1,6 @@
 //! Compresses old messages in `cur/` with gzip, by the rules of Dovecot's zlib plugin, which reads them as before: the
 //! first octets tell that a file is compressed, `,S=` in the name keeps its size, its time stays, and the flag Z says
-//! to the next pass that there is nothing to do. The id and `,W=` stay. The caller decides when it runs, and how gently.
+//! to the next pass that there is nothing to do. The id and `,W=` stay. The caller decides when it runs and how long it pauses.
 //!
 //! | on disk | when | cleaned up by |
 //! |---|---|---|
@@ -182,7 +182,7 @@ impl Folders {
         let cur = &self.cur;
         match renameat_with(cur, source, cur, target, RenameFlags::NOREPLACE) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
-            // A file system that cannot say "unless": look, then rename.
+            // A file system without RENAME_NOREPLACE: look, then rename.
             Err(Errno::INVAL | Errno::NOSYS) if cur.stat(target).is_ok() => Ok(()),
             Err(Errno::INVAL | Errno::NOSYS) => Ok(renameat(cur, source, cur, target)?),
             Err(error) => Err(error.into()),

@@ -74,6 +74,8 @@ pub struct Maildrop {
 
 impl Maildrop {
     /// Opens the maildrop of a user, unless another session has it. A Maildir that does not exist yet is empty.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
     pub fn open(maildir: &Path, user: &str, maildrops: &Arc<Maildrops>) -> Result<Maildrop, Error> {
         let lock = maildrops.lock(user).ok_or(Error::InUse)?;
         let listing = maildrops.listing(maildir, user).map_err(|error| Error::Io(maildir.to_owned(), error))?;

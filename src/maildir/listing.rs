@@ -274,6 +274,8 @@ impl Found {
 
     /// Sorts, groups by id, and settles each group. The names are put in the same order, so that whatever goes through the
     /// listing goes through memory once.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
     fn listing(mut self, maildir: &Path, stamps: Stamps, quiet: bool) -> Listing {
         let mut entries = std::mem::take(&mut self.entries);
         entries.sort_unstable_by(|(a_arrival, _, a), (b_arrival, _, b)| {

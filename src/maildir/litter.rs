@@ -1,4 +1,4 @@
-//! Removes from `tmp/` what interrupted deliveries left there, after 36 hours, as the Maildir rules have it.
+//! Removes from `tmp/` what interrupted deliveries left there, after 36 hours, as the Maildir rules say.
 
 use super::folder::Folder;
 use rustix::fs::{AtFlags, FileType, unlinkat};

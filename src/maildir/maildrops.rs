@@ -34,7 +34,7 @@ pub struct Maildrops {
 
 /// The lock of a maildrop. It is released when the session ends, however it ends.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct Lock {
     maildrops: Arc<Maildrops>,
     user: String,
 }
@@ -70,7 +70,9 @@ impl Maildrops {
 
     /// `None` while another session has the maildrop. It waits for a moment first, so that a client that hangs up
     /// without QUIT and connects again at once finds the maildrop free.
-    pub(super) fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
+    pub fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut open, _) = self
             .closed
@@ -99,12 +101,16 @@ impl Maildrops {
     }
 
     /// Keeps a listing for the next session.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
     fn keep(&self, maildir: &Path, listing: &Arc<Listing>) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(maildir, listing);
     }
 }
 
 /// Fills in the sizes that are not in the names: from the file of sizes, else by reading the messages once.
+// Not inlined: only the memory of a session that waits depends on it.
+#[inline(never)]
 fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
     let unmeasured: Vec<usize> = (0..listing.len()).filter(|&index| listing.wire(index) == UNMEASURED).collect();
     if unmeasured.is_empty() {

@@ -1,4 +1,4 @@
-//! Maildirs as Dovecot and qmail write them: durable delivery, the view that POP3 has of them, and compression.
+//! Maildirs as Dovecot and qmail write them: durable delivery, the view that POP3 has of them, compression and retention.
 
 pub mod compress;
 pub mod drop;
@@ -12,6 +12,7 @@ pub mod moved;
 pub mod name;
 pub mod quota;
 pub mod reader;
+pub mod retention;
 pub mod sizes;
 mod stamps;
 pub mod store;

@@ -145,6 +145,11 @@ pub struct Arrival {
 }
 
 impl Arrival {
+    /// Seconds since 1970 as the id has them; 0 where it has none.
+    pub fn seconds(self) -> u64 {
+        self.seconds
+    }
+
     /// Reads `SECONDS.M<usec>P<pid>Q<n>.host` as far as it goes.
     pub fn of(id: &[u8]) -> Arrival {
         let (seconds, mut rest) = leading_number(id);

@@ -1,8 +1,8 @@
-//! How much a user's Maildir holds, and whether a message more fits: the sum of the sizes in the names (`,S=`, as
+//! How much a user's Maildir holds, and whether one more message fits: the sum of the sizes in the names (`,S=`, as
 //! Dovecot counts), and of the files' own where a name has none.
 //!
-//! A sum is trusted for a while, what is delivered through here being added to it. The while is so long that counting
-//! takes a twentieth of the time at most, and before anybody is refused it is counted again if that is over.
+//! A sum is trusted for some time, and what is delivered here is added to it. That time is so long that counting takes a
+//! twentieth of it at most. When it is over, the sum is counted again before mail is refused.
 
 use super::name::{self, Name};
 use std::collections::HashMap;

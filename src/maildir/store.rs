@@ -141,7 +141,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Keeps beside the message which user was typed how.
+    /// Keeps the address that was typed for each user in an attribute of the file.
     pub fn tell_recipients<'a>(&self, recipients: impl Iterator<Item = (&'a str, &'a str)>) {
         typed::write(&self.file, recipients);
     }
@@ -317,7 +317,7 @@ fn create(path: &Path, modes: &Modes) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether this says that there can be no link, rather than that something is wrong.
+/// Whether an error means that hard links are impossible here.
 fn no_link(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let of = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());

@@ -28,8 +28,8 @@ pub fn forget(path: &Path) {
     let _ = removexattr(path, NAME);
 }
 
-/// Takes away what it says of `user`, after another process than the one that stored the file recorded it. The other
-/// recipients' records may be still to come; with the last one, or the file's last name, all goes.
+/// Removes the line of `user`, after a process that did not store the file has recorded it. Records of the other recipients
+/// may follow. With the last line, or the last name of the file, the attribute is removed.
 pub fn forget_user(file: &File, user: &str) {
     let Some(text) = lines(file) else { return };
     let is_of = |line: &&str| line.split_once(' ').is_none_or(|(name, _)| name != user);

@@ -64,7 +64,7 @@ impl Ids {
     }
 }
 
-/// What a Maildir name or a unique-id cannot hold becomes `\ooo`, as the Maildir rules have it for `/` and `:`.
+/// What a Maildir name or a unique-id cannot hold becomes `\ooo`, as the Maildir rules say for `/` and `:`.
 fn escape(host: &str) -> String {
     let mut text = String::new();
     for octet in host.bytes() {

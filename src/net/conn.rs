@@ -43,7 +43,7 @@ const MIN_DATA_RATE: u64 = 500;
 /// So many octets of message data are progress. A client that sends less is idle.
 const PROGRESS: usize = 4 * 1024;
 
-/// How long the last reply may take when the session's time is over.
+/// How long the last reply may take after the session's deadline.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A stream has no end of its own.

@@ -52,7 +52,7 @@ mod present {
     pub struct Config {
         server: Arc<ServerConfig>,
         warning: Option<String>,
-        expires: Option<String>,
+        dates: Option<(u64, u64)>,
     }
 
     impl Config {
@@ -93,14 +93,20 @@ mod present {
                 .with_no_client_auth()
                 .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            let expires = leaf.as_ref().map(Certificate::expires);
+            let dates = leaf.as_ref().and_then(Certificate::dates);
             let warning = leaf.and_then(|leaf| leaf.date_fault(now));
-            Ok(Config { server: Arc::new(server), warning, expires })
+            Ok(Config { server: Arc::new(server), warning, dates })
         }
 
-        /// When the certificate's time ends, as RFC 3339 writes it.
-        pub fn expires(&self) -> Option<&str> {
-            self.expires.as_deref()
+        /// When the certificate ends, seconds since 1970.
+        pub fn expires(&self) -> Option<u64> {
+            self.dates.map(|(_, to)| to)
+        }
+
+        /// When it should have been renewed, seconds since 1970: 14 days before its end, or when a third of its time is
+        /// left, where that is less.
+        pub fn renew_by(&self) -> Option<u64> {
+            self.dates.map(|(from, to)| to - (to.saturating_sub(from) / 3).min(14 * 86_400))
         }
 
         /// Why clients will refuse the certificate, which can be used all the same: its dates.
@@ -279,8 +285,13 @@ mod absent {
             Err(Error::Absent)
         }
 
-        /// When the certificate's time ends.
-        pub fn expires(&self) -> Option<&str> {
+        /// Never called.
+        pub fn expires(&self) -> Option<u64> {
+            match self.0 {}
+        }
+
+        /// Never called.
+        pub fn renew_by(&self) -> Option<u64> {
             match self.0 {}
         }
 

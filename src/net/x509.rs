@@ -75,10 +75,9 @@ impl Certificate {
         }
     }
 
-    /// When its time ends: `YYYY-MM-DDThh:mm:ssZ`.
-    pub(super) fn expires(&self) -> String {
-        let part = |range: std::ops::Range<usize>| self.not_after.get(range).unwrap_or_default();
-        format!("{}-{}-{}T{}:{}:{}Z", part(0..4), part(4..6), part(6..8), part(8..10), part(10..12), part(12..14))
+    /// When it begins and ends, seconds since 1970.
+    pub(super) fn dates(&self) -> Option<(u64, u64)> {
+        Some((seconds(&self.not_before)?, seconds(&self.not_after)?))
     }
 
     /// What is wrong with its dates at a time, in seconds since 1970. It can be used, but clients refuse it.
@@ -97,6 +96,14 @@ impl Certificate {
             format!("the certificate is not valid before {day}, so clients refuse it; is this machine's clock right?")
         })
     }
+}
+
+/// Of `YYYYMMDDhhmmssZ`.
+fn seconds(time: &str) -> Option<u64> {
+    let part = |from: usize, to: usize| time.get(from..to);
+    let (date, time) = ((part(0, 4)?, part(4, 6)?, part(6, 8)?), (part(8, 10)?, part(10, 12)?, part(12, 14)?));
+    let text = format!("{}-{}-{}T{}:{}:{}.000000Z", date.0, date.1, date.2, time.0, time.1, time.2);
+    date::parse_rfc3339(&text).map(|micros| micros / 1_000_000)
 }
 
 const INTEGER: u8 = 0x02;
@@ -196,6 +203,7 @@ mod tests {
         (certificate.not_before, certificate.not_after) =
             (time((UTC_TIME, b"240101000000Z")).unwrap(), time((GENERALIZED_TIME, b"20250101000000Z")).unwrap());
         let (first, last) = (1_704_067_200, 1_735_689_600);
+        assert_eq!(certificate.dates(), Some((first, last)));
         assert!(certificate.date_fault(first - 1).unwrap().contains("not valid before 2024-01-01"));
         assert_eq!((certificate.date_fault(first), certificate.date_fault(last)), (None, None));
         assert!(certificate.date_fault(last + 1).unwrap().contains("expired on 2025-01-01"));

@@ -84,7 +84,7 @@ pub use mqtt::{BrokerStatus, MqttSettings, probe as probe_broker};
 pub use replay::{Handle, Refused, Replayed};
 pub use status::status_of_files;
 pub use subscriber::{Looked, Sink, Subscriber, Waits};
-pub use subscribers::Subscribers;
+pub use subscribers::{Needed, Subscribers};
 #[cfg(feature = "webhook")]
 pub use {
     payload::Body,
@@ -204,6 +204,20 @@ pub enum Settings {
 }
 
 impl Settings {
+    /// The records whose stored messages are handed over; `None` where the record alone is.
+    pub fn needs_message(&self) -> Option<&Filter> {
+        match self {
+            Settings::Hook(hook) => {
+                matches!(hook.stdin, HookInput::Message | HookInput::Parsed).then_some(&hook.filter)
+            }
+            #[cfg(feature = "webhook")]
+            Settings::Webhook(webhook) => (!matches!(webhook.body, Body::Event)).then_some(&webhook.filter),
+            Settings::Pipe(_) => None,
+            #[cfg(feature = "mqtt")]
+            Settings::Mqtt(_) => None,
+        }
+    }
+
     /// The name of the subscriber, and of its cursor.
     pub fn name(&self) -> String {
         match self {

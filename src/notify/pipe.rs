@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How long the events of readers are left alone once one was seen.
+/// After an event of a reader, further ones are not read for so long.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// How often to ask what no event tells: whether a FIFO that could not be made can be made now; whether the reader of

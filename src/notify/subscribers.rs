@@ -12,12 +12,13 @@ use super::retrying::{Opening, Retrying, Work};
 use super::status::status_of_files;
 use super::subscriber::{self, Subscriber};
 use super::{Enter, Filter, Retry, Settings, SubscriberStatus};
-use crate::journal::{self, Cursor, Follower, Told};
+use crate::journal::{self, Cursor, Follower, Item, Reader, Told};
 use crate::sys::{self, Wake};
 use rustix::event::{PollFd, PollFlags};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ use std::time::Duration;
 
 /// Stack of a subscriber's thread, octets; buffers are on the heap.
 const STACK: usize = 256 * 1024;
+
+/// Most ids of needed messages that are kept in memory.
+const NEEDED: usize = 100_000;
 
 /// How long a subscriber that failed waits before it begins again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -75,6 +79,28 @@ struct Wanted {
     ended: bool,
     /// Why it cannot work now; it tries again every [`AGAIN`].
     trouble: Option<String>,
+}
+
+/// Messages that a hook has not got yet.
+#[derive(Debug, Default)]
+pub struct Needed {
+    ids: HashSet<String>,
+    /// There are more than are kept here.
+    is_more: bool,
+}
+
+impl Needed {
+    /// Whether a message of this id is among them, or may be.
+    pub fn has(&self, id: &str) -> bool {
+        self.is_more || self.ids.contains(id)
+    }
+
+    fn add(&mut self, id: String) {
+        self.is_more |= self.ids.len() >= NEEDED;
+        if !self.is_more {
+            self.ids.insert(id);
+        }
+    }
 }
 
 /// A subscriber of any kind, ready to run.
@@ -202,6 +228,30 @@ impl Subscribers {
             }
         }
         status
+    }
+
+    /// The messages of a user that hooks have not got yet. Pipes and `watch` hand over lines, so a reader that never comes is
+    /// no reason to keep a message.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn needed(&self, user: &str) -> io::Result<Needed> {
+        let (journal, mut needed) = (self.place.state.join("journal"), Needed::default());
+        for status in self.status().into_iter().filter(|status| status.backlog > 0) {
+            let settings = self.running.get(&status.name).and_then(|running| running.slot.lock().next.clone());
+            let Some(filter) = settings.as_ref().and_then(Settings::needs_message) else { continue };
+            let mut reader = Reader::new(&journal, status.last_seq);
+            while let Some(item) = reader.next_item()? {
+                match item {
+                    Item::Record(record) if record.user == user && filter.wants(&record) => {
+                        needed.add(record.id.clone())
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(needed)
     }
 
     /// How each broker of the configuration stands.

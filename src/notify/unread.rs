@@ -1,4 +1,4 @@
-//! Which lines in a pipe nobody has read yet: pure accounting over what was written and how much of it is still there.
+//! The lines in a pipe that no reader has taken yet, computed from what was written and how much of it is still there.
 //!
 //! A pipe is a queue of octets, so what has been read is what was written less what is left, from the oldest on. A
 //! line counts as read when its last octet was taken.

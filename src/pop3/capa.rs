@@ -28,7 +28,10 @@ pub(super) fn capabilities(settings: &Settings, out: &mut Vec<u8>) {
     if settings.tls_available && !settings.tls_active {
         out.extend_from_slice(b"STLS\r\n");
     }
-    out.extend_from_slice(b"PIPELINING\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nEXPIRE NEVER\r\nUTF8\r\nLANG\r\n");
+    out.extend_from_slice(b"PIPELINING\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nEXPIRE ");
+    let expire = settings.expire.map_or_else(|| "NEVER".to_owned(), |days| days.to_string());
+    out.extend_from_slice(expire.as_bytes());
+    out.extend_from_slice(b"\r\nUTF8\r\nLANG\r\n");
     out.extend_from_slice(concat!("IMPLEMENTATION mailbell-", env!("CARGO_PKG_VERSION"), "\r\n.\r\n").as_bytes());
 }
 

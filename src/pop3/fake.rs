@@ -40,6 +40,7 @@ pub(super) fn settings() -> Settings {
     Settings {
         stamp: Some("<1.2@mailbell>".into()),
         tls_available: true,
+        expire: None,
         tls_active: false,
         cleartext_allowed: true,
         cram_md5: false,

@@ -11,6 +11,8 @@ pub struct Settings {
     pub stamp: Option<String>,
     /// A certificate is configured, so STLS can be offered.
     pub tls_available: bool,
+    /// Days that a message stays at least (RFC 2449 section 6.7); `None`: for ever.
+    pub expire: Option<u64>,
     /// The connection is inside TLS from its beginning (pop3s).
     pub tls_active: bool,
     /// Passwords may be sent without TLS: from loopback, or where `tls.required_for_auth` is false.

@@ -1,4 +1,5 @@
-//! How a client becomes a user with an open maildrop: credentials, the delay after wrong ones, the maildrop's lock.
+//! The login: credentials, the delay after wrong ones, the maildrop's lock.
+
 use super::Driver;
 use crate::config::ListenerKind;
 use crate::maildir::drop::{self, Maildrop};
@@ -12,6 +13,7 @@ use crate::service::login;
 pub(super) fn settings(service: &Service, client: &Client, kind: ListenerKind, stamp: Option<String>) -> Settings {
     Settings {
         tls_available: service.live().tls.is_some(),
+        expire: service.config.shortest_stay().map(|stay| stay.as_secs() / 86_400),
         tls_active: kind.is_implicit_tls(),
         cleartext_allowed: client.is_local() || !service.config.tls.required_for_auth,
         cram_md5: stamp.is_some(),
@@ -27,13 +29,23 @@ pub(super) fn stamp(hostname: &str) -> String {
 impl Driver<'_> {
     /// Does a step of the login.
     pub(super) fn authorize(&mut self, step: Step) -> Result<Step, Error> {
+        match self.credentials(step) {
+            Ok((credentials, method)) => self.authenticate(&credentials, method),
+            Err(step) => Ok(step),
+        }
+    }
+
+    /// The credentials and how they came, or what is to be done before they are there.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
+    fn credentials(&mut self, step: Step) -> Result<(Credentials, &'static str), Step> {
         match (step, self.exchange.take()) {
             (Step::Login(Login::Password { name, password }), _) => {
-                self.authenticate(&Credentials::Password { name, password }, "USER")
+                Ok((Credentials::Password { name, password }, "USER"))
             }
             (Step::Login(Login::Apop { name, digest }), _) => {
                 let stamp = self.stamp.clone().unwrap_or_default();
-                self.authenticate(&Credentials::Apop { name, stamp, digest }, "APOP")
+                Ok((Credentials::Apop { name, stamp, digest }, "APOP"))
             }
             (Step::Auth { mechanism, initial }, _) => {
                 let begun = Exchange::begin(mechanism, initial.as_deref(), || stamp(&self.service.config.hostname));
@@ -44,30 +56,38 @@ impl Driver<'_> {
                 let progress = exchange.respond(&self.line);
                 self.exchanged(mechanism, progress.map(|progress| (exchange, progress)))
             }
-            (_, None) => Ok(self.session.opened(Err(Refusal::Auth), self.conn.output())),
+            (_, None) => Err(self.session.opened(Err(Refusal::Auth), self.conn.output())),
         }
     }
 
-    fn exchanged(&mut self, mechanism: Mechanism, outcome: Result<(Exchange, Progress), Fault>) -> Result<Step, Error> {
+    fn exchanged(
+        &mut self,
+        mechanism: Mechanism,
+        outcome: Result<(Exchange, Progress), Fault>,
+    ) -> Result<(Credentials, &'static str), Step> {
         match outcome {
             Ok((exchange, Progress::Challenge(text))) => {
                 self.exchange = Some((mechanism, exchange));
-                Ok(self.session.challenge(&text, self.conn.output()))
+                Err(self.session.challenge(&text, self.conn.output()))
             }
-            Ok((_, Progress::Done(credentials))) => self.authenticate(&credentials, mechanism.name()),
-            Err(_) => Ok(self.session.opened(Err(Refusal::Auth), self.conn.output())),
+            Ok((_, Progress::Done(credentials))) => Ok((credentials, mechanism.name())),
+            Err(_) => Err(self.session.opened(Err(Refusal::Auth), self.conn.output())),
         }
     }
 
     /// Checks the credentials, then opens the maildrop.
     fn authenticate(&mut self, credentials: &Credentials, method: &str) -> Result<Step, Error> {
+        let user = login::log_in(self.service, &mut self.conn, self.client, self.kind, credentials, method)?;
+        Ok(self.open_maildrop(user))
+    }
+
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
+    fn open_maildrop(&mut self, user: Option<String>) -> Step {
         let service = self.service;
-        let verified = login::log_in(service, &mut self.conn, self.client, self.kind, credentials, method)?;
-        let Some(user) = &verified else {
-            return Ok(self.session.opened(Err(Refusal::Auth), self.conn.output()));
-        };
+        let Some(user) = user else { return self.session.opened(Err(Refusal::Auth), self.conn.output()) };
         service.delivery.first_look().wait();
-        let opened = Maildrop::open(&service.config.maildir(user), user, &service.maildrops).map_err(|error| {
+        let opened = Maildrop::open(&service.config.maildir(&user), &user, &service.maildrops).map_err(|error| {
             log::warn!("pop3: {user}: {error}");
             match error {
                 drop::Error::InUse => Refusal::InUse,
@@ -76,9 +96,9 @@ impl Driver<'_> {
             }
         });
         if opened.is_ok() {
-            self.user = verified;
+            self.user = Some(user);
             self.stamp = None;
         }
-        Ok(self.session.opened(opened, self.conn.output()))
+        self.session.opened(opened, self.conn.output())
     }
 }

@@ -115,23 +115,38 @@ impl<'a> Driver<'a> {
     // Not inlined: only the memory of a session that waits depends on it.
     #[inline(never)]
     fn answer(&mut self, is_whole: bool) -> Result<bool, Error> {
-        let mut step = if is_whole {
-            self.session.command(&self.line, self.conn.output())
-        } else {
-            self.exchange = None;
-            self.session.line_too_long(self.conn.output())
-        };
+        let mut step = self.first_step(is_whole);
         loop {
             self.conn.flush_blocks()?;
             step = match step {
                 Step::Continue => return Ok(true),
                 Step::Close => return Ok(false),
-                Step::More => self.session.more(self.conn.output()),
-                Step::StartTls => self.start_tls()?,
                 Step::Login(_) | Step::Auth { .. } | Step::AuthResponse => self.authorize(step)?,
-                Step::Send(part) => self.send(part)?,
-                Step::Update => self.update(),
+                step => self.act(step)?,
             };
+        }
+    }
+
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
+    fn first_step(&mut self, is_whole: bool) -> Step {
+        if is_whole {
+            return self.session.command(&self.line, self.conn.output());
+        }
+        self.exchange = None;
+        self.session.line_too_long(self.conn.output())
+    }
+
+    /// Does what a step says and answers the session.
+    // Not inlined: only the memory of a session that waits depends on it.
+    #[inline(never)]
+    fn act(&mut self, step: Step) -> Result<Step, Error> {
+        match step {
+            Step::More => Ok(self.session.more(self.conn.output())),
+            Step::StartTls => self.start_tls(),
+            Step::Send(part) => self.send(part),
+            Step::Update => Ok(self.update()),
+            step => Ok(step),
         }
     }
 

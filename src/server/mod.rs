@@ -13,6 +13,7 @@
 mod acceptor;
 mod background;
 mod broker_status;
+mod certificate;
 mod handshake;
 pub mod listener;
 pub mod local;
@@ -30,6 +31,7 @@ mod reload;
 mod remote_status;
 #[cfg(feature = "remote")]
 pub mod remotes;
+mod retention;
 mod sandbox;
 #[cfg(feature = "relay")]
 mod sender;
@@ -94,8 +96,8 @@ const STOP_SILENCE: Duration = Duration::from_secs(2);
 /// While the server stops, it looks this often whether all sessions have ended.
 const STOP_LOOK: Duration = Duration::from_millis(20);
 
-/// Housekeeping: journal, litter in `tmp/`, compression. The first round comes soon after the start. A `journal.keep` of
-/// less than some hours asks for more.
+/// Housekeeping: journal, litter in `tmp/`, old messages, compression; and the look at the certificate. The first round comes
+/// soon after the start. A `journal.keep` of less than some hours asks for more.
 const HOUSEKEEPING_FIRST: Duration = Duration::from_secs(2);
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
@@ -223,6 +225,7 @@ impl Loop {
             self.service.sessions.end_silent(STOP_SILENCE);
         }
         if self.housekeeping_at <= now && self.stopping_since.is_none() {
+            self.change(Change::Certificate);
             let keep = self.service.config.journal_keep;
             self.housekeeping_at = now + HOUSEKEEPING.min((keep / 4).max(HOUSEKEEPING_FIRST));
             if let Err(error) = self.housekeeping.request(()) {
@@ -293,6 +296,7 @@ fn housekeeping(service: &Service, stop: &AtomicBool) {
     let _ = rustix::process::setpriority_process(None, 19);
     service.delivery.first_look().wait();
     service.delivery.housekeep();
+    retention::run(service, stop);
     let Some(older_than) = service.config.mail.compress_after else { return };
     let users: Vec<String> = service.live().accounts.names().map(str::to_owned).collect();
     for user in users {

@@ -79,11 +79,13 @@ fn queue(_service: &Service) -> Value {
     Value::Null
 }
 
-/// The certificate of the server, with the end of its time.
+/// The certificate of the server: when it ends, and when it should have been renewed.
 fn certificates(service: &Service) -> Value {
     let live = service.live();
     let pair = live.tls.as_ref().zip(service.config.tls.pair.as_ref());
-    let one = |(tls, (file, _)): (&tls::Config, &(PathBuf, PathBuf))| json!({ "file": file, "expires": tls.expires() });
+    let time =
+        |seconds: Option<u64>| seconds.map(|at| crate::message::date::rfc3339_micros(at.saturating_mul(1_000_000)));
+    let one = |(tls, (file, _)): (&tls::Config, &(PathBuf, PathBuf))| json!({ "file": file, "expires": time(tls.expires()), "renew_by": time(tls.renew_by()) });
     pair.map(one).into_iter().collect()
 }
 
@@ -181,6 +183,9 @@ fn prometheus(service: &Service) -> String {
         gauge("disk_free_octets", "Octets free on the disk of the mail.", octets);
     }
     gauge("min_free_octets", "Octets that mail.min_free keeps free.", service.config.mail.min_free);
+    if let Some(seconds) = service.live().tls.as_ref().and_then(crate::net::tls::Config::expires) {
+        gauge("certificate_expiry_timestamp_seconds", "When the certificate ends.", seconds);
+    }
     let subscribers = subscribers(service);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
     let mut family = |name: &str, help: &str, kind: &str, value: fn(&SubscriberStatus, u64) -> u64| {

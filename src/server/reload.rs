@@ -1,19 +1,27 @@
 //! SIGHUP: users, aliases, certificates, pipes and hooks anew, without dropping a session. A file that no longer parses is
 //! reported, and the old settings stay. Mounts: the worker threads reach the disks that are there now.
 
+use super::certificate::Seen;
 use super::handshake::Work;
 use super::pool::Pool;
 use super::{notice, sandbox};
 use crate::accounts::Accounts;
 use crate::arrivals::{Arrivals, Watched};
 use crate::config::{Config, Watch};
+use crate::message::date;
 use crate::net::tls;
 use crate::notify::Settings;
 use crate::service::{Live, Service};
 use crate::sys;
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How soon changed files of a certificate that cannot be used are looked at again, and how often.
+const RETRY: Duration = Duration::from_secs(10);
+const RETRIES: u32 = 6;
 
 /// What is to be done, in a thread of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +30,8 @@ pub enum Change {
     Reload,
     /// Something was mounted or unmounted.
     Mounts,
+    /// The hourly look at the files of the certificate.
+    Certificate,
 }
 
 /// Device and inode of the folders that the worker threads may reach; `None` for one that is not there.
@@ -38,12 +48,17 @@ pub struct Reloader {
     /// Sends mail to other servers.
     #[cfg(feature = "relay")]
     sender: super::sender::Slot,
+    /// The files of the certificate. Held while what is live is replaced.
+    seen: Mutex<Seen>,
+    /// Changed files that cannot be used yet are looked at again and again.
+    is_retrying: AtomicBool,
 }
 
 impl Reloader {
     /// For a server that has just started.
     pub fn new(service: Arc<Service>, arrivals: Arrivals, pool: Pool<Work>) -> Reloader {
         let reached = Mutex::new(sandbox::identities(&service.config));
+        let seen = Mutex::new(Seen::of(service.config.tls.pair.clone()));
         Reloader {
             service,
             arrivals: Mutex::new(Some(arrivals)),
@@ -51,11 +66,13 @@ impl Reloader {
             reached,
             #[cfg(feature = "relay")]
             sender: super::sender::Slot::default(),
+            seen,
+            is_retrying: AtomicBool::new(false),
         }
     }
 
     /// Does what is to be done.
-    pub fn apply(&self, change: Change) {
+    pub fn apply(self: &Arc<Reloader>, change: Change) {
         match change {
             Change::Reload => {
                 notice::reloading();
@@ -63,6 +80,11 @@ impl Reloader {
                 notice::reloaded();
             }
             Change::Mounts => self.renew_pool(),
+            Change::Certificate => {
+                if !self.look_at_certificate(true) {
+                    self.retry_certificate();
+                }
+            }
         }
     }
 
@@ -80,8 +102,61 @@ impl Reloader {
         }
     }
 
+    /// Takes the certificate over when its files have changed. False: they have, and cannot be used yet.
+    fn look_at_certificate(&self, is_told: bool) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.look() {
+            None => true,
+            Some(Ok(tls)) => {
+                let until = tls.expires().map(|seconds| date::rfc3339_micros(seconds.saturating_mul(1_000_000)));
+                log::info!("the new certificate is used from now on; it ends at {}", until.as_deref().unwrap_or("?"));
+                tls.warning().inspect(|warning| log::warn!("{warning}"));
+                let now = self.service.live();
+                self.service.replace(Live {
+                    accounts: now.accounts.clone(),
+                    tls: Some(tls),
+                    system_users: now.system_users.clone(),
+                    #[cfg(feature = "http")]
+                    http_token: now.http_token.clone(),
+                });
+                true
+            }
+            Some(Err(why)) => {
+                if is_told {
+                    log::warn!("the files of the certificate changed, and cannot be used: {why}; the old one stays");
+                }
+                false
+            }
+        }
+    }
+
+    /// Looks again each 10 s for a minute: key and chain may be written one after the other. Then each hour.
+    fn retry_certificate(self: &Arc<Reloader>) {
+        if self.is_retrying.swap(true, Relaxed) {
+            return;
+        }
+        let reloader = self.clone();
+        let work = move || {
+            for _ in 0..RETRIES {
+                std::thread::sleep(RETRY);
+                if reloader.arrivals().is_none() || reloader.look_at_certificate(false) {
+                    break;
+                }
+            }
+            reloader.is_retrying.store(false, Relaxed);
+        };
+        if let Err(error) = std::thread::Builder::new().name("certificate".into()).spawn(work) {
+            log::error!("no thread to look at the certificate again: {error}");
+            self.is_retrying.store(false, Relaxed);
+        }
+    }
+
     fn reload(&self) {
         let service = &self.service;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before the files are read: what changes meanwhile is looked at again.
+        let now = |config: &Config| Seen::of(config.tls.pair.clone());
+        let before = now(&service.config);
         let (config, live) = match read(&service.config) {
             Ok(read) => read,
             Err(problems) => return report("reload: the old settings stay", &problems),
@@ -94,6 +169,8 @@ impl Reloader {
         let wanted = subscribers(&config, &live);
         service.delivery.tell(config.event.clone());
         service.replace(live);
+        *seen = if config.tls.pair == service.config.tls.pair { before } else { now(&config) };
+        drop(seen);
         #[cfg_attr(not(any(feature = "remote", feature = "relay")), allow(unused_mut))]
         let mut problems = service.subscribers().as_mut().map(|all| all.reload(wanted)).unwrap_or_default();
         #[cfg(feature = "remote")]
@@ -179,7 +256,7 @@ pub fn live(config: &Config) -> Result<Live, Vec<String>> {
             }
             let system_users = if config.relays() { sys::users() } else { HashMap::new() };
             Ok(Live {
-                accounts,
+                accounts: Arc::new(accounts),
                 tls,
                 system_users,
                 #[cfg(feature = "http")]

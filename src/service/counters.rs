@@ -25,7 +25,7 @@ macro_rules! counters {
 counters! {
     /// Connections let in.
     connections_accepted,
-    /// Connections sent away because a limit was reached.
+    /// Connections refused because a limit was reached.
     connections_refused,
     /// SMTP, submission and LMTP sessions begun.
     smtp_sessions,
@@ -49,6 +49,8 @@ counters! {
     messages_retrieved,
     /// Messages deleted by POP3.
     messages_deleted,
+    /// Messages deleted because of their age.
+    messages_expired,
     /// TLS handshakes completed.
     tls_handshakes,
     /// TLS handshakes failed.

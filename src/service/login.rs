@@ -37,8 +37,6 @@ pub fn start_tls(service: &Service, conn: &mut Conn, client: &Client, kind: List
 /// # Errors
 ///
 /// When the peer left during the wait, or the session must end.
-// Not inlined: only the memory of a session that waits depends on it.
-#[inline(never)]
 pub fn log_in(
     service: &Service,
     conn: &mut Conn,
@@ -46,6 +44,35 @@ pub fn log_in(
     kind: ListenerKind,
     credentials: &Credentials,
     method: &str,
+) -> Result<Option<String>, Error> {
+    let verified = verify(service, conn, client, credentials)?;
+    let counters = &service.counters;
+    let (event, counter) = match verified {
+        Some(_) => ("login", &counters.logins),
+        None => ("login-failed", &counters.login_failures),
+    };
+    counter.one();
+    let line = Line::new(event)
+        .field("user", verified.as_deref().unwrap_or(credentials.name()))
+        .field("client", client)
+        .field("listener", kind)
+        .field("method", method)
+        .maybe("tls", conn.tls_description());
+    if verified.is_some() {
+        line.info()
+    } else {
+        line.warn()
+    }
+    Ok(verified)
+}
+
+// Not inlined: only the memory of a session that waits depends on it.
+#[inline(never)]
+fn verify(
+    service: &Service,
+    conn: &mut Conn,
+    client: &Client,
+    credentials: &Credentials,
 ) -> Result<Option<String>, Error> {
     let live = service.live();
     let this_try = service.penalties.begin(client.ip(), live.accounts.login_name(credentials.name()));
@@ -56,23 +83,9 @@ pub fn log_in(
         }
     };
     let verified = service.verifier.verify(&service.live().accounts, credentials);
-    let line = |event: &str| {
-        Line::new(event)
-            .field("user", verified.as_deref().unwrap_or(credentials.name()))
-            .field("client", client)
-            .field("listener", kind)
-            .field("method", method)
-            .maybe("tls", conn.tls_description())
-    };
     if verified.is_some() {
         permit.succeeded();
         conn.mark_login();
-        service.counters.logins.one();
-        line("login").info();
-    } else {
-        drop(permit);
-        service.counters.login_failures.one();
-        line("login-failed").warn();
     }
     Ok(verified)
 }

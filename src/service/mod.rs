@@ -26,7 +26,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Live {
     /// Users and aliases.
-    pub accounts: Accounts,
+    pub accounts: Arc<Accounts>,
     /// Certificate and key.
     pub tls: Option<tls::Config>,
     /// The users of this machine, by id, where mail is sent elsewhere: `sendmail` of local users asks for it.

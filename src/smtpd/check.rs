@@ -69,14 +69,16 @@ impl Driver<'_> {
             Err(Unknown::NoSuchUser) => Err((RecipientRefusal::NoSuchUser, "no-such-user")),
         };
         if let Err((refusal, why)) = &outcome {
-            self.log_line("refused").field("to", &path.text).field("why", *why).info();
-            self.service.counters.recipients_refused.one();
+            let mut delay = Duration::ZERO;
             if *refusal == RecipientRefusal::NoSuchUser && self.kind != ListenerKind::Lmtp {
                 self.unknown_recipients += 1;
-                let pause = pause_for(self.unknown_recipients);
-                if !pause.is_zero() {
-                    self.conn.pause(pause)?;
-                }
+                delay = pause_for(self.unknown_recipients);
+            }
+            let line = self.log_line("refused").field("to", &path.text).field("why", *why);
+            line.maybe("delay", (!delay.is_zero()).then(|| format!("{}s", delay.as_secs()))).info();
+            self.service.counters.recipients_refused.one();
+            if !delay.is_zero() {
+                self.conn.pause(delay)?;
             }
         }
         Ok(self.session.recipient_checked(outcome.map_err(|(refusal, _)| refusal), self.conn.output()))

@@ -1,6 +1,5 @@
 //! SMTP, submission and LMTP over a connection: does what the session's steps say. Message data streams from socket to
-//! store through the dot decoder in large blocks; what a reply says and which command may come when is the session's
-//! affair (`smtp`), not this room's.
+//! store through the dot decoder in large blocks. The text of replies and the order of commands are in `smtp`.
 //!
 //! A thousand sessions may wait for their clients, each on a stack of its own. So the driver is on the heap, and what a
 //! session does between two waits runs in frames that are gone when it waits again.
@@ -202,7 +201,7 @@ impl Driver<'_> {
         Ok(Step::Continue)
     }
 
-    /// Says goodbye where that is right. What came of a message is gone before the client can see the end.
+    /// Sends the last reply where there is one. An unfinished message is removed before the client can see the end.
     // Not inlined: only the memory of a session that waits depends on it.
     #[inline(never)]
     fn end(mut self: Box<Self>, end: &Result<(), Error>) {

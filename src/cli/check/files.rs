@@ -68,6 +68,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
         submission(findings, &accounts);
         super::relay::check(findings);
         strangers(findings, &accounts);
+        ages(findings, &accounts);
     }
 }
 
@@ -283,6 +284,17 @@ fn strangers(findings: &mut Findings<'_>, accounts: &Accounts) {
             let hint = nearest(user, known.iter().copied());
             let hint = hint.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
             findings.doubtful(&key, format!("there is no user {user:?}, so no mail matches{hint}"));
+        }
+    }
+}
+
+/// Users in `users.delete_after` without an account: the age is for nobody.
+fn ages(findings: &mut Findings<'_>, accounts: &Accounts) {
+    for user in findings.config.users.delete_after.keys() {
+        if !accounts.names().any(|name| name == user) {
+            let hint = nearest(user, accounts.names());
+            let hint = hint.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+            findings.doubtful("users.delete_after", format!("there is no account {user:?}{hint}"));
         }
     }
 }

@@ -67,7 +67,8 @@ impl Human {
     }
 }
 
-fn terminal_columns() -> usize {
+/// Of the terminal; where standard output is none, those of a usual one.
+pub(in crate::cli) fn terminal_columns() -> usize {
     let out = io::stdout();
     let size = if out.is_terminal() { rustix::termios::tcgetwinsize(out).ok() } else { None };
     size.map_or(COLUMNS, |size| if size.ws_col == 0 { COLUMNS } else { size.ws_col.into() })

@@ -85,17 +85,17 @@ impl Decoder {
             out.extend_from_slice(&input[from..cr]);
             self.place = Place::Inside;
             let [b'\n', next @ ..] = &input[cr + 1..] else { return cr };
-            out.push(b'\n');
-            self.place = Place::Start;
-            from = cr + 2;
+            // The LF is copied with the line that follows.
+            from = cr + 1;
             if next.first() == Some(&b'.') {
-                return from;
+                out.push(b'\n');
+                self.place = Place::Start;
+                return cr + 2;
             }
         }
-        if from < input.len() {
-            out.extend_from_slice(&input[from..]);
-            self.place = Place::Inside;
-        }
+        out.extend_from_slice(&input[from..]);
+        let is_line_end = from > 0 && from + 1 == input.len();
+        self.place = if is_line_end { Place::Start } else { Place::Inside };
         input.len()
     }
 }

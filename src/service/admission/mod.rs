@@ -38,7 +38,7 @@ impl Refusal {
     }
 }
 
-/// One in so many places is kept for POP3 and submission, that is for clients that log in.
+/// One place of so many is kept for POP3 and submission, where clients log in.
 const KEPT: usize = 32;
 
 /// What a limit of connections counts together.
@@ -117,7 +117,7 @@ impl Admission {
         self.lock().all
     }
 
-    /// True when so few places are left that idle sessions must give way.
+    /// True when so few places are left that idle sessions are ended.
     pub fn is_crowded(&self) -> bool {
         self.open() >= self.most - self.most / 8
     }

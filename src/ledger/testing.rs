@@ -1,5 +1,4 @@
-//! A journal without a ledger around it: what tests fill. Nothing is synced, and there is no mark, so that all of it counts
-//! as safe.
+//! A journal for tests, without a ledger: nothing is synced, and there is no mark, so that all of it counts as safe.
 
 use super::recover;
 use super::writer::Writer;
@@ -39,7 +38,6 @@ impl Journal {
     }
 
     /// Begins another segment, and compresses those before it.
-    #[cfg(test)]
     pub(crate) fn seal(&self) {
         let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         writer.rotate();
@@ -47,7 +45,6 @@ impl Journal {
     }
 
     /// Begins another segment.
-    #[cfg(test)]
     pub(crate) fn rotate(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).rotate();
     }
