@@ -10,6 +10,7 @@
 //! | `waiting/ID` | the message waits | [`Queue::remove`] when every recipient is decided, or `mailbell queue drop` |
 //! | `waiting/ID` and `tries/ID` | it was tried | the same, in this order |
 //! | `tries/ID` alone | killed between the two removals | [`Queue::clean`] |
+//! | `waiting/ID` of a message that was sent | a power cut in the seconds after its removal | it is sent again |
 //! | `tmp/ID.tries` | killed while progress was noted; the older note counts | the next note, or [`Queue::clean`] |
 //! | `retry/ID`, `retry/all` | a person asked for a try now | the server, when it has seen it |
 //! | `damaged/ID` | head or envelope cannot be read; it was said in the log once | the administrator |
@@ -169,31 +170,35 @@ impl Queue {
         }
     }
 
-    /// Keeps what is known of a message; safe against a power cut.
+    /// Keeps what is known of a message. What is known of a recipient that is decided is safe against a power cut; that a
+    /// message waits longer need not be.
     ///
     /// # Errors
     ///
     /// What was known before still counts then.
     pub fn note(&self, id: &QueueId, progress: &Progress) -> io::Result<()> {
+        let must_last = progress.outcomes.iter().any(|outcome| outcome.state != State::Waiting);
         let draft = self.tmp().join(format!("{id}.tries"));
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(&progress.to_octets())?;
-        file.sync_all()?;
+        if must_last {
+            file.sync_all()?;
+        }
         failpoint::reach("queue-noted");
         let folder = self.folder.join("tries");
         fs::rename(&draft, folder.join(id.as_str()))?;
-        File::open(folder)?.sync_all()
+        if must_last { File::open(folder)?.sync_all() } else { Ok(()) }
     }
 
-    /// Takes a message out: every recipient is decided. Whether it was there.
+    /// Takes a message out: every recipient is decided. Whether it was there. The folder is not synced, as by other mail
+    /// servers: a power cut, and no kill, may bring back what was sent in the last seconds before it.
     ///
     /// # Errors
     ///
-    /// Of unlink(2) and fsync(2).
+    /// Of unlink(2).
     pub fn remove(&self, id: &QueueId) -> io::Result<bool> {
         let folder = self.waiting_folder();
         let was_there = gone(fs::remove_file(folder.join(id.as_str())))?;
-        File::open(folder)?.sync_all()?;
         failpoint::reach("queue-removed");
         gone(fs::remove_file(self.folder.join("tries").join(id.as_str())))?;
         self.forget(id);
