@@ -17,6 +17,7 @@ pub fn settings(bits: u8) -> Settings {
         stamp: (bits & 16 != 0).then(|| "1.2@mail.example.org".into()),
         tls_available: bits & 32 != 0,
         tls_active: bits & 64 != 0,
+        dsn: bits & 128 != 0,
     }
 }
 
