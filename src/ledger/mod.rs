@@ -14,8 +14,8 @@
 //! again. Subscribers in this process take the latest records from memory (`journal::Told`), others read the files.
 //!
 //! The way of a message, in system calls, from the last octet of its data to the line in the pipe (a small message for one
-//! user; two of close(2), a futex(2) and, once a second, statfs(2) come to that; when the line is on its way, the thread writes
-//! the mark with pwrite(2), and looks with fstat(2) whether the journal was removed):
+//! user; two of close(2), a futex(2), an fstat(2) that shows whether the journal was removed and, once a second, statfs(2)
+//! come to that; when the line is on its way, the thread writes the mark with pwrite(2)):
 //!
 //! ```text
 //!  1  recvfrom   the data with its final dot                      worker

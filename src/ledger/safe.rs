@@ -27,28 +27,20 @@ const UNSETTLED: usize = 50_000;
 impl Ledger {
     /// Syncs the journal, without the lock that deliveries need, and tells what is safe then.
     pub(super) fn sync(&self) -> bool {
-        let told = self.told.seq();
         let synced = {
             let _alone = lock(&self.syncing);
             let unsynced = self.lock().writer.take_unsynced();
-            let is_new = !unsynced.is_empty();
-            self.sync_files(unsynced).map(|()| is_new)
+            self.sync_files(unsynced)
         };
-        let is_new = match synced {
-            Ok(is_new) => is_new,
-            Err(error) => {
-                // Logged once, until it works again.
-                if !std::mem::replace(&mut self.lock().failing.sync, true) {
-                    log::error!("journal: {error}; nothing is told until it can be synced");
-                }
-                return false;
+        if let Err(error) = synced {
+            // Logged once, until it works again.
+            if !std::mem::replace(&mut self.lock().failing.sync, true) {
+                log::error!("journal: {error}; nothing is told until it can be synced");
             }
-        };
+            return false;
+        }
         self.tell();
         self.write_mark();
-        if is_new {
-            self.check_place(told, None);
-        }
         true
     }
 
@@ -61,6 +53,10 @@ impl Ledger {
             return Err(error);
         }
         self.reserve(unsynced.to, unsynced.active);
+        // Before anything of it is told: what is recorded again may get other numbers.
+        if !unsynced.is_empty() && self.check_place(self.told.seq(), None) {
+            return Ok(());
+        }
         let mut state = self.lock();
         (state.synced, state.failing.sync) = (state.synced.max(unsynced.to), false);
         Ok(())
@@ -80,18 +76,20 @@ impl Ledger {
 
     /// Goes on in another segment where somebody took the active one away. What follows `told` is recorded there again, by
     /// the same numbers: not every subscriber may have read it. Only its path, in `dir`, tells that the folder was moved.
-    fn check_place(&self, told: u64, dir: Option<&Path>) {
+    /// Whether it was not in its place.
+    fn check_place(&self, told: u64, dir: Option<&Path>) -> bool {
         let active = self.lock().writer.active();
-        let Some(active) = active.filter(|active| !active.is_in_place(dir)) else { return };
+        let Some(active) = active.filter(|active| !active.is_in_place(dir)) else { return false };
         let mut state = self.lock();
         if !state.writer.active().is_some_and(|other| other.is_same(&active)) {
-            return;
+            return true;
         }
         self.told.forget();
         if state.writer.begin_anew(told) {
             state.synced = told;
             self.write(&mut state);
         }
+        true
     }
 
     /// Reserves numbers up to `to` and some more, so that no number is told that is not reserved.
