@@ -17,8 +17,7 @@ const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
 pub fn safe(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let replaced: String = last.chars().map(|letter| if is_unsafe(letter) { '_' } else { letter }).collect();
-    let blank = |letter: char| letter == '.' || letter.is_whitespace();
-    let name = replaced.trim_start_matches(|letter| blank(letter) || letter == '-').trim_end_matches(blank);
+    let name = replaced.trim_start_matches(|letter| is_blank(letter) || letter == '-').trim_end_matches(is_blank);
     if name.is_empty() {
         return None;
     }
@@ -32,8 +31,15 @@ pub fn safe(name: &str) -> Option<String> {
 fn cut(name: &str, mark: &str) -> String {
     let ending = name.rfind('.').filter(|at| *at > 0 && name.len() - at <= ENDING).unwrap_or(name.len());
     let (stem, ending) = name.split_at(ending);
-    let room = LONGEST - mark.len() - ending.len();
-    format!("{}{mark}{ending}", stem[..stem.floor_char_boundary(room)].trim_end())
+    let kept = &stem[..stem.floor_char_boundary(LONGEST - mark.len() - ending.len())];
+    // What was cut may end anywhere.
+    let kept = if kept.len() < stem.len() { kept.trim_end_matches(is_blank) } else { kept.trim_end() };
+    format!("{kept}{mark}{ending}")
+}
+
+/// No name ends with such a letter: Windows leaves it out.
+fn is_blank(letter: char) -> bool {
+    letter == '.' || letter.is_whitespace()
 }
 
 /// Names that are given away, each once.
@@ -88,6 +94,12 @@ pub fn of_kind(kind: &str, number: usize) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_name_that_is_cut_at_a_dot_does_not_end_with_it() {
+        let long = format!("{}.{}", "a".repeat(LONGEST - 1), "b".repeat(ENDING + 1));
+        assert_eq!(safe(&long), Some("a".repeat(LONGEST - 1)));
+    }
 
     #[test]
     fn hostile_names_are_made_harmless() {
