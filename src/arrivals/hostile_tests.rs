@@ -54,9 +54,12 @@ fn a_watched_user_cannot_make_us_read_files_of_others() {
         fs::remove_file(&new).unwrap();
         // The whole Maildir is a link of bob's.
         fs::rename(&bob.maildir, house.folder.join("old")).unwrap();
-        std::os::unix::fs::symlink(&other, &bob.maildir).unwrap();
-        own(&bob.maildir);
         own(bob.maildir.parent().unwrap());
+        // It is bob's before it is there: a link of root's would be followed.
+        let link = house.folder.join("link");
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        own(&link);
+        fs::rename(&link, &bob.maildir).unwrap();
         arrivals.watch(vec![bob.clone()]);
         fs::remove_file(&bob.maildir).unwrap();
         fs::rename(house.folder.join("old"), &bob.maildir).unwrap();
