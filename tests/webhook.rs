@@ -244,7 +244,7 @@ fn a_message_is_sent_as_it_is_stored_and_one_that_is_gone_is_empty() {
     let large = "Subject: large\n\n".to_owned() + &"0123456789abcdef0123456789abcdef\n".repeat(60_000);
     server.send("alice@example.org", &large);
     wait_for("a failure", || status(&server)["last_error"].as_str().filter(|why| why.contains("app.secret")).map(drop));
-    server.send("bob@example.org", "Subject: not his\n\nx\n");
+    server.send("bob@example.org", "Subject: for another user\n\nx\n");
     for subject in ["gone", "compressed", "last"] {
         server.send("alice@example.org", &format!("Subject: {subject}\n\n{subject}\n"));
     }

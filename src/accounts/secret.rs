@@ -83,7 +83,7 @@ impl Secret {
     pub(super) fn hash(password: &[u8]) -> io::Result<String> {
         let mut salt = [0; Salt::RECOMMENDED_LENGTH];
         random::fill(&mut salt)?;
-        // expect: the parameters and the salt's length are constants that the crate's own limits allow, and the
+        // unwrap: the parameters and the salt's length are constants that the crate's own limits allow, and the
         // password is far shorter than 2^32 octets.
         let salt = SaltString::encode_b64(&salt).expect("16 octets are a salt");
         let params = Params::new(OWN_MEMORY, OWN_PASSES, 1, None).expect("OWASP's parameters");

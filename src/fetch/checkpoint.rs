@@ -175,7 +175,7 @@ impl Checkpoint {
 
     fn to_text(&self) -> String {
         let mut text = format!("host {}\nlogin {}\n", self.host, self.login);
-        // unwrap: writing to a string cannot fail.
+        // unwrap: writing to a string cannot fail; so below, too.
         for (name, folder) in &self.folders {
             let Folder { validity, last, first, passed, .. } = folder;
             let worthless = u8::from(folder.is_worthless);

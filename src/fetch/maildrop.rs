@@ -144,7 +144,7 @@ impl Maildrop {
     /// Appends it as lines of a checkpoint.
     pub fn write(&self, text: &mut String) {
         let Maildrop { first, passed, .. } = self;
-        // unwrap: writing to a string cannot fail.
+        // unwrap: writing to a string cannot fail; so below, too.
         writeln!(text, "maildrop {first} {passed} {} {}", u8::from(self.is_worthless), u8::from(self.is_begun))
             .unwrap();
         for (id, Known { stored, vanished, deleted }) in &self.known {

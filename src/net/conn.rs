@@ -242,7 +242,7 @@ impl Conn {
         self.peer.become_stream();
         let socket = self.peer.socket();
         let _ = sockopt::set_socket_send_buffer_size(socket, limits::STREAM_ROOM);
-        // Of a client whose machine is gone no octet tells. A unix socket does not have this.
+        // Keepalive finds a client that is gone without a word. A unix socket does not have it.
         let patience = u32::try_from(self.command_timeout.as_millis()).unwrap_or(u32::MAX);
         let _ = sockopt::set_tcp_user_timeout(socket, patience);
     }

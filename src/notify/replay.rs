@@ -1,4 +1,4 @@
-//! A subscriber that retries, for somebody who hands events over again, pauses it, or lets it go on.
+//! The orders that a retrying subscriber takes: hand events over again, pause, go on.
 
 use super::Settings;
 use super::desk::{Desk, Order, Ranges};

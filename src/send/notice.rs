@@ -25,7 +25,7 @@ enum Home {
     Elsewhere(Vec<String>),
 }
 
-/// A message that was delivered to users here, and whose sender wants to know (RFC 3461, NOTIFY=SUCCESS).
+/// A message that was delivered to users here. Its sender asked for a notice of that (RFC 3461, NOTIFY=SUCCESS).
 #[derive(Clone, Debug)]
 pub struct Delivered<'a> {
     /// The message's id.

@@ -1,4 +1,5 @@
-//! What follows a try: who is given up, who is told, when the next try is; and the message goes when nothing is left to do.
+//! What follows a try: recipients that are given up, notices, the time of the next try; and the message goes when nothing is
+//! left to do.
 
 use super::notice::{self, Kind};
 use super::{Place, now, schedule};

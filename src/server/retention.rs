@@ -1,4 +1,4 @@
-//! The part of the hourly work that deletes old messages: who keeps what for how long, and what programs still need.
+//! The part of the hourly work that deletes old messages: each user's age, and the messages that programs still need.
 
 use crate::maildir::name::{self, Name, Place};
 use crate::maildir::retention::{self, Policy};

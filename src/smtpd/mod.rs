@@ -37,7 +37,7 @@ fn settings(service: &Service, live: &Live, client: &Client, kind: ListenerKind)
     let config = &service.config;
     let auth = match (kind, config.smtp.auth) {
         (ListenerKind::Lmtp, _) | (ListenerKind::Smtp | ListenerKind::Local, AuthPolicy::Off) => Auth::Off,
-        // The user id of the other end says who it is.
+        // The user id of the other end tells the local user.
         (ListenerKind::Local, _) => Auth::Optional,
         (ListenerKind::Smtp, AuthPolicy::Optional) => Auth::Optional,
         // Over a unix socket: a user of this machine. Local users need no password to send to local users.
