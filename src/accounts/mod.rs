@@ -9,6 +9,8 @@ mod digest;
 mod expand;
 mod explain;
 mod gate;
+#[cfg(test)]
+mod login_tests;
 mod passwd;
 mod penalties;
 mod random;
