@@ -6,6 +6,7 @@ use super::value::{durations, or_empty, or_off, some_time};
 use crate::message::address;
 use crate::net::remote::secret::Source;
 use crate::net::remote::tls::Trust;
+use crate::sasl::client::Account;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,6 +35,14 @@ pub struct Relay {
     pub recipients_per_hour: usize,
     /// A message is given up after this time, counted from its arrival.
     pub give_up: Duration,
+}
+
+impl Relay {
+    /// The account there; `None`: no login.
+    pub fn account(&self) -> Option<Account> {
+        let (login, source) = self.login.as_ref()?;
+        Some(Account { login: login.clone(), host: self.host.clone(), port: self.port, secret: source.kind() })
+    }
 }
 
 /// Reads the section; `None` without a host.

@@ -5,6 +5,7 @@ use super::section::Section;
 use super::value::{one_of, size, some_time, user_name};
 use crate::net::remote::secret::Source;
 use crate::net::remote::tls::Trust;
+use crate::sasl::client::Account;
 use std::path::Path;
 use std::time::Duration;
 
@@ -73,6 +74,21 @@ pub struct Remote {
     pub idle: Duration,
     /// A larger message makes an event and is not stored. Octets.
     pub max_size: u64,
+}
+
+impl Remote {
+    /// The account there.
+    pub fn account(&self) -> Account {
+        Account { login: self.login.clone(), host: self.host.clone(), port: self.port, secret: self.secret.kind() }
+    }
+
+    /// What each session is for: a folder, or `None` for POP3.
+    pub fn places(&self) -> Vec<Option<String>> {
+        match self.protocol {
+            Protocol::Imap => self.folders.iter().cloned().map(Some).collect(),
+            Protocol::Pop3 => vec![None],
+        }
+    }
 }
 
 /// Reads all of them.

@@ -2,6 +2,7 @@
 
 use super::checkpoint::Checkpoint;
 use super::end::{End, Kind};
+use super::folder::Verdict;
 use super::status::Status;
 use crate::config::{Encryption, Remote};
 use crate::delivery::Delivery;
@@ -9,6 +10,8 @@ use crate::net::remote::conn::{Conn, Signal};
 use crate::net::remote::dial;
 use crate::net::remote::secret::Secret;
 use crate::net::remote::tls::{Client, Trust};
+use crate::sasl::client::Secret as SecretKind;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,7 +43,7 @@ pub struct Job {
     /// Called after each good pass.
     pub on_pass: Arc<dyn Fn() + Send + Sync>,
     /// Enters the sandbox.
-    pub enter: Arc<dyn Fn() + Send + Sync>,
+    pub enter: Enter,
 }
 
 /// The end of a session, and the least wait before the next one after a good pass.
@@ -63,13 +66,18 @@ impl Trusts {
 }
 
 impl Job {
-    /// For a session that keeps nothing.
-    pub fn alone(remote: &Remote, folder: Option<String>, delivery: Arc<Delivery>, enter: Enter) -> Result<Job, End> {
+    /// For one pass of a session that keeps nothing.
+    pub fn new(
+        remote: &Arc<Remote>,
+        folder: Option<String>,
+        delivery: &Arc<Delivery>,
+        enter: &Enter,
+    ) -> io::Result<Job> {
         Ok(Job {
-            remote: Arc::new(remote.clone()),
+            remote: remote.clone(),
             status: Status::new(&remote.name, folder.as_deref()),
             folder,
-            delivery,
+            delivery: delivery.clone(),
             checkpoint: Arc::default(),
             trusts: Arc::default(),
             stop: Signal::new()?,
@@ -78,7 +86,7 @@ impl Job {
             without_apop: Arc::default(),
             once: true,
             on_pass: Arc::new(|| {}),
-            enter,
+            enter: enter.clone(),
         })
     }
 
@@ -107,9 +115,26 @@ impl Job {
         (self.on_pass)();
     }
 
+    /// Logs what becomes of a message that failed.
+    pub fn log_failed(&self, message: u32, verdict: Verdict, why: &str) {
+        let label = self.label();
+        match verdict {
+            Verdict::ParkedNow => {
+                log::warn!("remote {label}: message {message} cannot be fetched ({why}); tried again daily")
+            }
+            Verdict::GivenUp => log::warn!("remote {label}: message {message} is given up: {why}"),
+            Verdict::Again | Verdict::Parked => log::debug!("remote {label}: message {message}: {why}"),
+        }
+    }
+
+    /// The name of the folder.
+    pub fn folder_name(&self) -> &str {
+        self.folder.as_deref().unwrap_or("INBOX")
+    }
+
     /// Whether a refused login is tried once more at once: with a new token, or without APOP.
     pub fn has_another_way(&self) -> bool {
-        self.remote.secret.is_token() || self.without_apop.load(Ordering::Relaxed)
+        self.remote.secret.kind() == SecretKind::Token || self.without_apop.load(Ordering::Relaxed)
     }
 
     /// How its log lines begin.

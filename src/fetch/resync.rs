@@ -33,6 +33,17 @@ pub struct Counts {
     pub new: u64,
 }
 
+impl Counts {
+    /// Logs the result of a comparison, because the server's ids, by this name, changed.
+    pub fn log(&self, label: &str, ids: &str) {
+        let Counts { by_key, by_age, new } = self;
+        log::info!(
+            "remote {label}: the server's {ids} changed; compared by key and date: {by_key} known by key, {by_age} by age, \
+             {new} new"
+        );
+    }
+}
+
 impl Judge<'_> {
     /// Whether a message is new. `header` has the fields that the key is made of; `internal_date` is what the server says
     /// of its arrival.

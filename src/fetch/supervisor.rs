@@ -7,7 +7,7 @@ use super::job::{Enter, Job, Outcome, Trusts};
 use super::session::run;
 use super::slot::Slot;
 use super::status::{Entry, Status};
-use crate::config::{Protocol, Remote};
+use crate::config::Remote;
 use crate::delivery::Delivery;
 use crate::limits;
 use crate::net::remote::conn::Signal;
@@ -259,33 +259,22 @@ impl Supervisor {
     fn open(&mut self, remote: Remote) -> io::Result<()> {
         let checkpoint = Arc::new(Mutex::new(Checkpoint::open(&self.state, &remote.name)?));
         let remote = Arc::new(remote);
-        let folders: Vec<Option<String>> = match remote.protocol {
-            Protocol::Imap => remote.folders.iter().cloned().map(Some).collect(),
-            Protocol::Pop3 => vec![None],
-        };
-        for folder in folders {
+        let enter = self.enter.clone();
+        let enter: Enter = Arc::new(move || {
+            let enter = lock(&enter).clone();
+            enter();
+        });
+        for folder in remote.places() {
             self.ids += 1;
             let (id, orders) = (self.ids, self.orders.clone());
-            let enter = self.enter.clone();
             self.slots.push(Slot {
                 id,
                 job: Job {
-                    remote: remote.clone(),
-                    status: Status::new(&remote.name, folder.as_deref()),
-                    folder,
-                    delivery: self.delivery.clone(),
                     checkpoint: checkpoint.clone(),
                     trusts: self.trusts.clone(),
-                    stop: Signal::new()?,
-                    is_connected: Arc::default(),
-                    look: Signal::new()?,
-                    without_apop: Arc::default(),
                     once: false,
                     on_pass: Arc::new(move || orders.give(Order::Passed(id))),
-                    enter: Arc::new(move || {
-                        let enter = lock(&enter).clone();
-                        enter();
-                    }),
+                    ..Job::new(&remote, folder, &self.delivery, &enter)?
                 },
                 back_off: BackOff::default(),
                 due: Some(Instant::now()),

@@ -4,9 +4,11 @@ use super::assemble::{Assembler, Fed};
 use super::command::{Pieces, quoted};
 use super::response::{Body, Fetched, Response, Status, Untagged, Word, capabilities};
 use super::state::{Deletion, Login, State};
-use super::step::{Folder, Outcome, Secret, Settings, Step};
+use super::step::{Folder, Outcome, Settings, Step};
 use super::utf7;
-use crate::sasl::client::{ClientMechanism, Failure, Text, is_temporary, refusal_status, refused_login};
+use crate::sasl::client::{
+    ClientMechanism, Failure, Secret, Text, is_temporary, refusal_status, refused_login, token_mechanism,
+};
 use std::fmt;
 
 /// Most untagged responses to one command: a folder of a million messages.
@@ -95,14 +97,15 @@ impl Session {
 
     /// Answers [`Step::Credentials`].
     pub fn credentials(&mut self, secret: &[u8], out: &mut Vec<u8>) -> Step {
-        let mechanism = match self.settings.secret {
-            Secret::Token if self.can("AUTH=XOAUTH2") => ClientMechanism::Xoauth2,
-            Secret::Token if self.can("AUTH=OAUTHBEARER") => ClientMechanism::OauthBearer,
-            Secret::Token => return self.fail(Failure::NoMechanism("neither XOAUTH2 nor OAUTHBEARER is advertised")),
+        let mechanism = match self.settings.account.secret {
+            Secret::Token => match token_mechanism(|name| self.can(&format!("AUTH={name}"))) {
+                Ok(mechanism) => mechanism,
+                Err(failure) => return self.fail(failure),
+            },
             Secret::Password if !self.can("LOGINDISABLED") => {
                 self.tags += 1;
                 let pieces = Pieces::new(&format!("{} LOGIN", self.tag()));
-                let mut pieces = pieces.string(self.settings.login.as_bytes()).string(secret);
+                let mut pieces = pieces.string(self.settings.account.login.as_bytes()).string(secret);
                 self.responses = 0;
                 out.extend(pieces.next().unwrap_or_default());
                 self.enter(State::Login(Login::Command(pieces)));
@@ -113,7 +116,7 @@ impl Session {
                 return self.fail(Failure::NoMechanism("LOGIN is disabled, and there is no AUTH=PLAIN"));
             }
         };
-        let response = mechanism.response(&self.settings.login, &self.settings.host, self.settings.port, secret);
+        let response = self.settings.account.response(mechanism, secret);
         let at_once = self.can("SASL-IR");
         let command = match at_once {
             true => format!("AUTHENTICATE {} {response}", mechanism.name()),

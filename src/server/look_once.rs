@@ -39,7 +39,7 @@ pub fn look_once(config: &Config, remote: Remote) -> Result<Vec<(String, End)>, 
         .map_err(|error| StartError::io("watching the Maildirs", &error))?;
     delivery.first_look().wait();
     ledger.tick();
-    let ends = fetch::once(remote, delivery, &config.state, sandbox::enter(config));
+    let ends = fetch::once(remote, &delivery, &config.state, &sandbox::enter(config));
     arrivals.stop();
     ledger.stop();
     Ok(ends)

@@ -55,7 +55,7 @@ impl Talk<'_> {
                 step = match self.run(step, REPLY)? {
                     Step::Literal { octets, .. } => {
                         header.clear();
-                        self.literal(octets, &mut |block| {
+                        self.conn.exactly(octets, &mut |block| {
                             let room = limits::HEADER_OCTETS - header.len();
                             header.extend_from_slice(&block[..block.len().min(room)]);
                         })?;
@@ -79,13 +79,7 @@ impl Talk<'_> {
                 };
             }
         }
-        log::info!(
-            "remote {}: the server's ids changed; compared by key and date: {} known by key, {} by age, {} new",
-            job.label(),
-            counts.by_key,
-            counts.by_age,
-            counts.new
-        );
+        counts.log(&job.label(), "ids");
         let mut checkpoint = job.checkpoint();
         let folder = checkpoint.folder(name);
         (folder.validity, folder.last, folder.is_worthless) = (opened.uid_validity, last, false);

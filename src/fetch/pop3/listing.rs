@@ -125,13 +125,7 @@ impl Talk<'_> {
                 Err(_) => counts.new += 1,
             }
         }
-        log::info!(
-            "remote {}: the server's unique-ids changed; compared by key and date: {} known by key, {} by age, {} new",
-            job.label(),
-            counts.by_key,
-            counts.by_age,
-            counts.new
-        );
+        counts.log(&job.label(), "unique-ids");
         let mut checkpoint = job.checkpoint();
         let maildrop: &mut Maildrop = checkpoint.maildrop();
         maildrop.is_worthless = false;

@@ -288,6 +288,23 @@ impl Conn {
         self.input.consume(count);
     }
 
+    /// So many octets, in the blocks in which they come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Conn::data`].
+    pub fn exactly(&mut self, octets: u64, take: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
+        let (began, mut taken) = (Instant::now(), 0);
+        while taken < octets {
+            let block = self.data(began, taken)?;
+            let count = block.len().min(usize::try_from(octets - taken).unwrap_or(usize::MAX));
+            take(&block[..count]);
+            self.consume(count);
+            taken += count as u64;
+        }
+        Ok(())
+    }
+
     /// Tells the server that nothing follows; does not wait.
     pub fn close(mut self) {
         if let Some(session) = &mut self.tls {

@@ -1,6 +1,7 @@
 //! Passwords and access tokens: read before each login, by a thread outside of the sandbox, from a file or from the first
 //! line that a command prints. They are never logged, and never an argument or an environment variable of a program.
 
+use crate::sasl::client::Secret as Kind;
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -92,9 +93,12 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Source {
-    /// Whether it gives OAuth2 tokens.
-    pub fn is_token(&self) -> bool {
-        matches!(self, Source::TokenCommand(_))
+    /// What it gives.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Source::TokenCommand(_) => Kind::Token,
+            Source::File(_) | Source::PasswordCommand(_) => Kind::Password,
+        }
     }
 
     /// Gets the secret as it is now.

@@ -1,7 +1,9 @@
 //! The session's states, and the one function that changes them.
 
-use super::step::{Outcome, Secret, Settings, Step};
-use crate::sasl::client::{ClientMechanism, Failure, Text, refusal_status, refused_login};
+use super::step::{Outcome, Settings, Step};
+use crate::sasl::client::{
+    ClientMechanism, Failure, Secret, Text, is_one_line, refusal_status, refused_login, token_mechanism,
+};
 use md5::{Digest, Md5};
 use std::fmt;
 
@@ -110,7 +112,7 @@ impl Session {
 
     /// Whether the login will be APOP: the greeting has a stamp, and there is no TLS.
     pub fn has_apop(&self) -> bool {
-        self.stamp.is_some() && !self.is_secure && self.settings.secret == Secret::Password
+        self.stamp.is_some() && !self.is_secure && self.settings.account.secret == Secret::Password
     }
 
     /// No APOP: the account's password may not be of the kind that the server can do it with.
@@ -120,33 +122,31 @@ impl Session {
 
     /// Answers [`Step::Credentials`].
     pub fn credentials(&mut self, secret: &[u8], out: &mut Vec<u8>) -> Step {
-        // A line end would make a command of what follows it.
-        if secret.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
-            return self.fail(Failure::NoMechanism("the secret has a line end in it"));
-        }
         let knows_capa = self.capabilities.is_some();
-        let mechanism = match self.settings.secret {
-            Secret::Token if self.has_mechanism("XOAUTH2") || !knows_capa => ClientMechanism::Xoauth2,
-            Secret::Token if self.has_mechanism("OAUTHBEARER") => ClientMechanism::OauthBearer,
-            Secret::Token => return self.fail(Failure::NoMechanism("neither XOAUTH2 nor OAUTHBEARER is advertised")),
-            Secret::Password => {
+        let chosen = is_one_line(secret).and_then(|()| match self.settings.account.secret {
+            Secret::Token => token_mechanism(|name| !knows_capa || self.has_mechanism(name)).map(Some),
+            Secret::Password => Ok(None),
+        });
+        let mechanism = match chosen {
+            Err(failure) => return self.fail(failure),
+            Ok(Some(mechanism)) => mechanism,
+            Ok(None) => {
                 if let Some(stamp) = self.stamp.as_deref().filter(|_| !self.is_secure) {
                     let digest = Md5::new().chain_update(stamp).chain_update(secret).finalize();
                     let digest: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
-                    let command = format!("APOP {} {digest}", self.settings.login);
+                    let command = format!("APOP {} {digest}", self.settings.account.login);
                     self.enter(State::Apop);
                     return send(&command, out);
                 }
                 if !knows_capa || self.can("USER") || !self.has_mechanism("PLAIN") {
                     self.secret = Some(secret.to_vec());
                     self.enter(State::User);
-                    return send(&format!("USER {}", self.settings.login), out);
+                    return send(&format!("USER {}", self.settings.account.login), out);
                 }
                 ClientMechanism::Plain
             }
         };
-        let response = mechanism.response(&self.settings.login, &self.settings.host, self.settings.port, secret);
-        self.secret = Some(response.into_bytes());
+        self.secret = Some(self.settings.account.response(mechanism, secret).into_bytes());
         self.enter(State::Auth(mechanism));
         send(&format!("AUTH {}", mechanism.name()), out)
     }

@@ -4,9 +4,11 @@ use super::RECIPIENTS;
 use super::capabilities::Capabilities;
 use super::envelope;
 use super::reply::{Read, Reader, Reply, joined};
-use super::step::{Message, Secret, Settings, Step, Verdict};
+use super::step::{Message, Settings, Step, Verdict};
 use crate::message::base64;
-use crate::sasl::client::{ClientMechanism, Failure, Text, refusal_status};
+use crate::sasl::client::{
+    Account, ClientMechanism, Failure, Secret, Text, is_one_line, refusal_status, token_mechanism,
+};
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -131,23 +133,16 @@ impl Session {
 
     /// Answers [`Step::Credentials`].
     pub fn credentials(&mut self, secret: &[u8], out: &mut Vec<u8>) -> Step {
-        let Some((name, kind)) = self.settings.login.clone() else { return self.ready() };
-        if secret.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
-            return self.fail(Failure::NoMechanism("the secret has a line end in it"));
-        }
-        let login = match kind {
-            Secret::Token if self.can.has_mechanism("XOAUTH2") => Login::Sasl(ClientMechanism::Xoauth2),
-            Secret::Token if self.can.has_mechanism("OAUTHBEARER") => Login::Sasl(ClientMechanism::OauthBearer),
-            Secret::Token => return self.fail(Failure::NoMechanism("neither XOAUTH2 nor OAUTHBEARER is advertised")),
-            Secret::Password if self.can.has_mechanism("PLAIN") => Login::Sasl(ClientMechanism::Plain),
-            Secret::Password if self.can.has_mechanism("LOGIN") => Login::Plain,
-            Secret::Password => return self.fail(Failure::NoMechanism("neither PLAIN nor LOGIN is advertised")),
+        let Some(account) = self.settings.account.clone() else { return self.ready() };
+        let login = match is_one_line(secret).and_then(|()| self.login(&account)) {
+            Ok(login) => login,
+            Err(failure) => return self.fail(failure),
         };
         self.responses.clear();
         self.enter(State::Auth(login));
         match login {
             Login::Sasl(mechanism) => {
-                let response = mechanism.response(&name, &self.settings.host, self.settings.port, secret);
+                let response = account.response(mechanism, secret);
                 let command = format!("AUTH {}", mechanism.name());
                 if response.len() <= INITIAL_RESPONSE {
                     return send(&format!("{command} {response}"), out);
@@ -156,9 +151,19 @@ impl Session {
                 send(&command, out)
             }
             Login::Plain => {
-                self.responses.extend([base64::encode(name.as_bytes()), base64::encode(secret)]);
+                self.responses.extend([base64::encode(account.login.as_bytes()), base64::encode(secret)]);
                 send("AUTH LOGIN", out)
             }
+        }
+    }
+
+    fn login(&self, account: &Account) -> Result<Login, Failure> {
+        let has = |name: &str| self.can.has_mechanism(name);
+        match account.secret {
+            Secret::Token => token_mechanism(has).map(Login::Sasl),
+            Secret::Password if has("PLAIN") => Ok(Login::Sasl(ClientMechanism::Plain)),
+            Secret::Password if has("LOGIN") => Ok(Login::Plain),
+            Secret::Password => Err(Failure::NoMechanism("neither PLAIN nor LOGIN is advertised")),
         }
     }
 
@@ -298,7 +303,7 @@ impl Session {
                 self.after_hello(out)
             }
             State::Ehlo if self.settings.starttls && !self.is_secure => self.fail(Failure::NoTls(text(&reply))),
-            State::Ehlo if reply.is_permanent() && self.settings.login.is_none() => {
+            State::Ehlo if reply.is_permanent() && self.settings.account.is_none() => {
                 self.enter(State::Helo);
                 send(&format!("HELO {}", self.settings.hostname), out)
             }
@@ -351,7 +356,7 @@ impl Session {
             self.enter(State::StartTls);
             return send("STARTTLS", out);
         }
-        if self.settings.login.is_some() {
+        if self.settings.account.is_some() {
             self.enter(State::Credentials);
             return Step::Credentials;
         }
