@@ -2,7 +2,8 @@
 
 use super::endpoint::{Encryption, encryption, host, login, off_is_private, secret, trust};
 use super::section::Section;
-use super::value::{one_of, size, some_time, user_name};
+use super::subscribers::once;
+use super::value::{choice, one_of, some_size, some_time, user_name};
 use crate::net::remote::secret::Source;
 use crate::net::remote::tls::Trust;
 use crate::sasl::client::Account;
@@ -99,12 +100,8 @@ pub(super) fn remotes(top: &mut Section<'_, '_>, base: &Path) -> Vec<Remote> {
 
 fn remote(mut section: Section<'_, '_>, base: &Path, names: &mut Vec<String>) -> Option<Remote> {
     let name = section.needed("name", "\"work\"", remote_name);
-    match &name {
-        Some(name) if names.contains(name) => {
-            section.wrong("name", "is another remote's name too; it tells remotes apart")
-        }
-        name => names.extend(name.clone()),
-    }
+    once(&section, "name", &name, names, "is another remote's name too; it tells remotes apart");
+    let protocol = |text: &str| choice(text, &[("imap", Protocol::Imap), ("pop3", Protocol::Pop3)]);
     let protocol = section.text("protocol", "\"imap\" or \"pop3\"", protocol).unwrap_or(Protocol::Imap);
     let host = section.needed("host", "\"imap.example.com\"", host);
     let encryption = section.text("tls", "\"implicit\"", encryption).unwrap_or(Encryption::Implicit);
@@ -125,6 +122,7 @@ fn remote(mut section: Section<'_, '_>, base: &Path, names: &mut Vec<String>) ->
     let only_new = section.flag("only_new").unwrap_or(true);
     let interval = section.text("interval", "\"5m\"", interval).unwrap_or(Duration::from_secs(300));
     let idle = section.text("idle", "\"4m\"", some_time).unwrap_or(Duration::from_secs(240));
+    let max_size = |text: &str| some_size(text, "would store nothing; `store = false` says that");
     let max_size = section.text("max_size", "\"100MiB\"", max_size).unwrap_or(100 << 20);
     section.finish();
     Some(Remote {
@@ -186,14 +184,6 @@ fn remote_name(text: &str) -> Result<String, String> {
     }
 }
 
-fn protocol(text: &str) -> Result<Protocol, String> {
-    match text {
-        "imap" => Ok(Protocol::Imap),
-        "pop3" => Ok(Protocol::Pop3),
-        _ => Err(one_of(text, &["imap", "pop3"])),
-    }
-}
-
 fn after(text: &str) -> Result<After, String> {
     match text {
         "leave" => Ok(After::Leave),
@@ -211,14 +201,7 @@ fn after(text: &str) -> Result<After, String> {
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = some_time(text)?;
     match interval < Duration::from_secs(60) {
-        true => Err(format!("{text:?} is less than the least, \"1m\"; providers lock out who asks more often")),
+        true => Err(format!("{text:?} is less than the least, \"1m\"; providers lock out clients that ask more often")),
         false => Ok(interval),
-    }
-}
-
-fn max_size(text: &str) -> Result<u64, String> {
-    match size(text)? {
-        0 => Err(format!("{text:?} would store nothing; `store = false` says that")),
-        size => Ok(size),
     }
 }

@@ -11,9 +11,10 @@ use crate::net::remote::dial;
 use crate::net::remote::secret::Secret;
 use crate::net::remote::tls::{Client, Trust};
 use crate::sasl::client::Secret as SecretKind;
+use crate::sys::lock;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Enters the sandbox of threads that speak to peers.
@@ -55,7 +56,7 @@ pub struct Trusts(Mutex<Vec<(Trust, Client)>>);
 
 impl Trusts {
     fn client(&self, trust: &Trust) -> Result<Client, String> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         if let Some((_, client)) = known.iter().find(|(each, _)| each == trust) {
             return Ok(client.clone());
         }
@@ -92,7 +93,7 @@ impl Job {
 
     /// What is known of the remote.
     pub fn checkpoint(&self) -> MutexGuard<'_, Checkpoint> {
-        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.checkpoint)
     }
 
     /// Writes down what is known.

@@ -31,7 +31,7 @@ pub fn run(job: &Job) -> Outcome {
         Protocol::Imap => imap::run(job, connected).map(|end| (end, None)),
         Protocol::Pop3 => pop3::run(job, connected),
     });
-    // What is known is kept whatever happened.
+    // What is known is saved after a failure, too.
     let outcome = job.save().and(outcome);
     match outcome.unwrap_or_else(|end| (end, None)) {
         (End { kind: Kind::Normal, why }, wait) if began.elapsed() < NORMAL => {

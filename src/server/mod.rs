@@ -12,6 +12,7 @@
 
 mod acceptor;
 mod background;
+#[cfg(feature = "mqtt")]
 mod broker_status;
 mod certificate;
 mod handshake;
@@ -112,14 +113,13 @@ const MOUNTS: Token = Token(usize::MAX - 1);
 pub fn run(config: Config) -> Result<(), StartError> {
     sys::tune_heap();
     let signals = sys::signals().map_err(|error| StartError::io("signals", &error))?;
-    let poll = Poll::new().map_err(|error| StartError::io("epoll", &error))?;
-    poll.registry()
-        .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
-        .map_err(|error| StartError::io("epoll", &error))?;
+    let epoll = |error: io::Error| StartError::io("epoll", &error);
+    let poll = Poll::new().map_err(epoll)?;
+    let registry = poll.registry();
+    registry.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE).map_err(epoll)?;
     let mounts = File::open("/proc/self/mountinfo").ok();
     if let Some(mounts) = &mounts {
-        let priority = poll.registry().register(&mut SourceFd(&mounts.as_raw_fd()), MOUNTS, Interest::PRIORITY);
-        priority.map_err(|error| StartError::io("epoll", &error))?;
+        registry.register(&mut SourceFd(&mounts.as_raw_fd()), MOUNTS, Interest::PRIORITY).map_err(epoll)?;
     }
     let started = start::prepare(config)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -310,7 +310,7 @@ fn housekeeping(service: &Service, stop: &AtomicBool) {
                 log::info!("{user}: {} messages compressed, {} octets saved", report.compressed, report.saved);
             }
             Ok(_) => {}
-            Err(error) => log::warn!("{error}"),
+            Err(error) => log::warn!("{}: cannot be compressed: {error}", maildir.display()),
         }
     }
 }

@@ -145,7 +145,7 @@ impl Talk<'_> {
                     listed.insert(uid, size.unwrap_or(0));
                     Step::Line
                 }
-                // The last one, whatever was asked for.
+                // A server always gives the last message, also one before `first`.
                 Step::Item(_) => Step::Line,
                 // Some servers refuse to list an empty folder.
                 Step::Done(_) => return Ok(listed),

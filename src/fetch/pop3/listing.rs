@@ -107,7 +107,7 @@ impl Talk<'_> {
                 drop(checkpoint);
                 return job.save();
             }
-            if !maildrop.is_worthless && !maildrop.has_new_ids(&ids) {
+            if !maildrop.needs_resync && !maildrop.has_new_ids(&ids) {
                 return Ok(());
             }
             (maildrop.passed, maildrop.first)
@@ -128,7 +128,7 @@ impl Talk<'_> {
         counts.log(&job.label(), "unique-ids");
         let mut checkpoint = job.checkpoint();
         let maildrop: &mut Maildrop = checkpoint.maildrop();
-        maildrop.is_worthless = false;
+        maildrop.needs_resync = false;
         known.into_iter().for_each(|id| maildrop.succeeded(id, 0));
         // Those that vanished do not count a second time.
         maildrop.passed(&ids, passed);

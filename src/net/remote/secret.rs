@@ -3,7 +3,7 @@
 
 use crate::sasl::client::Secret as Kind;
 use crate::sys;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::fmt;
 use std::fs::File;
@@ -206,8 +206,7 @@ fn wait(child: &mut Child, end: Instant) -> io::Result<Option<std::process::Exit
 
 fn ready(fd: std::os::fd::BorrowedFd<'_>, end: Instant) {
     let left = end.saturating_duration_since(Instant::now());
-    let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-    let _ = poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&timeout));
+    let _ = sys::poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(left));
 }
 
 #[cfg(test)]
