@@ -112,7 +112,8 @@ impl Folder {
         let new = listed.iter().copied().filter(|uid| *uid > self.last && !self.done.contains(uid));
         let new = new.filter(|uid| !self.failing.contains_key(uid));
         let due = self.failing.iter().filter(|(_, failing)| failing.next <= now).map(|(uid, _)| *uid);
-        let all: BTreeSet<u32> = new.chain(due).collect();
+        let mut all = BTreeSet::new();
+        all.extend(new.chain(due));
         all.into_iter().collect()
     }
 

@@ -1,6 +1,6 @@
 //! The brokers of `[[mqtt]]` in `mailbell status` and in the metrics.
 
-use super::monitor::time;
+use super::time;
 use crate::notify::{BrokerStatus, Subscribers};
 use crate::service::Service;
 use crate::service::counters::{families, label};

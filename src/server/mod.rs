@@ -88,6 +88,11 @@ impl StartError {
     }
 }
 
+/// A time of the status, from seconds since 1970.
+fn time(seconds: Option<u64>) -> Option<String> {
+    seconds.map(|at| crate::message::date::rfc3339_micros(at.saturating_mul(1_000_000)))
+}
+
 /// Sessions that have not ended so long after the signal are cut. A message of which octets keep coming has this long.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 

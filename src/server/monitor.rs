@@ -1,7 +1,7 @@
 //! What the server says of itself: the JSON of `mailbell status`, on a unix socket in the state folder, and the same
 //! numbers for Prometheus, which `httpd` serves. Both only ever read.
 
-use super::orders;
+use super::{orders, time};
 use crate::config::Config;
 use crate::httpd::{self, Reports};
 use crate::message::date;
@@ -45,7 +45,10 @@ pub fn serve_status(service: &Service, mut stream: std::os::unix::net::UnixStrea
 
 /// The status of a running server.
 pub fn status(service: &Service) -> Value {
-    let counters = service.counters.list().into_iter().map(|(name, _, value)| (name.to_owned(), value.into()));
+    let mut counters = json!({});
+    for (name, _, value) in service.counters.list() {
+        counters[name] = value.into();
+    }
     #[allow(unused_mut)] // Where no feature has something to tell.
     let mut status = json!({
         "running": true,
@@ -63,7 +66,7 @@ pub fn status(service: &Service) -> Value {
         "certificates": certificates(service),
         "http_streams": httpd::open_streams(),
         "last_seq": service.ledger.last_seq(),
-        "counters": Value::Object(counters.collect()),
+        "counters": counters,
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
         "remotes": [],
         "queue": null,
@@ -82,11 +85,6 @@ pub fn status(service: &Service) -> Value {
         status["brokers"] = super::broker_status::status(service);
     }
     status
-}
-
-/// A time of the status, from seconds since 1970.
-pub(super) fn time(seconds: Option<u64>) -> Option<String> {
-    seconds.map(|at| date::rfc3339_micros(at.saturating_mul(1_000_000)))
 }
 
 /// The certificate of the server: when it ends, and when it should have been renewed.

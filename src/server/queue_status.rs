@@ -1,6 +1,6 @@
 //! The queue in `mailbell status` and in the metrics.
 
-use super::monitor::time;
+use super::time;
 use crate::config::Config;
 use crate::queue::{Doing, Queue};
 use crate::service::Service;

@@ -1,6 +1,6 @@
 //! The remotes in `mailbell status` and in the metrics.
 
-use super::monitor::time;
+use super::time;
 use crate::fetch::{self, Entry, Remotes};
 use crate::service::Service;
 use crate::service::counters;

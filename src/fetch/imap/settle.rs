@@ -85,7 +85,8 @@ impl Talk<'_> {
         (folder.validity, folder.last, folder.needs_resync) = (opened.uid_validity, last, false);
         folder.done.clear();
         folder.pending.clear();
-        folder.failing = new.into_iter().map(|uid| (uid, Default::default())).collect();
+        folder.failing.clear();
+        folder.failing.extend(new.into_iter().map(|uid| (uid, Default::default())));
         Ok(())
     }
 }
