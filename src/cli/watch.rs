@@ -89,6 +89,9 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     if let Some(why) = unknown {
         return Err(usage(format!("--match {why}")));
     }
+    if let Some(why) = wanted.format.as_ref().and_then(|format| format.unknown_header(&config.event.headers)) {
+        return Err(usage(format!("--format {why}")));
+    }
     owner::become_owner_of_state(&config)?;
     warn_of_strangers(&config, &wanted.users);
     let state = config.state;
