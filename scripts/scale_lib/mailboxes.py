@@ -58,12 +58,8 @@ userdb {{
     hook = scratch / "to-dovecot"
     hook.write_text(blocks()["to-dovecot"])
     hook.chmod(0o755)
-    box = Box(scratch, "mx1", binary, f"""[[hook]]
-name = "dovecot"
-command = ["/usr/bin/env", "LMTP={socket}", "{hook}"]
-stdin = "message"
-retry = "1s..1s"
-""")
+    box = Box(scratch, "mx1", binary, blocks()["dovecot.toml"].replace(
+        '"/usr/local/bin/to-dovecot"', f'"/usr/bin/env", "LMTP={socket}", "{hook}"') + 'retry = "1s..1s"\n')
     server.start()
     box.start()
     sender = sender_of(box)
@@ -96,7 +92,11 @@ retry = "1s..1s"
 
 def shared(scratch, binary, _, quick):
     """Two boxes on one file system, each by a FUSE mount of its own: one folder for both, then a folder for each."""
-    if lacks("Maildirs that two boxes share", ["bindfs", "/dev/fuse"]):
+    if not os.path.exists("/dev/fuse"):
+        # As in a container; no package helps.
+        print("no FUSE here: nothing was shown of Maildirs that two boxes share")
+        return
+    if lacks("Maildirs that two boxes share", ["bindfs"]):
         return
     (scratch / "export").mkdir()
     mounts = []
