@@ -36,6 +36,10 @@ try {
       await page.evaluate(() => window.scrollTo(0, 0));
       await page.screenshot({ path: path.join(out, `${short}-${scheme}.png`) });
       await page.screenshot({ path: path.join(out, `${short}-${scheme}-whole.png`), fullPage: true });
+      for (const image of await page.$$("img[src$='.svg']")) {
+        const picture = path.basename(await image.getAttribute("src"), ".svg");
+        await image.screenshot({ path: path.join(out, `${picture}-${scheme}.png`) });
+      }
     }
   }
 } finally {
