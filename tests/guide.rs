@@ -57,7 +57,13 @@ impl Running {
             "sh" => ("block.sh", ["sh", "-e"]),
             "python" => ("block.py", ["python3", "-u"]),
             "js" => ("block.mjs", ["node", "--no-warnings"]),
+            "nginx" | "haproxy" => ("block.sh", ["sh", "-e"]),
             other => panic!("{}: nothing here runs `{other}`", block.place),
+        };
+        let text = match block.language.as_str() {
+            "nginx" => behind_nginx(&text),
+            "haproxy" => format!("cat > haproxy.cfg <<'END'\n{text}END\nhaproxy -c -V -f haproxy.cfg\n"),
+            _ => text,
         };
         fs::write(place.path(file), text.replace(" ID", &format!(" {id}"))).unwrap();
         let into = fs::OpenOptions::new().create(true).append(true).open(output).unwrap();
@@ -80,6 +86,19 @@ impl Drop for Running {
         let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         let _ = self.0.wait();
     }
+}
+
+/// A part of a configuration of nginx becomes a program that starts nginx with it, and prints the stream of events through it.
+fn behind_nginx(part: &str) -> String {
+    let port = free_port();
+    let whole =
+        format!("pid nginx.pid; events {{}} http {{ access_log off; server {{ listen 127.0.0.1:{port}; {part} }} }}");
+    let begin =
+        format!("cat > nginx.conf <<'END'\n{whole}\nEND\nnginx -p . -c nginx.conf -e stderr -g 'daemon off;' &\n");
+    begin
+        + &format!(
+            "curl -sN --retry 60 --retry-connrefused --retry-delay 1 'http://127.0.0.1:{port}/events?from=all'\n"
+        )
 }
 
 /// A port that is free now.
@@ -194,8 +213,9 @@ fn every_block_of_toml_passes_check() {
 
 #[test]
 fn every_block_that_is_marked_so_runs() {
-    for program in ["python3", "node", "curl", "jq"] {
-        if Command::new(program).arg("--version").output().is_err() {
+    for program in ["python3", "node", "curl", "jq", "openssl", "nginx", "haproxy"] {
+        let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
+        if !found.unwrap().success() {
             return skipped(&format!("needs {program}"));
         }
     }
