@@ -5,7 +5,7 @@ use super::section::Section;
 use super::subscribers::{filter, once, subscriber_name};
 use super::value::{self, choice, duration, durations};
 use crate::mqtt::topic;
-use crate::notify::{Format, MqttSettings, Piece};
+use crate::notify::{FieldName, Format, MqttSettings, Piece};
 use md5::{Digest, Md5};
 use std::path::Path;
 use std::time::Duration;
@@ -42,6 +42,8 @@ fn mqtt(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) -> Op
     }
     let topic = section.text("topic", "\"mail/{user}\"", topic_template);
     let payload = section.text("payload", "\"event\"", payload).unwrap_or(None);
+    section.note_template("topic", topic.as_deref().unwrap_or_default());
+    section.note_format("payload", payload.as_ref());
     let discovery = section.text("discovery", "\"homeassistant\"", discovery).unwrap_or(false);
     let retry = section.text("retry", "\"1s..1m\"", durations);
     let give_up = section.text("give_up", "\"7d\"", duration).unwrap_or(Duration::from_secs(7 * 86_400));
@@ -55,7 +57,7 @@ fn mqtt(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) -> Op
         trust: has_tls.then_some(trust),
         login,
         password_file,
-        topic: topic.unwrap_or_else(|| vec![Piece::Text("mail/".into()), Piece::Field("user")]),
+        topic: topic.unwrap_or_else(|| vec![Piece::Text("mail/".into()), Piece::Value(FieldName::Event("user"))]),
         payload,
         discovery,
         client_id: String::new(),
@@ -107,7 +109,7 @@ fn topic_template(text: &str) -> Result<Vec<Piece>, String> {
         return Err("\"\" is not a topic; write one such as \"mail/{user}\"".into());
     }
     let pieces = Format::pieces(text)?;
-    if pieces.iter().filter(|piece| matches!(piece, Piece::Field(_))).count() > FIELDS {
+    if pieces.iter().filter(|piece| matches!(piece, Piece::Value(_))).count() > FIELDS {
         return Err(format!("a topic has at most {FIELDS} fields"));
     }
     for piece in &pieces {

@@ -21,7 +21,7 @@ pub(super) struct Report<'t> {
     unknown: RefCell<Vec<(String, String, usize)>>,
     /// Where each key of the file is: `mail.root`, `smtp.listen[0]`, `pipe[1].path`.
     places: RefCell<BTreeMap<String, usize>>,
-    /// Keys of `match`: its name, the key, offset.
+    /// Keys of each `match` and each template: the name of that one, the key, offset.
     matched: RefCell<Vec<(String, String, usize)>>,
 }
 
@@ -61,8 +61,7 @@ impl<'t> Report<'t> {
 
     /// Something is wrong with the key of this full name (see `places`), or with the file where it has no such key.
     pub(super) fn add_at_key(&self, name: &str, message: impl Into<String>) {
-        let offset = self.places.borrow().get(name).copied();
-        match offset {
+        match self.offset_of_key(name) {
             Some(offset) => self.add(offset, message),
             None => self.problems.borrow_mut().push(self.problem(0, message)),
         }
@@ -76,7 +75,12 @@ impl<'t> Report<'t> {
 
     /// The line of a key, where the file has it.
     pub(super) fn line_of_key(&self, name: &str) -> Option<usize> {
-        self.places.borrow().get(name).map(|offset| self.line(*offset))
+        self.offset_of_key(name).map(|offset| self.line(offset))
+    }
+
+    /// The octets before a key, where the file has it.
+    pub(super) fn offset_of_key(&self, name: &str) -> Option<usize> {
+        self.places.borrow().get(name).copied()
     }
 
     pub(super) fn note_place(&self, name: String, offset: usize) {
@@ -87,7 +91,7 @@ impl<'t> Report<'t> {
         self.matched.borrow_mut().push((name, key, offset));
     }
 
-    /// Reports what `wrong` says of the keys of every `match`.
+    /// Reports what `wrong` says of the keys of every `match` and every template.
     pub(super) fn check_matches(&self, wrong: impl Fn(&str) -> Option<String>) {
         for (name, key, offset) in self.matched.take() {
             if let Some(why) = wrong(&key) {

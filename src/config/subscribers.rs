@@ -29,8 +29,10 @@ fn pipe(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<PathBuf>) -> O
     if path.as_deref().is_some_and(|path| !PipeSettings::can_have_cursor(path)) {
         section.wrong("path", "is too long: the name of its cursor's file would have more than 255 octets");
     }
+    let format = section.text("format", "\"inotify\"", Format::parse);
+    section.note_format("format", format.as_ref());
     let pipe = PipeSettings {
-        format: section.text("format", "\"inotify\"", Format::parse).unwrap_or(Format::Inotify),
+        format: format.unwrap_or(Format::Inotify),
         mode: section.text("mode", "\"0640\"", value::mode).unwrap_or(0o640),
         filter: filter(&mut section),
         backlog: section.text("backlog", "\"all\", \"none\" or \"1d\"", backlog).unwrap_or(Backlog::All),

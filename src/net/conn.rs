@@ -258,6 +258,11 @@ impl Conn {
         if self.peer.must_end(Wait::Command) { Err(Error::Stopping) } else { Ok(()) }
     }
 
+    /// The shared half: another thread can end the session by it.
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
     /// Our address in this connection; `None` for a unix socket.
     pub fn local_ip(&self) -> Option<IpAddr> {
         let address = rustix::net::getsockname(self.peer.socket()).ok()?;

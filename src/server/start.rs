@@ -89,6 +89,10 @@ pub fn prepare(config: Config) -> Result<Started, StartError> {
     let arrivals =
         Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;
 
+    #[cfg(feature = "http")]
+    if listeners.iter().any(|(kind, _)| *kind == ListenerKind::Http) {
+        crate::httpd::prepare();
+    }
     let pool = sandbox::pool(&config);
     let service = Arc::new(Service::new(
         config,

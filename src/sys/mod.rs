@@ -10,6 +10,7 @@ pub mod landlock;
 mod limits;
 mod lock;
 mod regular;
+mod tcp_users;
 mod unsent;
 mod wake;
 
@@ -17,6 +18,7 @@ pub use child::{collect_orphans, collected, keep_capabilities, keep_descriptors,
 pub use limits::{drop_capabilities, forbid_core_dumps, original_nofile, raise_nofile, survive_file_size_limit};
 pub use lock::{hold, lock};
 pub use regular::read_regular;
+pub use tcp_users::TcpUsers;
 pub use unsent::unsent;
 pub use wake::{Orders, Wake, poll};
 

@@ -5,6 +5,7 @@ use crate::sys::poll;
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, sockopt};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -65,6 +66,14 @@ impl Peer {
             return None;
         }
         sockopt::socket_peercred(&self.socket).ok().map(|peer| peer.uid.as_raw())
+    }
+
+    /// The addresses of the other end and of ours; `None` for a unix socket.
+    pub fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let theirs = SocketAddr::try_from(rustix::net::getpeername(&self.socket).ok()??).ok()?;
+        let ours = SocketAddr::try_from(rustix::net::getsockname(&self.socket).ok()?).ok()?;
+        Some((canonical(theirs), canonical(ours)))
     }
 
     /// Ends the session at its next command: at once when it waits for one, else when the message under way is done.
