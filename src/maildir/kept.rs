@@ -65,15 +65,19 @@ impl Kept {
 
     /// Drops the listings used longest ago: more than is needed, so that the next listing finds room.
     fn make_room(&mut self) {
-        // Not the listing that was put just now.
-        let is_old = |entry: &Entry, clock: u64| entry.used < clock;
-        while self.octets > self.most / 4 * 3 {
-            let old = self.by_maildir.iter().filter(|(_, entry)| is_old(entry, self.clock));
-            let Some(oldest) = old.min_by_key(|(_, entry)| entry.used).map(|(maildir, _)| maildir.clone()) else {
-                return;
-            };
-            self.remove(&oldest);
+        let age = |(maildir, entry): (&Box<Path>, &Entry)| (entry.used, octets(maildir, &entry.listing));
+        let mut ages: Vec<(u64, usize)> = self.by_maildir.iter().map(age).collect();
+        ages.sort_unstable();
+        ages.pop(); // The listing that was put just now.
+        let mut last = 0;
+        for (used, octets) in ages {
+            if self.octets <= self.most / 4 * 3 {
+                break;
+            }
+            self.octets -= octets;
+            last = used;
         }
+        self.by_maildir.retain(|_, entry| entry.used > last);
     }
 }
 
