@@ -123,6 +123,12 @@ mod with_queue {
         let messages = if entries.len() == 1 { "message" } else { "messages" };
         // write! to a String cannot fail.
         let _ = writeln!(text, "{} {messages}, {} KiB.", entries.len(), octets.div_ceil(1024));
+        // What holds up all of them is known to the server alone.
+        let status = cli::status::ask(&config.state).unwrap_or_default();
+        if let Some(error) = status["queue"]["last_error"].as_str() {
+            let next = status["queue"]["next_try"].as_str().unwrap_or("-").replace(".000000", "");
+            let _ = writeln!(text, "The smarthost cannot be used, and all wait: {}; next try {next}", plain(error));
+        }
         cli::print(&text)
     }
 
