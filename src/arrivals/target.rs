@@ -34,7 +34,7 @@ pub struct Target {
     identity: Option<(u64, u64)>,
     /// An error was logged. No other one is until the Maildir is watched again.
     has_complained: bool,
-    /// Files of other users whose names were logged.
+    /// Files of other users that were logged.
     refused: BTreeSet<OsString>,
 }
 

@@ -65,15 +65,14 @@ impl Kept {
 
     /// Drops the listings used longest ago: more than is needed, so that the next listing finds room.
     fn make_room(&mut self) {
-        let mut ages: Vec<(u64, Box<Path>)> =
-            self.by_maildir.iter().map(|(maildir, entry)| (entry.used, maildir.clone())).collect();
-        ages.sort_unstable();
-        ages.pop(); // The listing that was put just now.
-        for (_, maildir) in ages {
-            if self.octets <= self.most / 4 * 3 {
-                break;
-            }
-            self.remove(&maildir);
+        // Not the listing that was put just now.
+        let is_old = |entry: &Entry, clock: u64| entry.used < clock;
+        while self.octets > self.most / 4 * 3 {
+            let old = self.by_maildir.iter().filter(|(_, entry)| is_old(entry, self.clock));
+            let Some(oldest) = old.min_by_key(|(_, entry)| entry.used).map(|(maildir, _)| maildir.clone()) else {
+                return;
+            };
+            self.remove(&oldest);
         }
     }
 }

@@ -50,6 +50,7 @@ mod command;
 mod desk;
 #[cfg(feature = "webhook")]
 mod exchange;
+mod field_name;
 mod fifo;
 mod filter;
 mod format;
@@ -79,8 +80,9 @@ mod webhook;
 mod work;
 
 pub use command::{End, Source, Task, run};
-pub use filter::{Filter, unknown_header};
-pub use format::{Format, Piece};
+pub use field_name::{FieldName, unknown_header};
+pub use filter::Filter;
+pub use format::{Format, Piece, header_fields};
 pub use given_up::GivenUp;
 pub use message::{Fetcher, fetch_with};
 #[cfg(feature = "mqtt")]

@@ -5,7 +5,7 @@ use crate::config::After;
 use crate::delivery::Failure as Unstored;
 use crate::fetch::checkpoint::now;
 use crate::fetch::end::{End, Kind};
-use crate::fetch::folder::{CUT_OFF, HOPELESS, REFUSED, Verdict};
+use crate::fetch::folder::{CUT_OFF, HOPELESS, REFUSED};
 use crate::fetch::intake::{Intake, Names, Source};
 use crate::imap::{Body, Outcome, Step};
 use crate::message::dot::decode::LineEnds;
@@ -81,13 +81,8 @@ impl Talk<'_> {
         };
         checkpoint.end(name);
         drop(checkpoint);
-        match verdict {
-            Some((Verdict::ParkedNow, why)) => {
-                log::warn!("remote {}: message {uid} cannot be fetched ({why}); tried again daily", job.label());
-            }
-            Some((Verdict::GivenUp, why)) => log::warn!("remote {}: message {uid} is given up: {why}", job.label()),
-            Some((_, why)) => log::debug!("remote {}: message {uid}: {why}", job.label()),
-            None => {}
+        if let Some((verdict, why)) = verdict {
+            job.log_failed(uid, verdict, &why);
         }
         let (one, _) = fetched?;
         if matches!(one, One::Kept) && !matches!(job.remote.after, After::Leave | After::Age(_)) {
@@ -113,7 +108,7 @@ impl Talk<'_> {
                     is_stored &= octets <= job.remote.max_size;
                     let mut into = new(is_stored);
                     let (mut ends, mut block) = (LineEnds::new(), Vec::new());
-                    self.literal(octets, &mut |octets| {
+                    self.conn.exactly(octets, &mut |octets| {
                         block.clear();
                         ends.decode(octets, &mut block);
                         into.write(&block);

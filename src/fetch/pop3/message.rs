@@ -6,7 +6,7 @@ use crate::config::After;
 use crate::delivery::Failure as Unstored;
 use crate::fetch::checkpoint::now;
 use crate::fetch::end::End;
-use crate::fetch::folder::{HOPELESS, REFUSED, Verdict};
+use crate::fetch::folder::{HOPELESS, REFUSED};
 use crate::fetch::intake::{Intake, Source};
 use crate::fetch::maildrop::Id;
 use crate::pop3::client::{Outcome, Step};
@@ -59,14 +59,8 @@ impl Talk<'_> {
         };
         checkpoint.end("");
         drop(checkpoint);
-        let number = message.number;
-        match verdict {
-            Some((Verdict::ParkedNow, why)) => {
-                log::warn!("remote {}: message {number} cannot be fetched ({why}); tried again daily", job.label());
-            }
-            Some((Verdict::GivenUp, why)) => log::warn!("remote {}: message {number} is given up: {why}", job.label()),
-            Some((_, why)) => log::debug!("remote {}: message {number}: {why}", job.label()),
-            None => {}
+        if let Some((verdict, why)) = verdict {
+            job.log_failed(message.number, verdict, &why);
         }
         fetched.map(|one| matches!(one, One::Kept(_)))
     }
