@@ -65,8 +65,8 @@ impl Kept {
 
     /// Drops the listings used longest ago: more than is needed, so that the next listing finds room.
     fn make_room(&mut self) {
-        let age = |(maildir, entry): (&Box<Path>, &Entry)| (entry.used, octets(maildir, &entry.listing));
-        let mut ages: Vec<(u64, usize)> = self.by_maildir.iter().map(age).collect();
+        let entries = self.by_maildir.iter();
+        let mut ages: Vec<_> = entries.map(|(maildir, entry)| (entry.used, octets(maildir, &entry.listing))).collect();
         ages.sort_unstable();
         ages.pop(); // The listing that was put just now.
         let mut last = 0;
