@@ -3,7 +3,7 @@
 use super::{Failed, Outcome, exit};
 use crate::config::Config;
 use crate::content::{self, Saver};
-use crate::journal::{Item, Reader, Record};
+use crate::journal::{self, Record};
 use crate::message::letter;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Read, Write};
@@ -95,20 +95,9 @@ fn record(config: &Config, path: &Path, id: &str) -> io::Result<Option<Record>> 
     }
 }
 
-/// The latest record of this message that is in the journal; one that is told of the Maildir with this file first.
+/// The record of this message; one that is told of the Maildir with this file first.
 fn recorded(config: &Config, path: &Path, id: &str) -> io::Result<Option<Record>> {
     let maildir = |path: &Path| path.parent().and_then(Path::parent).map(Path::to_owned);
-    let mut reader = Reader::new(&config.journal(), 0);
-    let (mut found, mut same) = (None, false);
-    while let Some(item) = reader.next_item()? {
-        let Item::Record(record) = item else { continue };
-        if record.id != id {
-            continue;
-        }
-        let is_same = maildir(Path::new(OsStr::new(&record.path))) == maildir(path);
-        if is_same || !same {
-            (found, same) = (Some(std::sync::Arc::unwrap_or_clone(record)), is_same);
-        }
-    }
-    Ok(found)
+    let wanted = maildir(path);
+    journal::find(&config.journal(), id, &|record| maildir(Path::new(OsStr::new(&record.path))) == wanted)
 }
