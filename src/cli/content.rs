@@ -2,7 +2,7 @@
 
 use super::{Failed, Outcome, exit};
 use crate::config::Config;
-use crate::content::{self, Saver};
+use crate::content::{self, Object, Saver};
 use crate::journal::{self, Record};
 use crate::message::letter;
 use std::ffi::OsStr;
@@ -48,19 +48,24 @@ pub(super) fn show(wanted: &Wanted, config: &Config, path: &Path, id: &str, mut 
         };
     }
     let parsed = content::read(&mut message, None).map_err(unreadable)?;
-    let mut out = Vec::new();
-    match wanted {
+    let text = match wanted {
         Wanted::Json => {
             let record = record(config, path, id).map_err(|error| Failed::at(&config.journal(), &error, exit::IO))?;
-            content::write(record.as_ref(), parsed, &mut out);
+            return print(Object::new(record.as_ref(), parsed).chain(&b"\n"[..]));
         }
-        Wanted::Html => out = for_reader(parsed.html.unwrap_or_default()),
-        _ => out = for_reader(parsed.text.unwrap_or_default()),
-    }
+        Wanted::Html => parsed.html,
+        _ => parsed.text,
+    };
+    let mut out = for_reader(text.unwrap_or_default());
     if out.last().is_some_and(|last| *last != b'\n') {
         out.push(b'\n');
     }
-    match io::stdout().lock().write_all(&out) {
+    print(&out[..])
+}
+
+/// A reader that wants no more is no error.
+fn print(mut source: impl Read) -> Outcome {
+    match io::copy(&mut source, &mut io::stdout().lock()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(exit::IO, error)),
         _ => Ok(ExitCode::SUCCESS),
     }
