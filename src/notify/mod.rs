@@ -62,6 +62,7 @@ mod mqtt;
 #[cfg(feature = "webhook")]
 mod payload;
 mod pipe;
+mod recovery;
 mod replay;
 mod retrying;
 #[cfg(feature = "webhook")]
