@@ -4,7 +4,6 @@
 use crate::journal::Record;
 use crate::message::letter;
 use crate::message::mime::{Attachment, Parsed};
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::vec::IntoIter;
 
@@ -14,7 +13,8 @@ const PIECE: usize = 16 * 1024;
 /// The object in one line, without a newline.
 #[derive(Debug)]
 pub struct Object {
-    left: VecDeque<Part>,
+    /// The next one last.
+    left: Vec<Part>,
     piece: Vec<u8>,
     /// Octets of the piece that were read.
     read: usize,
@@ -39,7 +39,7 @@ impl Object {
             Some(record) => record.write_json(&mut json),
             None => json.extend_from_slice(b"null"),
         }
-        let mut left = VecDeque::new();
+        let mut left = Vec::new();
         for (name, text) in [("text", text), ("html", html)] {
             key(name, &mut json);
             match text {
@@ -57,7 +57,8 @@ impl Object {
         json.push(b'[');
         left.extend([Part::Json(json), Part::Attachments(attachments.into_iter())]);
         left.extend([Part::Json(b"],\"headers\":[".to_vec()), Part::Headers(headers.into_iter())]);
-        left.push_back(Part::Json(b"]}".to_vec()));
+        left.push(Part::Json(b"]}".to_vec()));
+        left.reverse();
         Object { left, piece: Vec::new(), read: 0 }
     }
 
@@ -69,7 +70,7 @@ impl Object {
         self.read = 0;
         while self.piece.is_empty() {
             let out = &mut self.piece;
-            let is_done = match self.left.front_mut() {
+            let is_done = match self.left.last_mut() {
                 None => return false,
                 Some(Part::Json(json)) => {
                     std::mem::swap(out, json);
@@ -85,7 +86,7 @@ impl Object {
                 Some(Part::Headers(list)) => list.next().map(|next| header(next, follows, out)).is_none(),
             };
             if is_done {
-                self.left.pop_front();
+                self.left.pop();
             }
         }
         true

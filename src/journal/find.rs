@@ -8,7 +8,6 @@ use super::mark;
 use super::record::Record;
 use super::segment::{self, Segment};
 use memchr::memmem::Finder;
-use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
@@ -50,8 +49,8 @@ pub fn find(dir: &Path, id: &str, is_wanted: &dyn Fn(&Record) -> bool) -> io::Re
 }
 
 /// The segments, those first that are likely.
-fn in_order<'s>(segments: &'s [Segment], id: &str) -> VecDeque<&'s Segment> {
-    let mut order: VecDeque<&Segment> = segments.iter().rev().collect();
+fn in_order<'s>(segments: &'s [Segment], id: &str) -> Vec<&'s Segment> {
+    let mut order: Vec<&Segment> = segments.iter().rev().collect();
     let seconds = id.split('.').next().and_then(|digits| digits.parse::<u64>().ok());
     let Some(time) = seconds.and_then(|seconds| seconds.checked_mul(1_000_000)) else { return order };
     let first_later = segments.partition_point(|segment| begins_before(segment, time));
@@ -59,7 +58,7 @@ fn in_order<'s>(segments: &'s [Segment], id: &str) -> VecDeque<&'s Segment> {
     for index in [first_later, first_later.wrapping_sub(1)] {
         if let Some(likely) = segments.get(index) {
             order.retain(|segment| segment.first != likely.first);
-            order.push_front(likely);
+            order.insert(0, likely);
         }
     }
     order
