@@ -51,7 +51,7 @@ pub(super) fn show(wanted: &Wanted, config: &Config, path: &Path, id: &str, mut 
     let text = match wanted {
         Wanted::Json => {
             let record = record(config, path, id).map_err(|error| Failed::at(&config.journal(), &error, exit::IO))?;
-            return print(Object::new(record.as_ref(), parsed).chain(&b"\n"[..]));
+            return super::print_all(path, &mut Object::new(record.as_ref(), parsed).chain(&b"\n"[..]));
         }
         Wanted::Html => parsed.html,
         _ => parsed.text,
@@ -60,15 +60,7 @@ pub(super) fn show(wanted: &Wanted, config: &Config, path: &Path, id: &str, mut 
     if out.last().is_some_and(|last| *last != b'\n') {
         out.push(b'\n');
     }
-    print(&out[..])
-}
-
-/// A reader that wants no more is no error.
-fn print(mut source: impl Read) -> Outcome {
-    match io::copy(&mut source, &mut io::stdout().lock()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(exit::IO, error)),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    super::print_all(path, &mut &out[..])
 }
 
 /// A terminal does what control characters say, and a stranger wrote them.
