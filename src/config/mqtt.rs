@@ -3,7 +3,7 @@
 use super::endpoint::{host, login, trust};
 use super::section::Section;
 use super::subscribers::{filter, once, subscriber_name};
-use super::value::{self, duration, durations, one_of};
+use super::value::{self, choice, duration, durations};
 use crate::mqtt::topic;
 use crate::notify::{FieldName, Format, MqttSettings, Piece};
 use md5::{Digest, Md5};
@@ -36,7 +36,7 @@ fn mqtt(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) -> Op
     }
     let trust = trust(&mut section, base);
     if matches!(url, Some((_, _, false))) {
-        for key in ["ca", "fingerprint"].into_iter().filter(|key| section.has(key) && section.raw(key) != Some("")) {
+        for key in ["ca", "fingerprint"].into_iter().filter(|key| section.is_set(key)) {
             section.wrong(key, "is for mqtts:// only, and the `url` begins with mqtt://");
         }
     }
@@ -96,13 +96,8 @@ fn url(text: &str) -> Result<Url, String> {
         _ => (rest, None),
     };
     let port = match port.map(str::parse::<u16>) {
-        None => {
-            if has_tls {
-                8883
-            } else {
-                1883
-            }
-        }
+        None if has_tls => 8883,
+        None => 1883,
         Some(Ok(port @ 1..)) => port,
         Some(_) => return Err(format!("{}; the port is a number from 1 to 65535", is())),
     };
@@ -134,11 +129,7 @@ fn payload(text: &str) -> Result<Option<Format>, String> {
 }
 
 fn discovery(text: &str) -> Result<bool, String> {
-    match text {
-        "" => Ok(false),
-        "homeassistant" => Ok(true),
-        _ => Err(one_of(text, &["homeassistant", ""])),
-    }
+    choice(text, &[("homeassistant", true), ("", false)])
 }
 
 #[cfg(test)]

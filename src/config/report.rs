@@ -3,7 +3,7 @@
 use super::Problem;
 use crate::nearest::nearest;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -141,26 +141,20 @@ impl<'t> Report<'t> {
 
     fn hint(&self, section: &str, key: &str) -> String {
         let known = self.known.borrow();
-        let split = |name: &'_ str| -> (String, String) {
-            let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
-            (section.to_owned(), key.to_owned())
-        };
-        let mut here: Vec<String> =
-            known.iter().map(|name| split(name)).filter(|(s, _)| s == section).map(|(_, k)| k).collect();
-        here.sort();
-        here.dedup();
-        if let Some(near) = nearest(key, here.iter().map(String::as_str)) {
+        let all = || known.iter().map(|name| name.rsplit_once('.').unwrap_or(("", name)));
+        let mut here = BTreeSet::new();
+        // Not collected, which would sort it before.
+        here.extend(all().filter(|(of, _)| *of == section).map(|(_, known)| known));
+        if let Some(near) = nearest(key, here.iter().copied()) {
             return format!("; did you mean `{}`?", join(section, near));
         }
+        let keys = here.into_iter().collect::<Vec<_>>().join(", ");
         // A line below the wrong [header] is the most frequent mistake in TOML.
-        let elsewhere = known.iter().map(|name| split(name)).find(|(s, k)| s != section && k == key);
-        match elsewhere {
-            Some((other, _)) if other.is_empty() => {
-                format!("; `{key}` belongs above the first [section]")
-            }
+        match all().find(|(of, known)| *of != section && *known == key) {
+            Some(("", _)) => format!("; `{key}` belongs above the first [section]"),
             Some((other, _)) => format!("; `{key}` is a key of [{other}]"),
-            None if section.is_empty() => format!("; the keys here are {}", here.join(", ")),
-            None => format!("; the keys of [{section}] are {}", here.join(", ")),
+            None if section.is_empty() => format!("; the keys here are {keys}"),
+            None => format!("; the keys of [{section}] are {keys}"),
         }
     }
 }

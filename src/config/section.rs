@@ -173,6 +173,18 @@ impl<'r, 't> Section<'r, 't> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    /// Whether the key exists and is not the empty string, which stands for none.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.has(key) && self.raw(key) != Some("")
+    }
+
+    /// A section that this mailbell was built without: it is reported where it exists.
+    pub(super) fn left_out(&mut self, key: &'static str) {
+        if self.get(key).is_some() {
+            self.wrong(key, format_args!("this mailbell was built without it (cargo feature `{key}`)"));
+        }
+    }
+
     /// The key's value where it is a string, not parsed.
     pub(super) fn raw(&self, key: &str) -> Option<&'r str> {
         self.table?.get(key)?.get_ref().as_str()

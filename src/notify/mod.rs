@@ -11,7 +11,7 @@
 //!
 //! Each subscriber has a thread that follows the journal's files by inotify(7), so a slow or absent reader costs neither
 //! memory nor a sender's time, and the same code works inside the server and outside it. Another kind of subscriber that
-//! acknowledges is one more file with an `impl Work`, a variant of [`Settings`], and its lines in `subscribers.rs`.
+//! acknowledges is one more file with an `impl Work`, a variant of [`Settings`], and its lines in `ready.rs`.
 //!
 //! # The event
 //!
@@ -56,12 +56,15 @@ mod filter;
 mod format;
 mod given_up;
 mod hook;
+mod job;
 mod message;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "webhook")]
 mod payload;
 mod pipe;
+mod ranges;
+mod ready;
 mod recovery;
 mod replay;
 mod retrying;
@@ -75,6 +78,7 @@ mod testing;
 mod unread;
 #[cfg(feature = "webhook")]
 mod webhook;
+mod work;
 
 pub use command::{End, Source, Task, run};
 pub use field_name::{FieldName, unknown_header};
