@@ -1,6 +1,6 @@
 //! Looks at files and records those that are messages, some at a time.
 
-use super::look::{Look, Way};
+use super::look::{Look, Way, look};
 use super::target::{LONGEST_WAIT, Target, Unsure, Unsures};
 use super::watches::Key;
 use crate::delivery::Delivery;
@@ -61,7 +61,7 @@ fn record_batch(
         let Some(target) = targets.get_mut(&candidate.key) else { continue };
         let file_name = &candidate.file_name;
         let looked = match folders.entry(candidate.key).or_insert_with(|| target.open_new()) {
-            Some(new) => target.look(new, file_name, file_name, candidate.way, &event),
+            Some(new) => look(&target.watched, target.is_own, new, file_name, file_name, candidate.way, &event),
             None => Ok(Look::Missing),
         };
         if matches!(looked, Ok(Look::Missing)) {
@@ -78,7 +78,8 @@ fn record_batch(
         let Ok(cur) = target.open(Place::Cur) else { continue };
         for there in cur.names().unwrap_or_default() {
             if let Some((at, candidate)) = missing.remove(&known_text(&there)) {
-                let looked = target.look(&cur, &there, &candidate.file_name, Way::Renamed, &event);
+                let looked =
+                    look(&target.watched, target.is_own, &cur, &there, &candidate.file_name, Way::Renamed, &event);
                 found.extend(decide(target, unsure, candidate, looked).map(|record| (at, record)));
             }
         }

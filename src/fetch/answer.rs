@@ -1,4 +1,4 @@
-//! `mailbell fetch` beside a server: what it asks on the server's socket, and what it is told.
+//! `mailbell fetch` while a server runs: its request on the server's socket, and the answer.
 
 use super::end::{End, Kind};
 use crate::sys::lock;
@@ -12,7 +12,7 @@ pub fn socket(state: &Path) -> PathBuf {
     state.join("fetch.sock")
 }
 
-/// What `mailbell fetch` is told, one word and the reason.
+/// The answer to `mailbell fetch`: one word, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Everything was looked at.

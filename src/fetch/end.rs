@@ -23,7 +23,7 @@ pub enum Kind {
     Passed,
     /// Ended by the server, as servers do after some time.
     Normal,
-    /// Will pass by itself: the network, the server, our own disk.
+    /// A later try can succeed without any change by a person: the network, the server, our own disk.
     Temporary,
     /// The login was refused, or there is no secret.
     Credentials,

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many points make a message parked. A refusal of the server's counts three times as much as a connection that ends
-/// in the message's midst, which may have other reasons.
+/// A message with so many points is parked. A refusal by the server counts three times as much as a connection that ends
+/// within the message, because that can have other causes.
 const PARKED: u32 = 9;
 
 /// Points of a refusal: three of them.
 pub const REFUSED: u32 = 3;
 
-/// Points of a message that no later try can fetch, such as one that goes in circles.
+/// Points of a message that no later try can fetch, such as one with too many Received fields.
 pub const HOPELESS: u32 = 9;
 
 /// Points of a connection that ended.

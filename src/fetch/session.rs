@@ -60,7 +60,7 @@ pub fn once(remote: Remote, delivery: &Arc<Delivery>, state: &Path, enter: &Ente
     remote.places().into_iter().map(one).collect()
 }
 
-/// Looks at each folder of a remote without changing anything: what is there, or why that cannot be told.
+/// Looks at each folder of a remote without changing anything: what is there, or why the look failed.
 pub fn probe(remote: &Remote, delivery: &Arc<Delivery>) -> Vec<(String, Result<Vec<String>, End>)> {
     let remote = Arc::new(remote.clone());
     let enter: Enter = Arc::new(|| {});

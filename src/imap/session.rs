@@ -144,7 +144,7 @@ impl Session {
         self.send(&format!("UID {command} {uid} {}", mailbox(folder)), out)
     }
 
-    /// Asks for nothing; what is new is told on the way.
+    /// Gives the server an occasion to say what is new.
     pub fn noop(&mut self, out: &mut Vec<u8>) -> Step {
         self.enter(State::Simple);
         self.send("NOOP", out)
@@ -156,7 +156,7 @@ impl Session {
         self.send("IDLE", out)
     }
 
-    /// Ends IDLE after [`Step::Idling`]. A server may have ended it by itself; then this sends nothing.
+    /// Ends IDLE after [`Step::Idling`]. Where the server has ended it already, this sends nothing.
     pub fn done(&mut self, out: &mut Vec<u8>) -> Step {
         if matches!(self.state, State::Idle) {
             out.extend_from_slice(b"DONE\r\n");

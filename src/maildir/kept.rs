@@ -65,15 +65,19 @@ impl Kept {
 
     /// Drops the listings used longest ago: more than is needed, so that the next listing finds room.
     fn make_room(&mut self) {
-        // Not the listing that was put just now.
-        let is_old = |entry: &Entry, clock: u64| entry.used < clock;
-        while self.octets > self.most / 4 * 3 {
-            let old = self.by_maildir.iter().filter(|(_, entry)| is_old(entry, self.clock));
-            let Some(oldest) = old.min_by_key(|(_, entry)| entry.used).map(|(maildir, _)| maildir.clone()) else {
-                return;
-            };
-            self.remove(&oldest);
+        let entries = self.by_maildir.iter();
+        let mut ages: Vec<_> = entries.map(|(maildir, entry)| (entry.used, octets(maildir, &entry.listing))).collect();
+        ages.sort_unstable();
+        ages.pop(); // The listing that was put just now.
+        let mut last = 0;
+        for (used, octets) in ages {
+            if self.octets <= self.most / 4 * 3 {
+                break;
+            }
+            self.octets -= octets;
+            last = used;
         }
+        self.by_maildir.retain(|_, entry| entry.used > last);
     }
 }
 

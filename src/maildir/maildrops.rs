@@ -153,7 +153,7 @@ fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
         }
     }
     listing.remove(&gone);
-    if (measured > 0 || sizes.len() != known.len())
+    if (measured > 0 || sizes.count() != known.count())
         && let Err(error) = sizes.store(file)
     {
         warn!("{}: measured sizes cannot be saved: {error}", file.display());

@@ -150,7 +150,7 @@ impl Arrival {
         self.seconds
     }
 
-    /// Reads `SECONDS.M<usec>P<pid>Q<n>.host` as far as it goes.
+    /// Reads `SECONDS.M<usec>P<pid>Q<n>.host`; unknown parts are skipped.
     pub fn of(id: &[u8]) -> Arrival {
         let (seconds, mut rest) = leading_number(id);
         let mut arrival = Arrival { seconds, ..Arrival::default() };

@@ -45,7 +45,7 @@ pub struct Acceptor {
     pool: Pool<Work>,
     status_clients: Admission,
     retry_at: Option<Instant>,
-    /// A descriptor that is given up for a moment when there is no other one, to tell a client so.
+    /// An open descriptor. When the system has no other one, it is closed so that a client can be told.
     reserve: Option<File>,
     /// When it was logged that accepting fails.
     troubled: Option<Instant>,

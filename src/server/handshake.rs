@@ -50,7 +50,7 @@ impl Job for Work {
     }
 }
 
-/// Serves a connection until it ends. A session that panics costs itself: its peer is told 421 or `-ERR`.
+/// Serves a connection until it ends. A session that panics ends no other one: its peer gets 421 or `-ERR`.
 fn serve(accepted: &mut Accepted) {
     let _entry = accepted.service.sessions.enter(accepted.peer.clone());
     let Accepted { service, peer, client, kind, ticket } = accepted;
@@ -171,7 +171,7 @@ fn proxied(peer: &Peer, patience: Duration) -> Result<Source, String> {
             Parsed::Whole(source, length) => (Some(source), length - known),
             Parsed::Partial if seen == 0 => return Err("the connection ended".into()),
             Parsed::Partial if header.len() >= proxy::LONGEST => return Err("too long".into()),
-            // All of it is header, so none of it is missed later.
+            // All of it belongs to the header, so the session does not need it.
             Parsed::Partial => (None, seen),
         };
         // They are there: they were seen above.

@@ -227,7 +227,9 @@ fn every_key_that_a_page_names_is_there() {
 }
 
 /// Manuals of other programs that ours refer to.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 18] = [
+    "sudo 8",
+    "doas 1",
     "systemd 1",
     "sendmail 8",
     "cron 8",

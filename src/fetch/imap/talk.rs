@@ -112,7 +112,7 @@ impl Talk<'_> {
         }
     }
 
-    /// Says goodbye, for a moment.
+    /// Says goodbye, and waits for the answer for 2 s at most.
     pub(super) fn goodbye(&mut self) {
         // A stop was given, and must not end this, too.
         let Ok(never) = Signal::new() else { return };

@@ -49,7 +49,7 @@ impl Talk<'_> {
             job.status.enter(Doing::Idle);
             if has_idle {
                 has_idle = self.idle()?;
-                // A server that never waits, and has nothing, is made to.
+                // A server that ends each IDLE at once and has no news is asked once a second.
                 let is_idle_turn = began.elapsed() < QUICK && self.fetched == fetched;
                 quick = if is_idle_turn { quick + 1 } else { 0 };
                 if quick > QUICK_TURNS {

@@ -78,7 +78,7 @@ impl Talk<'_> {
             match header {
                 Ok(header) if !has_key(&header) => drop(maildrop.known.remove(&message.id)),
                 Ok(_) => {}
-                // It cannot be told; so it is not deleted a second time.
+                // Without its header it is not known which message this is, so it is not deleted a second time.
                 Err(_) => maildrop.succeeded(message.id, 0),
             }
         }

@@ -85,7 +85,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Ends the connection on every layer. What is still queued is sent as far as it goes.
+    /// Ends the connection on every layer. It tries to send what is still queued.
     pub fn close(&mut self) {
         let now = Instant::now();
         if self.session_end <= now {

@@ -333,7 +333,7 @@ impl Conn {
                     Err(Error::Closed) => self.has_ended = true,
                     received => received?,
                 }
-                // An answer to a key update; it is small, and what the socket does not take goes with the next send.
+                // An answer to a key update; it is small, and a part that the socket does not take now is sent with the next data.
                 let _ = session.send(&mut &self.stream);
             }
         }

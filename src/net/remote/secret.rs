@@ -153,7 +153,7 @@ fn run(command: &[String], patience: Duration) -> Result<Secret, Error> {
     let end = Instant::now() + patience;
     let text = output(&mut child, end);
     let ended = wait(&mut child, end);
-    // Its pid stays taken until it was waited for; children that it left behind go too.
+    // The pid cannot be given to another process before the wait. Children that the command left behind are killed too.
     if let Ok(None) | Err(_) = &ended {
         let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
         let _ = child.wait();
