@@ -69,6 +69,19 @@ fn damage_to_the_newest_segment_lets_numbers_go_on_behind_those_that_were_reserv
     }
 }
 
+/// A server that dies before its first message has numbers reserved, and no segment.
+#[test]
+fn the_first_message_has_number_1_whatever_died_before_it() {
+    let scratch = Scratch::new("unused");
+    for _ in 0..2 {
+        let ledger = open(&scratch);
+        ledger.tick();
+        // It dies here, and leaves this.
+        drop(mark::Mark::open(&scratch.journal(), 0, mark::Reserved { to: 1024, active: 0 }).unwrap());
+    }
+    assert_eq!(add(&open(&scratch), "a", |_| {}).seq, 1);
+}
+
 #[test]
 fn no_number_is_told_that_is_not_reserved_and_a_clean_stop_reserves_none() {
     let scratch = Scratch::new("reserves");

@@ -44,7 +44,11 @@ pub(super) fn open(dir: &Path, told: u64) -> io::Result<Writer> {
     let marked = mark::read(dir);
     let reserved = mark::reserved(dir).unwrap_or_default();
     let told = told.max(marked.unwrap_or(0)).min(LARGEST_SEQ - 1);
-    let Some(last) = segments.last() else { return Ok(begin(dir, told, reserved, duplicates)) };
+    let Some(last) = segments.last() else {
+        // Before there was a segment, nothing was told of the numbers that were reserved.
+        let reserved = if reserved.active == 0 { Reserved::default() } else { reserved };
+        return Ok(begin(dir, told, reserved, duplicates));
+    };
     let found = look(last);
     let given = told.max(duplicates.last()).max(found.last).max(last.first - 1);
     if last.compressed {
