@@ -139,15 +139,6 @@ impl Queue {
         Ok(ids)
     }
 
-    /// All messages on disk, the oldest first. One that cannot be read is put aside.
-    ///
-    /// # Errors
-    ///
-    /// Of readdir(3).
-    pub fn list(&self) -> io::Result<Vec<Entry>> {
-        Ok(self.ids()?.iter().filter_map(|id| self.entry(id).ok().flatten()).collect())
-    }
-
     /// One message; `None` when it waits no more. One that cannot be read is put aside, which is logged.
     ///
     /// # Errors

@@ -153,7 +153,8 @@ fn what_cannot_be_read_is_put_aside() {
     std::os::unix::fs::symlink("/etc/passwd", path(&id)).unwrap();
     assert!(!matches!(queue.entry(&id), Ok(Some(_))), "a link is not followed");
     assert_eq!(in_folder(&place, "damaged"), count);
-    assert_eq!(queue.list().unwrap().len(), 1);
+    let left = queue.ids().unwrap();
+    assert_eq!(left.iter().filter(|id| matches!(queue.entry(id), Ok(Some(_)))).count(), 1);
 }
 
 #[test]
