@@ -15,7 +15,8 @@
 //! | `retry/ID`, `retry/all` | a person asked for a try now | the server, when it has seen it |
 //! | `damaged/ID` | head or envelope cannot be read; it was said in the log once | the administrator |
 //!
-//! A `tries/ID` that cannot be read counts as none: the recipients are tried again.
+//! A `tries/ID` that holds something else counts as none: the recipients are tried again. One that the system cannot read
+//! just now is an error: the message waits.
 
 mod entry;
 mod envelope;
