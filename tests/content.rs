@@ -104,8 +104,8 @@ fn the_record_has_the_further_fields() {
 }
 
 #[test]
-fn a_match_names_a_header_field_of_the_events() {
-    let pipe = "[[pipe]]\npath = \"spam\"\nformat = \"{subject} {headers}\"\nmatch = { \"header.X-Spam-Flag\" = \"y*\", via = \"lmtp\" }\n";
+fn a_match_and_a_template_name_a_header_field_of_the_events() {
+    let pipe = "[[pipe]]\npath = \"spam\"\nformat = \"{subject} {header.X-Spam-Flag} {header.x-priority}{headers}\"\nmatch = { \"header.X-Spam-Flag\" = \"y*\", via = \"lmtp\" }\n";
     let server = front("content-match", pipe);
     let mut reader =
         Command::new("head").arg("-n1").arg(server.path("spam")).stdout(std::process::Stdio::piped()).spawn().unwrap();
@@ -115,7 +115,7 @@ fn a_match_names_a_header_field_of_the_events() {
     let mut line = String::new();
     std::io::Read::read_to_string(reader.stdout.as_mut().unwrap(), &mut line).unwrap();
     reader.wait().unwrap();
-    assert_eq!(line, "three {\"x-spam-flag\":\"YES\",\"x-priority\":null}\n");
+    assert_eq!(line, "three YES {\"x-spam-flag\":\"YES\",\"x-priority\":null}\n");
     let watch = |arguments: &[&str]| server.run(&[&["watch", "--from", "all", "--count", "1"], arguments].concat(), "");
     let matched = watch(&[
         "--match",
@@ -126,7 +126,10 @@ fn a_match_names_a_header_field_of_the_events() {
         "echo $MAILBELL_HEADER_X_SPAM_FLAG $MAILBELL_SUBJECT",
     ]);
     assert_eq!(printed(matched), "YES two\n");
-    assert_eq!(watch(&["--match", "header.x-other=yes"]).status.code(), Some(64));
+    assert_eq!(printed(watch(&["--format", "{header.x-spam-flag}: {subject}"])), "NO: one\n");
+    for wrong in [["--match", "header.x-other=yes"], ["--format", "{header.x-other}"]] {
+        assert_eq!(watch(&wrong).status.code(), Some(64), "{wrong:?}");
+    }
     server.stop();
 }
 

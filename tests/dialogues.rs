@@ -76,7 +76,8 @@ fn play(server: &Server, file: &Path, number: u8, default_door: &str) -> Result<
     }
 }
 
-fn play_all(protocol: &str, configuration: &str) {
+/// All of a folder, at its listener where a dialogue names no other one.
+fn play_all(protocol: &str, listener: &str, configuration: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues").join(protocol);
     let server = Server::with(protocol, configuration);
     let scripts = common::files(&folder);
@@ -84,7 +85,7 @@ fn play_all(protocol: &str, configuration: &str) {
     let mut failures = Vec::new();
     for (script, number) in scripts.iter().zip(1..) {
         let _ = fs::remove_dir_all(server.path("mail/alice"));
-        failures.extend(play(&server, script, number, protocol).err());
+        failures.extend(play(&server, script, number, listener).err());
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
@@ -92,12 +93,20 @@ fn play_all(protocol: &str, configuration: &str) {
 #[test]
 fn smtp() {
     let smtp = "[smtp]\nmax_message_size = \"100KiB\"\nmax_recipients = 5\n";
-    play_all("smtp", &(BASIC.replace("[smtp]\n", smtp) + CONFIGURATION));
+    play_all("smtp", "smtp", &(BASIC.replace("[smtp]\n", smtp) + CONFIGURATION));
+}
+
+/// Mail to other servers: which clients may send it, and what they may ask for. No message is sent.
+#[test]
+#[cfg(feature = "relay")]
+fn smtp_relay() {
+    let relay = "[relay]\nhost = \"127.0.0.1\"\nport = 9\ntls = \"off\"\n";
+    play_all("smtp-relay", "smtp", &format!("{BASIC}{CONFIGURATION}{relay}"));
 }
 
 #[test]
 fn pop3() {
-    play_all("pop3", BASIC);
+    play_all("pop3", "pop3", BASIC);
 }
 
 #[test]

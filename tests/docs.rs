@@ -1,7 +1,9 @@
 //! The manual pages and completions say everything that there is: each configuration key, each field of the event, each
-//! command and option of `--help`.
+//! command and option of `--help`. No page names what is not there (`links`).
 
 mod common;
+#[path = "docs/links.rs"]
+mod links;
 
 use common::{Server, wait_for};
 use mailbell::journal::record::FIELDS;
@@ -131,11 +133,11 @@ fn the_manual_and_completions_have_every_command_and_option() {
     }
 }
 
-/// The loop at the top of the README, as it stands there, over a restart of the server.
+/// The loop of the README, as it stands there, over a restart of the server.
 #[test]
 fn the_loop_of_the_readme_goes_on_after_a_restart() {
-    let readme = read("README.md");
-    let shown = readme.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let blocks = common::pages::blocks("README.md");
+    let shown = &blocks.iter().find(|block| block.text.starts_with("while true")).unwrap().text;
     let server = Server::start("readme-loop");
     let handled = server.path("handled");
     let pipe = server.path("notify");

@@ -184,17 +184,4 @@ fn the_page_shows_what_is_there() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(page.contains(&format!("(examples/{name})")), "docs/recipes.md does not show {name}");
     }
-    // Its sections are configurations without a mistake.
-    for (number, section) in page.split("```toml\n").skip(1).enumerate() {
-        let section = section.split("```").next().unwrap();
-        let scratch = Scratch::prepared("recipe-page", &format!("{BASIC}{section}"));
-        let section = fs::read_to_string(scratch.path("mailbell.toml")).unwrap();
-        let section = section.replace("/usr/local/bin", scratch.0.to_str().unwrap());
-        for program in ["save-invoices", "print-pdfs", "speak", "open-ticket", "one-time-code"] {
-            script(&scratch.path(program), "");
-        }
-        fs::write(scratch.path("mailbell.toml"), section).unwrap();
-        let output = common::run(&scratch.path("mailbell.toml"), &["check"], "");
-        assert!(output.status.success(), "section {number}: {output:?}");
-    }
 }

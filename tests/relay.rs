@@ -543,16 +543,46 @@ fn the_queue_is_listed_retried_and_dropped() {
 
 #[test]
 fn messages_wait_over_restarts_and_hanging_smarthosts() {
+    for stage in ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "BODY"] {
+        let smarthost = Smarthost::start();
+        smarthost.rule(move |command, before| (command.starts_with(stage) && before == 0).then_some(Answer::Hang));
+        let server = serve(&format!("relay-hang-{stage}"), &smarthost, "");
+        put(&server.scratch, envelope(&["bob@there.example"]), MESSAGE);
+        wait_for("the hang", || (smarthost.count(stage) == 1).then_some(()));
+        let scratch = server.stop();
+        assert_eq!(waiting(&scratch), 1, "{stage}");
+        let server = Server::start_in(scratch, &[]);
+        wait_until_empty(&server);
+        assert_eq!(smarthost.taken().len(), 1, "{stage}");
+    }
+}
+
+#[test]
+fn a_connection_that_ends_between_two_messages_is_replaced_at_once() {
     let smarthost = Smarthost::start();
-    smarthost.rule(|command, before| (command.starts_with("MAIL") && before == 0).then_some(Answer::Hang));
-    let server = serve("relay-hang", &smarthost, "");
-    put(&server.scratch, envelope(&["bob@there.example"]), MESSAGE);
-    wait_for("the hang", || (smarthost.count("MAIL") == 1).then_some(()));
-    let scratch = server.stop();
-    assert_eq!(waiting(&scratch), 1);
+    // The third MAIL finds a connection that had served two messages, and is gone.
+    smarthost.rule(|command, before| (command.starts_with("MAIL") && before == 2).then_some(Answer::Close));
+    // A try that counted would be followed by a wait that no test outlasts.
+    let relay = configuration(smarthost.port, "").replace("retry = \"1s..2s\"", "retry = \"1h..2h\"");
+    let scratch = Scratch::prepared("relay-between", &relay);
+    for _ in 0..4 {
+        put(&scratch, envelope(&["bob@there.example"]), MESSAGE);
+    }
     let server = Server::start_in(scratch, &[]);
     wait_until_empty(&server);
-    assert_eq!(smarthost.taken().len(), 1);
+    let connections: Vec<usize> = smarthost.taken().iter().map(|taken| taken.connection).collect();
+    assert_eq!(connections, [0, 0, 1, 1]);
+    assert!(!server.log().contains("deferred"), "{}", server.log());
+}
+
+#[test]
+fn a_stop_says_goodbye_on_a_connection_that_waits_for_another_message() {
+    let smarthost = Smarthost::start();
+    let server = serve("relay-goodbye", &smarthost, "");
+    put(&server.scratch, envelope(&["bob@there.example"]), MESSAGE);
+    wait_until_empty(&server);
+    server.stop();
+    assert_eq!((smarthost.count("QUIT"), smarthost.connections.load(Ordering::SeqCst)), (1, 1));
 }
 
 #[test]

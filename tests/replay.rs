@@ -109,6 +109,16 @@ fn wrong_names_and_numbers_are_usage_and_no_server_is_temporary() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(hint), "{arguments:?}: {output:?}");
     }
+    if cfg!(feature = "mqtt") {
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text + "[[mqtt]]\nname = 'home'\nurl = 'mqtt://127.0.0.1:9'\n").unwrap();
+        for name in ["mqtt:home", "home"] {
+            let output = run(&file, &["replay", name, "1"], "");
+            assert_eq!(output.status.code(), Some(64));
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains("mqtt:home publishes") && said.contains("mailbell watch --from"), "{said}");
+        }
+    }
     // One name of a hook and a webhook.
     if cfg!(feature = "webhook") {
         let text = fs::read_to_string(&file).unwrap();

@@ -2,15 +2,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailbell::pop3::client::{LINE, Secret, Session, Settings, Step};
+use mailbell::pop3::client::{Account, LINE, Secret, Session, Settings, Step};
 
 fuzz_target!(|data: &[u8]| {
     let [settings, choices, lines @ ..] = data else { return };
+    let secret = if settings & 1 != 0 { Secret::Token } else { Secret::Password };
     let mut session = Session::new(Settings {
-        login: "me".into(),
-        host: "h".into(),
-        port: 995,
-        secret: if settings & 1 != 0 { Secret::Token } else { Secret::Password },
+        account: Account { login: "me".into(), host: "h".into(), port: 995, secret },
         starttls: settings & 2 != 0,
         implicit_tls: settings & 4 != 0,
     });

@@ -2,16 +2,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailbell::smtp::client::{LINE, Message, Recipient, Secret, Session, Settings, Step};
+use mailbell::smtp::client::{Account, LINE, Message, Recipient, Secret, Session, Settings, Step};
 
 fuzz_target!(|data: &[u8]| {
     let [settings, choices, lines @ ..] = data else { return };
     let secret = if settings & 1 != 0 { Secret::Token } else { Secret::Password };
     let mut session = Session::new(Settings {
         hostname: "here.example".into(),
-        host: "h".into(),
-        port: 587,
-        login: (settings & 2 != 0).then(|| ("me".into(), secret)),
+        account: (settings & 2 != 0).then(|| Account { login: "me".into(), host: "h".into(), port: 587, secret }),
         starttls: settings & 4 != 0,
     });
     let count = 1 + usize::from(settings >> 5);

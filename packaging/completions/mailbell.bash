@@ -59,7 +59,7 @@ _mailbell() {
                 return
             fi
         done
-        words="-c --config --from --cursor --user --match --format --text --count -- -h --help"
+        words="-c --config --from --cursor --user --follow-user --match --format --text --count -- -h --help"
         ;;
     cat) words="-c --config --text --html --json --attachments -h --help" ;;
     queue) words="list retry drop -c --config -h --help" ;;

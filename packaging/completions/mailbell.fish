@@ -35,6 +35,7 @@ complete -c mailbell -n '__fish_seen_subcommand_from user; and __fish_seen_subco
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l from -x -a 'now all' -d 'Where to begin'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l cursor -x -d 'Remember how far it came'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l user -x -a '(__mailbell_users)' -d 'Only this account'
+complete -c mailbell -n '__fish_seen_subcommand_from watch' -l follow-user -d 'Only your own mail'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l match -x -a 'from= to= cc= subject= rcpt_to= mail_from= via= client= auth= message_id= content_type= list_id= auto_submitted= verified= key=' -d 'Only where a field matches'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l format -x -a 'inotify path tsv json' -d 'How a line looks'
 complete -c mailbell -n '__fish_seen_subcommand_from watch' -l text -d 'For people, with the first lines of each message'

@@ -85,8 +85,9 @@ class Postfix(Server):
     def is_installed():
         return os.geteuid() == 0 and shutil.which("postfix", path="/usr/sbin:/sbin") is not None
 
-    def __init__(self, folder):
-        self.config, self.smtp = folder / "etc", free_port()
+    def __init__(self, folder, more="", rows=(), port=None):
+        """`more` follows in main.cf, `rows` in master.cf."""
+        self.folder, self.config, self.smtp = folder, folder / "etc", port or free_port()
         for path in (folder, self.config, folder / "spool", folder / "data", folder / "mail"):
             path.mkdir()
         shutil.chown(folder / "data", "postfix")
@@ -114,13 +115,16 @@ virtual_gid_maps = static:{UID}
 smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_client_connection_count_limit = 0
 default_process_limit = 200
-""")
+{more}""")
         rows = [f"127.0.0.1:{self.smtp} inet n - n - - smtpd", "cleanup unix n - n - 0 cleanup", "qmgr unix n - n 2 1 qmgr",
                 "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce", "defer unix - - n - 0 bounce",
                 "trace unix - - n - 0 bounce", "flush unix n - n 1000? 0 flush", "proxymap unix - - n - - proxymap",
                 "anvil unix - - n - 1 anvil", "error unix - - n - - error", "retry unix - - n - - error",
-                "virtual unix - n n - - virtual", "postlog unix-dgram n - n - 1 postlogd"]
+                "virtual unix - n n - - virtual", "postlog unix-dgram n - n - 1 postlogd", *rows]
         (self.config / "master.cf").write_text("\n".join(rows) + "\n")
+        self.start()
+
+    def start(self):
         self.run("start")
         wait_for_port(self.smtp)
 

@@ -27,7 +27,7 @@ pub use rewrite::{Passwd, PasswdError};
 pub use verifier::Verifier;
 
 use crate::config::{Config, Domains, Problem};
-use crate::message::address::{ForwardPath, ReversePath};
+use crate::message::address::{self, ForwardPath, ReversePath};
 use crate::message::idn;
 use crate::{limits, sys};
 use book::{Book, Reach};
@@ -175,6 +175,18 @@ impl Accounts {
         let (local, domain) = self.key(mailbox);
         let users = self.own(&local, &domain).map(|(_, reach)| reach.users).unwrap_or_default();
         users.iter().any(|index| self.accounts[*index].name.eq_ignore_ascii_case(user))
+    }
+
+    /// The users that get the mail of a system user: what an alias of this name means, else the user of this name; for root,
+    /// as [`Accounts::route`] says. A catch-all counts for root alone: its mail is no other user's.
+    pub fn of_system_user(&self, name: &str) -> Vec<String> {
+        let name = name.to_lowercase();
+        let found = match address::mailbox(&name).map(|path| self.find(&path)) {
+            Ok(Ok((Rule::Alias(_) | Rule::User, reach))) => reach.users,
+            Ok(Ok((_, reach))) if ALWAYS.contains(&name.as_str()) => reach.users,
+            _ => Vec::new(),
+        };
+        found.into_iter().map(|user| self.accounts[user].name.clone()).collect()
     }
 
     /// Whether the address is at one of our domains, or has none.

@@ -1,9 +1,9 @@
 //! Looks at files and records those that are messages, some at a time.
 
-use super::look::{Look, Way};
-use super::recording::Recording;
+use super::look::{Look, Way, look};
 use super::target::{LONGEST_WAIT, Target, Unsure, Unsures};
 use super::watches::Key;
+use crate::delivery::Delivery;
 use crate::journal::Record;
 use crate::ledger::Expected;
 use crate::maildir::folder::{Folder, Refused};
@@ -35,12 +35,12 @@ pub struct Candidate {
 pub fn record(
     targets: &mut BTreeMap<Key, Target>,
     unsure: &mut Unsures,
-    recording: &Recording,
+    delivery: &Delivery,
     candidates: Vec<Candidate>,
 ) {
     let mut candidates = candidates.into_iter().peekable();
     while candidates.peek().is_some() {
-        record_batch(targets, unsure, recording, candidates.by_ref().take(BATCH).collect());
+        record_batch(targets, unsure, delivery, candidates.by_ref().take(BATCH).collect());
     }
 }
 
@@ -49,19 +49,19 @@ pub fn record(
 fn record_batch(
     targets: &mut BTreeMap<Key, Target>,
     unsure: &mut Unsures,
-    recording: &Recording,
+    delivery: &Delivery,
     candidates: Vec<Candidate>,
 ) {
     let mut found: BTreeMap<usize, (Expected, Record)> = BTreeMap::new();
     let mut missing: HashMap<Key, HashMap<String, (usize, Candidate)>> = HashMap::new();
     let mut folders: HashMap<Key, Option<Folder>> = HashMap::new();
     let mut recipients = Vec::new();
-    let event = recording.event();
+    let event = delivery.event();
     for (at, candidate) in candidates.into_iter().enumerate() {
         let Some(target) = targets.get_mut(&candidate.key) else { continue };
         let file_name = &candidate.file_name;
         let looked = match folders.entry(candidate.key).or_insert_with(|| target.open_new()) {
-            Some(new) => target.look(new, file_name, file_name, candidate.way, &event),
+            Some(new) => look(&target.watched, target.is_own, new, file_name, file_name, candidate.way, &event),
             None => Ok(Look::Missing),
         };
         if matches!(looked, Ok(Look::Missing)) {
@@ -78,12 +78,13 @@ fn record_batch(
         let Ok(cur) = target.open(Place::Cur) else { continue };
         for there in cur.names().unwrap_or_default() {
             if let Some((at, candidate)) = missing.remove(&known_text(&there)) {
-                let looked = target.look(&cur, &there, &candidate.file_name, Way::Renamed, &event);
+                let looked =
+                    look(&target.watched, target.is_own, &cur, &there, &candidate.file_name, Way::Renamed, &event);
                 found.extend(decide(target, unsure, candidate, looked).map(|record| (at, record)));
             }
         }
     }
-    recording.found(found.into_values().collect());
+    delivery.ledger().inspect(|ledger| ledger.found(found.into_values().collect()));
     for (key, file_name) in recipients {
         targets.get(&key).inspect(|target| target.forget_recipient(&file_name));
     }

@@ -157,7 +157,7 @@ fn is_whole(file: &File, metadata: &Metadata) -> bool {
 }
 
 /// The size of a message of which the first octets were read, in a file of `on_disk` octets. Of what goes beyond
-/// [`MEASURED`] the octets on disk are counted as they are: no mail is so large, and a hole or a gzip file that anybody can
+/// [`MEASURED`] the octets on disk are counted as they are: no mail is so large, and a hole or a gzip file that any user can
 /// make may take hours to read, in which no other message would become an event.
 fn measure(file_name: &OsStr, head: &[u8], on_disk: u64, reader: &mut MessageReader) -> io::Result<u64> {
     let mut size = WireSize::new(line_ends(file_name.as_bytes(), head));

@@ -9,8 +9,7 @@
 //! ```text
 //! watches   inotify on each new/              batch      looks at files, records the messages
 //! changes   events to one change for a name   look       is this file a message?
-//! target    one Maildir, its unsure files     recording  calls to the ledger
-//! watcher   the thread: events and scans
+//! target    one Maildir, its unsure files     watcher    the thread: events and scans
 //! ```
 
 mod batch;
@@ -20,7 +19,6 @@ mod hostile_tests;
 mod look;
 #[cfg(test)]
 mod name_tests;
-mod recording;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -28,11 +26,11 @@ mod watcher;
 mod watches;
 
 use crate::delivery::Delivery;
-use crate::sys::Wake;
+use crate::sys::Orders;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use watcher::Watcher;
 
@@ -51,7 +49,7 @@ pub struct Watched {
 /// The thread that watches Maildirs.
 pub struct Arrivals {
     delivery: Arc<Delivery>,
-    orders: Arc<Orders>,
+    orders: Arc<Orders<Order>>,
     thread: JoinHandle<()>,
 }
 
@@ -61,30 +59,6 @@ enum Order {
     Watch(Vec<Watched>),
     Scan,
     Stop,
-}
-
-/// Orders on their way to the thread.
-#[derive(Debug)]
-struct Orders {
-    waiting: Mutex<Vec<Order>>,
-    /// Readable when orders wait.
-    wake: Wake,
-}
-
-impl Orders {
-    fn new() -> io::Result<Orders> {
-        Ok(Orders { waiting: Mutex::default(), wake: Wake::new()? })
-    }
-
-    fn give(&self, order: Order) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(order);
-        self.wake.wake();
-    }
-
-    fn take(&self) -> Vec<Order> {
-        self.wake.clear();
-        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 impl Arrivals {

@@ -1,13 +1,11 @@
 //! One Maildir that is watched, and the files that may not be whole messages yet.
 
 use super::Watched;
-use super::look::{Look, Way, look};
 use super::watches::{Key, Wd};
 use crate::ledger::Expected;
 use crate::maildir::folder::{Folder, Refused};
 use crate::maildir::name::Place;
 use crate::maildir::{name, typed};
-use crate::message::header::EventSettings;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -27,14 +25,14 @@ pub type Names = HashMap<Vec<u8>, Vec<OsString>>;
 pub struct Target {
     pub watched: Watched,
     /// Below `mail.root`: our own trace fields are believed, and links above the Maildir are the administrator's.
-    is_own: bool,
+    pub is_own: bool,
     /// The inotify watch of `new/`. Without one the Maildir is missing, or is looked at from time to time.
     pub wd: Option<Wd>,
     /// Device and inode of the `new/` that is watched.
     identity: Option<(u64, u64)>,
     /// An error was logged. No other one is until the Maildir is watched again.
     has_complained: bool,
-    /// Files of other users whose names were logged.
+    /// Files of other users that were logged.
     refused: BTreeSet<OsString>,
 }
 
@@ -113,18 +111,6 @@ impl Target {
             let maildir = self.watched.maildir.display();
             log::warn!("{maildir}: new/{file_name:?} {why}; it makes no event. Give it to that owner with chown");
         }
-    }
-
-    /// Looks at the file `there` in a folder. By the name `file_name` it came to `new/`.
-    pub fn look(
-        &self,
-        folder: &Folder,
-        there: &OsStr,
-        file_name: &OsStr,
-        way: Way,
-        event: &EventSettings,
-    ) -> io::Result<Look> {
-        look(&self.watched, self.is_own, folder, there, file_name, way, event)
     }
 
     /// Removes what our own file says beside itself of this user: the record says it now.

@@ -3,13 +3,13 @@
 use super::batch::{self, Candidate};
 use super::changes::{Change, Changes};
 use super::look::{QUIET, Way};
-use super::recording::Recording;
 use super::target::{LONGEST_WAIT, Names, Target, Unsure, Unsures};
 use super::watches::{Key, Watches};
-use super::{Order, Orders, Watched};
+use super::{Order, Watched};
 use crate::delivery::Delivery;
 use crate::maildir::name::{self, Arrival};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::sys::{Orders, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -35,7 +35,7 @@ const MANY: usize = 256;
 
 /// All that is watched.
 pub struct Watcher {
-    recording: Recording,
+    delivery: Arc<Delivery>,
     /// `None` when the system has no inotify for us.
     watches: Option<Watches>,
     /// It was logged that the system has no watch left.
@@ -71,7 +71,7 @@ impl Watcher {
     /// Looks at the Maildirs from time to time.
     pub fn without_inotify(delivery: Arc<Delivery>) -> Watcher {
         Watcher {
-            recording: Recording::new(delivery),
+            delivery,
             watches: None,
             has_said_full: true,
             targets: BTreeMap::new(),
@@ -87,7 +87,7 @@ impl Watcher {
 
     /// Watches these and no others, and records what is in them.
     pub fn watch(&mut self, watched: Vec<Watched>) {
-        self.recording.watch(&watched);
+        self.delivery.watch(watched.iter().map(|each| (each.user.clone(), each.maildir.clone())).collect());
         let wanted: HashSet<&Watched> = watched.iter().collect();
         let unwanted = self.targets.iter().filter(|(_, target)| !wanted.contains(&target.watched)).map(|(key, _)| *key);
         unwanted.collect::<Vec<_>>().into_iter().for_each(|key| self.forget(key));
@@ -95,7 +95,7 @@ impl Watcher {
         let mut known: HashSet<Watched> = self.targets.values().map(|target| target.watched.clone()).collect();
         for watched in watched {
             if known.insert(watched.clone()) {
-                let is_own = self.recording.is_own(&watched);
+                let is_own = self.delivery.is_own(&watched.user, &watched.maildir);
                 self.targets.insert(self.next_key, Target::new(watched, is_own));
                 self.next_key += 1;
             }
@@ -120,7 +120,7 @@ impl Watcher {
     }
 
     /// Goes on until it is told to stop.
-    pub fn run(mut self, orders: &Orders) {
+    pub fn run(mut self, orders: &Orders<Order>) {
         loop {
             if self.wait(orders) {
                 for order in orders.take() {
@@ -144,16 +144,14 @@ impl Watcher {
     }
 
     /// Sleeps until there are orders or events, or something is due. True: perhaps orders.
-    fn wait(&self, orders: &Orders) -> bool {
+    fn wait(&self, orders: &Orders<Order>) -> bool {
         let unsure = self.unsure.values().map(|unsure| unsure.due);
         let due = unsure.chain(self.slow_at).chain(self.rest_until).fold(self.check_at, Instant::min);
-        let time = due.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
-        let mut fds = vec![PollFd::new(&orders.wake, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(orders, PollFlags::IN)];
         let events = self.watches.as_ref().filter(|_| self.rest_until.is_none()).map(|watches| watches.fd());
         fds.extend(events.iter().map(|events| PollFd::new(events, PollFlags::IN)));
-        match poll(&mut fds, Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => !fds[0].revents().is_empty(),
+        match poll(&mut fds, Some(due.saturating_duration_since(Instant::now()))) {
+            Ok(_) => !fds[0].revents().is_empty(),
             Err(error) => {
                 log::error!("arrivals: poll: {error}");
                 std::thread::sleep(SLOW);
@@ -259,7 +257,7 @@ impl Watcher {
             _ => false,
         });
         if !is_elsewhere {
-            self.recording.gone(&user, file_name.as_bytes());
+            self.delivery.ledger().inspect(|ledger| ledger.gone(&user, file_name.as_bytes()));
         }
     }
 
@@ -286,13 +284,22 @@ impl Watcher {
     }
 
     /// Looks at those names that are not known, in the order of arrival.
-    fn consider_all(&mut self, mut names: Vec<Name>) {
-        names.sort_by_cached_key(|(key, file_name, _)| order(*key, file_name));
-        self.consider(names);
+    fn consider_all(&mut self, names: Vec<Name>) {
+        let mut candidates = self.candidates(names);
+        sort(&mut candidates);
+        batch::record(&mut self.targets, &mut self.unsure, &self.delivery, candidates);
     }
 
     /// Looks at those names that are not known. True when there were some.
     fn consider(&mut self, names: Vec<Name>) -> bool {
+        let candidates = self.candidates(names);
+        let is_new = !candidates.is_empty();
+        batch::record(&mut self.targets, &mut self.unsure, &self.delivery, candidates);
+        is_new
+    }
+
+    /// Those that are not known.
+    fn candidates(&mut self, names: Vec<Name>) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for (key, file_name, way) in names {
             let Some(target) = self.targets.get(&key) else { continue };
@@ -303,14 +310,15 @@ impl Watcher {
             }
             let expected = match self.unsure.remove(&name) {
                 Some(unsure) => Some(unsure.expected),
-                None => self.recording.claim(&target.watched.user, name.1.as_bytes()),
+                None => {
+                    let ledger = self.delivery.ledger();
+                    ledger.and_then(|ledger| ledger.claim(&target.watched.user, name.1.as_bytes()))
+                }
             };
             let (key, file_name) = name;
             candidates.extend(expected.map(|expected| Candidate { key, file_name, way, expected, wait: QUIET }));
         }
-        let is_new = !candidates.is_empty();
-        batch::record(&mut self.targets, &mut self.unsure, &self.recording, candidates);
-        is_new
+        candidates
     }
 
     /// Looks again at files that may be finished by `now`.
@@ -321,12 +329,14 @@ impl Watcher {
             Candidate { key, file_name, way: Way::Unknown, expected, wait }
         };
         let mut candidates: Vec<Candidate> = due.map(candidate).collect();
-        candidates.sort_by_cached_key(|candidate| order(candidate.key, &candidate.file_name));
-        batch::record(&mut self.targets, &mut self.unsure, &self.recording, candidates);
+        sort(&mut candidates);
+        batch::record(&mut self.targets, &mut self.unsure, &self.delivery, candidates);
     }
 }
 
-/// The order of arrival; by Maildir where the names tell no time.
-fn order(key: Key, file_name: &OsStr) -> (Arrival, Key, OsString) {
-    (Arrival::of(file_name.as_bytes()), key, file_name.to_owned())
+/// Puts them into the order of arrival; by Maildir where the names tell no time.
+fn sort(candidates: &mut [Candidate]) {
+    candidates.sort_by_cached_key(|Candidate { key, file_name, .. }| {
+        (Arrival::of(file_name.as_bytes()), *key, file_name.clone())
+    });
 }

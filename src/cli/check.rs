@@ -39,7 +39,8 @@ Usage: mailbell check [-c FILE] [--online]
                       else is looked at
   --online            also try the ports, and look at the free space of the disk and
                       at the MX records of the domains; log in to each [[remote]],
-                      and send a HEAD to each [[webhook]]
+                      [[mqtt]] broker and the smarthost of [relay], and send a
+                      HEAD to each [[webhook]]; no mail is sent
   -h, --help          this text
 
 Warnings are marked, and do not change the exit code.

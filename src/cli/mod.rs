@@ -15,7 +15,7 @@ mod test_mail;
 mod user;
 mod watch;
 
-use crate::config::{Config, Users};
+use crate::config::{Config, user_name};
 use crate::server::StartError;
 use crate::sys;
 use lexopt::prelude::*;
@@ -207,6 +207,6 @@ fn configuration(given: Option<PathBuf>) -> Result<Config, Failed> {
 fn embedded_place() -> Result<(PathBuf, String), Failed> {
     let folder = std::path::absolute(EMBEDDED_FOLDER).map_err(|error| Failed::new(exit::IO, error))?;
     let user = std::env::var("USER").unwrap_or_default().to_ascii_lowercase();
-    let account = if Users::is_name(&user) { user } else { "me".to_owned() };
+    let account = if user_name(&user).is_ok() { user } else { "me".to_owned() };
     Ok((folder, account))
 }

@@ -22,7 +22,7 @@ Usage: mailbell replay SUBSCRIBER SEQ[-SEQ]... [-c FILE]
 
 Hands events over again, to a [[hook]] or a [[webhook]] of the running server. SUBSCRIBER is its name as `mailbell status`
 shows it, such as hook:archive; the name alone does where only one subscriber has it. SEQ is the number of an event, or
-the first and the last of several.
+the first and the last of several. An [[mqtt]] cannot be asked: `mailbell watch --from SEQ --count 1` prints an event again.
 
 An event keeps its seq and its id, and a webhook its webhook-id. The events come in their order and before newer ones, by
 the rules of each event: what fails is tried again. An event that fails at present is tried at once. Events that the
@@ -168,6 +168,14 @@ fn subscriber(config: &Config, name: &str) -> Result<String, Failed> {
     let wrong = |message: String| Err(Failed::new(exit::USAGE, message));
     match (whole, found.as_slice()) {
         (Some(settings), _) | (None, [settings]) if settings.replays().is_some() => Ok(settings.name()),
+        (Some(broker), _) | (None, [broker]) if broker.name().starts_with("mqtt:") => {
+            let name = broker.name();
+            wrong(format!(
+                "{name} publishes each event once the broker has acknowledged those before it, and none is published again; \
+                 to get an event once more, read it with `mailbell watch --from SEQ --count 1`; {}",
+                known()
+            ))
+        }
         (Some(_), _) | (None, [_]) => {
             wrong(format!("{name} does not acknowledge events, so none can be handed over again; {}", known()))
         }

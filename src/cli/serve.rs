@@ -13,7 +13,7 @@ Usage: mailbell serve [-c FILE]
 
 Runs the server in the foreground. When it listens, it prints one line `mailbell: ready ...` with its addresses on
 standard error, and tells systemd. SIGTERM and SIGINT end it cleanly; a second one ends it at once. SIGHUP reloads
-users, aliases, certificates, pipes, hooks and watched Maildirs.
+users, aliases, certificates, pipes, hooks, webhooks, brokers, remotes and watched Maildirs.
 
 Started by root, the server binds its ports and then becomes `user` of the configuration. Without `user` it stays root.
 

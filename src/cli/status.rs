@@ -19,8 +19,8 @@ const HELP: &str = "\
 Usage: mailbell status [--json] [-c FILE]
        mailbell status --check [--max-backlog N] [--max-age TIME] [-c FILE]
 
-Shows sessions, messages and the free space of the disk; and for each pipe, hook and watch cursor the last event that it
-got, how many events wait for it, and the time of the oldest of them. Without a running server it shows what the files
+Shows sessions, messages and the free space of the disk; and for each pipe, hook, webhook, broker and watch cursor the last
+event that it got, how many events wait for it, and the time of the oldest of them. Without a running server it shows what the files
 of the state folder tell. It needs only the right to read that folder.
 
       --json          print one JSON object

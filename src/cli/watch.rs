@@ -3,6 +3,7 @@
 //! It reads the journal's files itself, so it needs no server and no right but to read the state folder; a cursor needs
 //! the right to write in it. A journal that is not there yet is waited for.
 
+mod follow;
 mod human;
 mod printer;
 mod runner;
@@ -10,10 +11,11 @@ mod runner;
 use super::{Failed, Outcome, exit};
 use crate::accounts::Accounts;
 use crate::config::Config;
-use crate::journal::{self, Cursor, CursorError, Follower, Kept, Place};
+use crate::journal::{self, Cursor, CursorError, Follower, Kept, Place, Record};
 use crate::notify::{Filter, Format, Sink, Subscriber, unknown_header};
 use crate::server::owner;
 use crate::sys;
+use follow::Follow;
 use human::Human;
 pub(super) use human::terminal_columns;
 use lexopt::prelude::*;
@@ -36,6 +38,8 @@ needs no running server. A line is written whole, at once, and has at most 4096 
       --cursor NAME        remember the place under this name, and go on from there the next time; a new cursor begins
                            where --from says. One process at a time uses a cursor; the second one ends with code 75
       --user NAME          only this user's mail; may be repeated
+      --follow-user        only your own mail: of the account with your name on this system, and of the accounts that an
+                           alias of your name leads to, also when they change while it runs; under sudo, of your own name
       --match FIELD=GLOB   only where the field matches, without regard to case: --match 'subject=*invoice*'; may be
                            repeated, and all must match; header.NAME is one of event.headers
       --format F           inotify (`DIR/ MOVED_TO FILE`), path, tsv, json, or a template: '{user} {subject} {path}'.
@@ -73,6 +77,7 @@ struct Wanted {
     format: Option<Format>,
     count: Option<u64>,
     text: bool,
+    follow_user: bool,
     command: Vec<OsString>,
 }
 
@@ -89,9 +94,14 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     if let Some(why) = unknown {
         return Err(usage(format!("--match {why}")));
     }
+    if let Some(why) = wanted.format.as_ref().and_then(|format| format.unknown_header(&config.event.headers)) {
+        return Err(usage(format!("--format {why}")));
+    }
+    let follow_user = wanted.follow_user.then(system_user).transpose()?;
     owner::become_owner_of_state(&config)?;
     warn_of_strangers(&config, &wanted.users);
-    let state = config.state;
+    let state = config.state.clone();
+    let follow = follow_user.map(|name| Follow::new(config, &name));
     let stop = sys::signals().map_err(|error| Failed::new(exit::TEMPORARY, error))?;
     let stop = stop.as_fd();
 
@@ -115,7 +125,7 @@ pub fn run(arguments: lexopt::Parser) -> Outcome {
     let after = cursor.as_ref().map_or(begin, |cursor| cursor.kept().place.acknowledged);
 
     let left = wanted.count.unwrap_or(u64::MAX);
-    let progress = Progress { done: after, left, retries: 0 };
+    let progress = Progress { done: after, left, retries: 0, follow };
     let filter = match (&wanted.format, wanted.command.is_empty()) {
         (Some(format), true) => filter.for_format(format),
         (None, true) if !wanted.text && !io::stdout().is_terminal() => filter.for_format(&Format::Inotify),
@@ -156,7 +166,8 @@ impl Ready<'_> {
 /// What is wanted, or the text that was asked for.
 fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, Failed> {
     let (mut file, mut from, mut cursor, mut format, mut count) = (None, From::Now, None, None, None);
-    let (mut users, mut fields, mut command, mut text) = (Vec::new(), Vec::new(), Vec::new(), false);
+    let (mut users, mut fields, mut command) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut text, mut follow_user) = (false, false);
     loop {
         if let Some(mut rest) = arguments.try_raw_args()
             && rest.next_if(|argument| argument == "--").is_some()
@@ -176,6 +187,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, 
                 cursor = Some(name);
             }
             Long("user") => users.push(arguments.value()?.string()?),
+            Long("follow-user") => follow_user = true,
             Long("match") => {
                 let text = arguments.value()?.string()?;
                 let (field, glob) = text.split_once('=').ok_or_else(|| usage("--match wants FIELD=GLOB"))?;
@@ -202,7 +214,21 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Result<Wanted, &'static str>, 
     if text && (format.is_some() || !command.is_empty()) {
         return Err(usage("--text is for people: give it without --format and without a COMMAND"));
     }
-    Ok(Ok(Wanted { file, from, cursor, users, fields, format, count, text, command }))
+    if follow_user && !users.is_empty() {
+        return Err(usage("--follow-user shows your own mail: give it without --user"));
+    }
+    Ok(Ok(Wanted { file, from, cursor, users, fields, format, count, text, follow_user, command }))
+}
+
+/// The system's name of the user that runs this command.
+fn system_user() -> Result<String, Failed> {
+    follow::system_user().ok_or_else(|| {
+        let uid = rustix::process::getuid().as_raw();
+        Failed::new(
+            exit::NO_USER,
+            format!("--follow-user: the system has no name for the user {uid}; give --user NAME"),
+        )
+    })
 }
 
 /// Warns of a name without an account: it may be misspelt. It is no error, for the account may have existed once.
@@ -265,9 +291,20 @@ struct Progress {
     left: u64,
     /// Tries that failed since [`Progress::report`].
     retries: u64,
+    /// With `--follow-user`.
+    follow: Option<Follow>,
 }
 
 impl Progress {
+    /// Whether the record is not of the user that is followed; then it is passed over.
+    fn leaves_out(&mut self, record: &Record) -> bool {
+        let leaves_out = self.follow.as_mut().is_some_and(|follow| !follow.wants(&record.user));
+        if leaves_out {
+            self.done = record.seq;
+        }
+        leaves_out
+    }
+
     /// A record was handed over.
     fn handed(&mut self, seq: u64) {
         self.done = seq;
@@ -318,6 +355,7 @@ mod tests {
             (&["--format", "jsno"], "did you mean `json`"),
             (&["--format", "json", "--", "true"], "COMMAND gets them as JSON"),
             (&["--text", "--format", "json"], "without --format"),
+            (&["--follow-user", "--user", "alice"], "without --user"),
             (&["--color"], "--color"),
             (&["alice"], "a COMMAND comes after `--`"),
         ] {

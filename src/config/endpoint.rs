@@ -1,12 +1,13 @@
 //! Other servers that this one connects to: host, encryption, certificates, login and secret, the same keys in each section.
 
 use super::section::Section;
-use super::value::{self, domain, one_of};
+use super::subscribers::program;
+use super::value::{self, choice, domain};
 use crate::net::remote::dial::is_private;
 use crate::net::remote::secret::Source;
 use crate::net::remote::tls::{Fingerprint, Trust, parse_fingerprint};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// `tls` of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +40,15 @@ pub(super) fn off_is_private(section: &Section<'_, '_>, encryption: Encryption, 
     }
 }
 
+/// A command that prints a secret.
+const COMMAND: &str = "\"pass\", \"show\", \"work\"";
+
 /// Exactly one of three keys.
 pub(super) fn secret(section: &mut Section<'_, '_>, base: &Path) -> Option<Source> {
     const KEYS: [&str; 3] = ["password_file", "password_command", "token_command"];
     let file = section.text(KEYS[0], "\"/etc/mailbell/work.pw\"", |text| value::path(base, text));
-    let password = command(section, KEYS[1], base);
-    let token = command(section, KEYS[2], base);
+    let password = program(section, KEYS[1], COMMAND, base);
+    let token = program(section, KEYS[2], COMMAND, base);
     let mut given = KEYS.iter().filter(|key| section.has(key));
     match given.next() {
         None => section.missing(KEYS[0], "\"/etc/mailbell/work.pw\"; or password_command, or token_command"),
@@ -53,27 +57,6 @@ pub(super) fn secret(section: &mut Section<'_, '_>, base: &Path) -> Option<Sourc
         }
     }
     file.map(Source::File).or(password.map(Source::PasswordCommand)).or(token.map(Source::TokenCommand))
-}
-
-/// A program with a slash in it is a path, and as every path relative to the file.
-fn command(section: &mut Section<'_, '_>, key: &'static str, base: &Path) -> Option<Vec<String>> {
-    let word = |text: &str| if text.contains('\0') { Err("has a NUL in it".to_owned()) } else { Ok(text.to_owned()) };
-    let mut words = section.list(key, "\"pass\", \"show\", \"work\"", word)?;
-    match words.first_mut() {
-        Some(program) if program.contains('/') => {
-            match value::path(base, program).map(PathBuf::into_os_string).map(std::ffi::OsString::into_string) {
-                Ok(Ok(path)) => *program = path,
-                Ok(Err(_)) => section.wrong(key, "lies in a folder whose name is not UTF-8"),
-                Err(why) => section.wrong(key, why),
-            }
-        }
-        Some(program) if !program.is_empty() => {}
-        _ => {
-            section.wrong(key, "begins with the program to run: [\"pass\", \"show\", \"work\"]");
-            return None;
-        }
-    }
-    Some(words)
 }
 
 pub(super) fn host(text: &str) -> Result<String, String> {
@@ -95,12 +78,7 @@ pub(super) fn login(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn encryption(text: &str) -> Result<Encryption, String> {
-    match text {
-        "implicit" => Ok(Encryption::Implicit),
-        "starttls" => Ok(Encryption::StartTls),
-        "off" => Ok(Encryption::Off),
-        _ => Err(one_of(text, &["implicit", "starttls", "off"])),
-    }
+    choice(text, &[("implicit", Encryption::Implicit), ("starttls", Encryption::StartTls), ("off", Encryption::Off)])
 }
 
 fn fingerprint(text: &str) -> Result<Fingerprint, String> {

@@ -1,4 +1,4 @@
-//! `[event]`: header fields that a record has besides the usual ones, and the server whose Authentication-Results count.
+//! `[event]`: header fields that a record has besides the usual ones, and the server of which the Authentication-Results are trusted.
 
 use super::section::Section;
 use super::value::or_empty;

@@ -4,7 +4,7 @@
 use super::report::Report;
 use super::section::Section;
 use super::value::{
-    self, domain, mail_domain, one_of, or_empty, or_off, private_mode, rate, size, some_time, user_name,
+    self, choice, domain, mail_domain, or_empty, or_off, private_mode, rate, size, some_size, some_time, user_name,
 };
 use super::{AuthPolicy, Config, Domains, Limits, Mail, Network, Place, Pop3, Problem, Smtp, Tls, Users};
 use super::{conflicts, http, subscribers};
@@ -19,6 +19,16 @@ use toml::de::DeTable;
 
 /// Longest configuration file, octets: a wrong path (a disk image, a device) is an error, not read whole.
 const LONGEST: u64 = 1 << 20;
+
+/// What a size of 0 would do.
+const NO_MAIL: &str = "would refuse every message; write a size such as \"1GiB\"";
+
+/// `smtp.auth`.
+const AUTH: [(&str, AuthPolicy); 3] =
+    [("off", AuthPolicy::Off), ("optional", AuthPolicy::Optional), ("required", AuthPolicy::Required)];
+
+/// `smtp.early_talkers`: whether clients may send before the greeting.
+const EARLY: [(&str, bool); 2] = [("refuse", false), ("allow", true)];
 
 /// Reads and checks a file.
 pub(super) fn load(file: &Path) -> Result<Config, Vec<Problem>> {
@@ -107,7 +117,7 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
         file_mode: section.text("file_mode", "\"0640\"", private_mode).unwrap_or(0o640),
         compress_after: section.text("compress_after", "\"7d\" or \"off\"", or_off(value::duration)).flatten(),
         delete_after: section.text("delete_after", "\"30d\" or \"off\"", or_off(some_time)).flatten(),
-        quota: section.text("quota", "\"1GiB\" or \"off\"", or_off(quota)).flatten(),
+        quota: section.text("quota", "\"1GiB\" or \"off\"", or_off(|text| some_size(text, NO_MAIL))).flatten(),
         min_free: section.text("min_free", "\"100MiB\"", size).unwrap_or(100 << 20),
     };
     section.finish();
@@ -116,10 +126,12 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     let mut section = top.section("smtp");
     let smtp = Smtp {
         listen: listen(&mut section, base).unwrap_or_else(|| every_address(25)),
-        max_message_size: section.text("max_message_size", "\"25MiB\"", message_size).unwrap_or(25 << 20),
+        max_message_size: section
+            .text("max_message_size", "\"25MiB\"", |text| some_size(text, NO_MAIL))
+            .unwrap_or(25 << 20),
         max_recipients: section.count("max_recipients", 1..=100_000).unwrap_or(100),
-        auth: section.text("auth", "\"optional\"", auth_policy).unwrap_or(AuthPolicy::Optional),
-        allows_early_talkers: section.text("early_talkers", "\"refuse\"", early_talkers).unwrap_or(false),
+        auth: section.text("auth", "\"optional\"", |text| choice(text, &AUTH)).unwrap_or(AuthPolicy::Optional),
+        allows_early_talkers: section.text("early_talkers", "\"refuse\"", |text| choice(text, &EARLY)).unwrap_or(false),
     };
     section.finish();
 
@@ -163,30 +175,20 @@ fn settings(top: &mut Section<'_, '_>, base: &Path, file: &Path) -> Config {
     let hooks = subscribers::hooks(top, base);
     #[cfg(feature = "mqtt")]
     let mqtts = super::mqtt::mqtts(top, base, &hostname, &state);
-    #[cfg(not(feature = "mqtt"))]
-    if top.sections("mqtt").is_some() {
-        top.wrong("mqtt", "this mailbell was built without it (cargo feature `mqtt`)");
-    }
     #[cfg(feature = "webhook")]
     let webhooks = super::webhook::webhooks(top, base);
-    #[cfg(not(feature = "webhook"))]
-    if top.sections("webhook").is_some() {
-        top.wrong("webhook", "this mailbell was built without it (cargo feature `webhook`)");
-    }
     let watches = subscribers::watches(top, base);
     #[cfg(feature = "remote")]
     let remotes = super::remote::remotes(top, base);
-    #[cfg(not(feature = "remote"))]
-    if top.sections("remote").is_some() {
-        top.wrong("remote", "this mailbell was built without it (cargo feature `remote`)");
-    }
     #[cfg(feature = "relay")]
     let relay = super::relay::relay(top, base);
-    #[cfg(not(feature = "relay"))]
-    if top.has("relay") {
-        drop(top.section("relay"));
-        top.wrong("relay", "this mailbell was built without it (cargo feature `relay`)");
-    }
+    let built = [
+        ("mqtt", cfg!(feature = "mqtt")),
+        ("webhook", cfg!(feature = "webhook")),
+        ("remote", cfg!(feature = "remote")),
+        ("relay", cfg!(feature = "relay")),
+    ];
+    built.into_iter().filter(|(_, is_built)| !is_built).for_each(|(key, _)| top.left_out(key));
     let event = super::event::event(top);
     let mut section = top.section("journal");
     let journal_keep = section.text("keep", "\"30d\"", some_time).unwrap_or(minutes(30 * 24 * 60));
@@ -282,9 +284,8 @@ fn tls(top: &mut Section<'_, '_>, base: &Path) -> Tls {
     let (smtps, pop3s) = (places("smtps"), places("pop3s"));
     let required_for_auth = section.flag("required_for_auth").unwrap_or(true);
 
-    // Whether the key names a file; a refused name is reported already.
-    let named = |key: &str| section.has(key) && section.raw(key) != Some("");
-    let files = (named("certificate"), named("key"));
+    // A name that was refused counts; it is reported already.
+    let files = (section.is_set("certificate"), section.is_set("key"));
     let uses = [("certificate", files.0), ("key", files.1), ("smtps", !smtps.is_empty()), ("pop3s", !pop3s.is_empty())];
     for (key, _) in uses.into_iter().filter(|(_, used)| *used) {
         match (key, files) {
@@ -320,38 +321,6 @@ fn own_hostname() -> String {
 fn system_name(text: &str) -> Result<String, String> {
     let valid = text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':' && octet != b'/');
     if valid { Ok(text.to_owned()) } else { Err(format!("{text:?} is not a name that a system user has")) }
-}
-
-fn quota(text: &str) -> Result<u64, String> {
-    match size(text)? {
-        0 => Err(format!("{text:?} would refuse every message; write a size such as \"1GiB\"")),
-        size => Ok(size),
-    }
-}
-
-fn message_size(text: &str) -> Result<u64, String> {
-    match size(text)? {
-        0 => Err(format!("{text:?} would refuse every message; the default is \"25MiB\"")),
-        size => Ok(size),
-    }
-}
-
-fn auth_policy(text: &str) -> Result<AuthPolicy, String> {
-    match text {
-        "off" => Ok(AuthPolicy::Off),
-        "optional" => Ok(AuthPolicy::Optional),
-        "required" => Ok(AuthPolicy::Required),
-        _ => Err(one_of(text, &["off", "optional", "required"])),
-    }
-}
-
-/// Whether clients may send before the greeting.
-fn early_talkers(text: &str) -> Result<bool, String> {
-    match text {
-        "refuse" => Ok(false),
-        "allow" => Ok(true),
-        _ => Err(one_of(text, &["refuse", "allow"])),
-    }
 }
 
 /// A user, or `*` for all.

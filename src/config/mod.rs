@@ -398,10 +398,3 @@ impl Config {
         self.state.join("journal")
     }
 }
-
-impl Users {
-    /// Whether this can be a user's name: 1 to 64 of `a-z 0-9 . _ -`, not beginning with a dot or dash.
-    pub fn is_name(name: &str) -> bool {
-        user_name(name).is_ok()
-    }
-}

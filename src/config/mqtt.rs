@@ -3,9 +3,9 @@
 use super::endpoint::{host, login, trust};
 use super::section::Section;
 use super::subscribers::{filter, once, subscriber_name};
-use super::value::{self, duration, durations, one_of};
+use super::value::{self, choice, duration, durations};
 use crate::mqtt::topic;
-use crate::notify::{Format, MqttSettings, Piece};
+use crate::notify::{FieldName, Format, MqttSettings, Piece};
 use md5::{Digest, Md5};
 use std::collections::HashSet;
 use std::path::Path;
@@ -37,12 +37,14 @@ fn mqtt(mut section: Section<'_, '_>, base: &Path, seen: &mut HashSet<String>) -
     }
     let trust = trust(&mut section, base);
     if matches!(url, Some((_, _, false))) {
-        for key in ["ca", "fingerprint"].into_iter().filter(|key| section.has(key) && section.raw(key) != Some("")) {
+        for key in ["ca", "fingerprint"].into_iter().filter(|key| section.is_set(key)) {
             section.wrong(key, "is for mqtts:// only, and the `url` begins with mqtt://");
         }
     }
     let topic = section.text("topic", "\"mail/{user}\"", topic_template);
     let payload = section.text("payload", "\"event\"", payload).unwrap_or(None);
+    section.note_template("topic", topic.as_deref().unwrap_or_default());
+    section.note_format("payload", payload.as_ref());
     let discovery = section.text("discovery", "\"homeassistant\"", discovery).unwrap_or(false);
     let retry = section.text("retry", "\"1s..1m\"", durations);
     let give_up = section.text("give_up", "\"7d\"", duration).unwrap_or(Duration::from_secs(7 * 86_400));
@@ -56,7 +58,7 @@ fn mqtt(mut section: Section<'_, '_>, base: &Path, seen: &mut HashSet<String>) -
         trust: has_tls.then_some(trust),
         login,
         password_file,
-        topic: topic.unwrap_or_else(|| vec![Piece::Text("mail/".into()), Piece::Field("user")]),
+        topic: topic.unwrap_or_else(|| vec![Piece::Text("mail/".into()), Piece::Value(FieldName::Event("user"))]),
         payload,
         discovery,
         client_id: String::new(),
@@ -95,13 +97,8 @@ fn url(text: &str) -> Result<Url, String> {
         _ => (rest, None),
     };
     let port = match port.map(str::parse::<u16>) {
-        None => {
-            if has_tls {
-                8883
-            } else {
-                1883
-            }
-        }
+        None if has_tls => 8883,
+        None => 1883,
         Some(Ok(port @ 1..)) => port,
         Some(_) => return Err(format!("{}; the port is a number from 1 to 65535", is())),
     };
@@ -113,7 +110,7 @@ fn topic_template(text: &str) -> Result<Vec<Piece>, String> {
         return Err("\"\" is not a topic; write one such as \"mail/{user}\"".into());
     }
     let pieces = Format::pieces(text)?;
-    if pieces.iter().filter(|piece| matches!(piece, Piece::Field(_))).count() > FIELDS {
+    if pieces.iter().filter(|piece| matches!(piece, Piece::Value(_))).count() > FIELDS {
         return Err(format!("a topic has at most {FIELDS} fields"));
     }
     for piece in &pieces {
@@ -133,11 +130,7 @@ fn payload(text: &str) -> Result<Option<Format>, String> {
 }
 
 fn discovery(text: &str) -> Result<bool, String> {
-    match text {
-        "" => Ok(false),
-        "homeassistant" => Ok(true),
-        _ => Err(one_of(text, &["homeassistant", ""])),
-    }
+    choice(text, &[("homeassistant", true), ("", false)])
 }
 
 #[cfg(test)]

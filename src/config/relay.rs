@@ -6,6 +6,7 @@ use super::value::{durations, or_empty, or_off, some_time};
 use crate::message::address;
 use crate::net::remote::secret::Source;
 use crate::net::remote::tls::Trust;
+use crate::sasl::client::Account;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,10 +37,18 @@ pub struct Relay {
     pub give_up: Duration,
 }
 
+impl Relay {
+    /// The account there; `None`: no login.
+    pub fn account(&self) -> Option<Account> {
+        let (login, source) = self.login.as_ref()?;
+        Some(Account { login: login.clone(), host: self.host.clone(), port: self.port, secret: source.kind() })
+    }
+}
+
 /// Reads the section; `None` without a host.
 pub(super) fn relay(top: &mut Section<'_, '_>, base: &Path) -> Option<Relay> {
     let mut section = top.section("relay");
-    let is_named = section.has("host") && section.raw("host") != Some("");
+    let is_named = section.is_set("host");
     let host = section.text("host", "\"smtp.example.com\"", or_empty(host)).flatten();
     let encryption = section.text("tls", "\"starttls\"", encryption).unwrap_or(Encryption::StartTls);
     let default_port = if encryption == Encryption::Implicit { 465 } else { 587 };
@@ -47,7 +56,7 @@ pub(super) fn relay(top: &mut Section<'_, '_>, base: &Path) -> Option<Relay> {
     off_is_private(&section, encryption, host.as_deref());
     let trust = trust(&mut section, base);
     let name = section.text("login", "\"me@example.com\"", or_empty(login)).flatten();
-    let has_login = section.has("login") && section.raw("login") != Some("");
+    let has_login = section.is_set("login");
     let keys = ["password_file", "password_command", "token_command"];
     let given = keys.into_iter().find(|key| section.has(key));
     let login = match (has_login, given) {

@@ -2,9 +2,11 @@
 
 use super::endpoint::{Encryption, encryption, host, login, off_is_private, secret, trust};
 use super::section::Section;
-use super::value::{one_of, size, some_time, user_name};
+use super::subscribers::once;
+use super::value::{choice, one_of, some_size, some_time, user_name};
 use crate::net::remote::secret::Source;
 use crate::net::remote::tls::Trust;
+use crate::sasl::client::Account;
 use std::path::Path;
 use std::time::Duration;
 
@@ -75,6 +77,21 @@ pub struct Remote {
     pub max_size: u64,
 }
 
+impl Remote {
+    /// The account there.
+    pub fn account(&self) -> Account {
+        Account { login: self.login.clone(), host: self.host.clone(), port: self.port, secret: self.secret.kind() }
+    }
+
+    /// What each session is for: a folder, or `None` for POP3.
+    pub fn places(&self) -> Vec<Option<String>> {
+        match self.protocol {
+            Protocol::Imap => self.folders.iter().cloned().map(Some).collect(),
+            Protocol::Pop3 => vec![None],
+        }
+    }
+}
+
 /// Reads all of them.
 pub(super) fn remotes(top: &mut Section<'_, '_>, base: &Path) -> Vec<Remote> {
     let mut names = Vec::new();
@@ -83,12 +100,8 @@ pub(super) fn remotes(top: &mut Section<'_, '_>, base: &Path) -> Vec<Remote> {
 
 fn remote(mut section: Section<'_, '_>, base: &Path, names: &mut Vec<String>) -> Option<Remote> {
     let name = section.needed("name", "\"work\"", remote_name);
-    match &name {
-        Some(name) if names.contains(name) => {
-            section.wrong("name", "is another remote's name too; it tells remotes apart")
-        }
-        name => names.extend(name.clone()),
-    }
+    once(&section, "name", &name, names, "is another remote's name too; it tells remotes apart");
+    let protocol = |text: &str| choice(text, &[("imap", Protocol::Imap), ("pop3", Protocol::Pop3)]);
     let protocol = section.text("protocol", "\"imap\" or \"pop3\"", protocol).unwrap_or(Protocol::Imap);
     let host = section.needed("host", "\"imap.example.com\"", host);
     let encryption = section.text("tls", "\"implicit\"", encryption).unwrap_or(Encryption::Implicit);
@@ -109,6 +122,7 @@ fn remote(mut section: Section<'_, '_>, base: &Path, names: &mut Vec<String>) ->
     let only_new = section.flag("only_new").unwrap_or(true);
     let interval = section.text("interval", "\"5m\"", interval).unwrap_or(Duration::from_secs(300));
     let idle = section.text("idle", "\"4m\"", some_time).unwrap_or(Duration::from_secs(240));
+    let max_size = |text: &str| some_size(text, "would store nothing; `store = false` says that");
     let max_size = section.text("max_size", "\"100MiB\"", max_size).unwrap_or(100 << 20);
     section.finish();
     Some(Remote {
@@ -170,14 +184,6 @@ fn remote_name(text: &str) -> Result<String, String> {
     }
 }
 
-fn protocol(text: &str) -> Result<Protocol, String> {
-    match text {
-        "imap" => Ok(Protocol::Imap),
-        "pop3" => Ok(Protocol::Pop3),
-        _ => Err(one_of(text, &["imap", "pop3"])),
-    }
-}
-
 fn after(text: &str) -> Result<After, String> {
     match text {
         "leave" => Ok(After::Leave),
@@ -195,14 +201,7 @@ fn after(text: &str) -> Result<After, String> {
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = some_time(text)?;
     match interval < Duration::from_secs(60) {
-        true => Err(format!("{text:?} is less than the least, \"1m\"; providers lock out who asks more often")),
+        true => Err(format!("{text:?} is less than the least, \"1m\"; providers lock out clients that ask more often")),
         false => Ok(interval),
-    }
-}
-
-fn max_size(text: &str) -> Result<u64, String> {
-    match size(text)? {
-        0 => Err(format!("{text:?} would store nothing; `store = false` says that")),
-        size => Ok(size),
     }
 }

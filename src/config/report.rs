@@ -3,7 +3,7 @@
 use super::Problem;
 use crate::nearest::nearest;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(super) struct Report<'t> {
     unknown: RefCell<Vec<(String, String, usize)>>,
     /// Where each key of the file is: `mail.root`, `smtp.listen[0]`, `pipe[1].path`.
     places: RefCell<BTreeMap<String, usize>>,
-    /// Keys of `match`: its name, the key, offset.
+    /// Keys of each `match` and each template: the name of that one, the key, offset.
     matched: RefCell<Vec<(String, String, usize)>>,
 }
 
@@ -61,8 +61,7 @@ impl<'t> Report<'t> {
 
     /// Something is wrong with the key of this full name (see `places`), or with the file where it has no such key.
     pub(super) fn add_at_key(&self, name: &str, message: impl Into<String>) {
-        let offset = self.places.borrow().get(name).copied();
-        match offset {
+        match self.offset_of_key(name) {
             Some(offset) => self.add(offset, message),
             None => self.problems.borrow_mut().push(self.problem(0, message)),
         }
@@ -76,7 +75,12 @@ impl<'t> Report<'t> {
 
     /// The line of a key, where the file has it.
     pub(super) fn line_of_key(&self, name: &str) -> Option<usize> {
-        self.places.borrow().get(name).map(|offset| self.line(*offset))
+        self.offset_of_key(name).map(|offset| self.line(offset))
+    }
+
+    /// The octets before a key, where the file has it.
+    pub(super) fn offset_of_key(&self, name: &str) -> Option<usize> {
+        self.places.borrow().get(name).copied()
     }
 
     pub(super) fn note_place(&self, name: String, offset: usize) {
@@ -87,7 +91,7 @@ impl<'t> Report<'t> {
         self.matched.borrow_mut().push((name, key, offset));
     }
 
-    /// Reports what `wrong` says of the keys of every `match`.
+    /// Reports what `wrong` says of the keys of every `match` and every template.
     pub(super) fn check_matches(&self, wrong: impl Fn(&str) -> Option<String>) {
         for (name, key, offset) in self.matched.take() {
             if let Some(why) = wrong(&key) {
@@ -137,26 +141,20 @@ impl<'t> Report<'t> {
 
     fn hint(&self, section: &str, key: &str) -> String {
         let known = self.known.borrow();
-        let split = |name: &'_ str| -> (String, String) {
-            let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
-            (section.to_owned(), key.to_owned())
-        };
-        let mut here: Vec<String> =
-            known.iter().map(|name| split(name)).filter(|(s, _)| s == section).map(|(_, k)| k).collect();
-        here.sort();
-        here.dedup();
-        if let Some(near) = nearest(key, here.iter().map(String::as_str)) {
+        let all = || known.iter().map(|name| name.rsplit_once('.').unwrap_or(("", name)));
+        let mut here = BTreeSet::new();
+        // Not collected, which would sort it before.
+        here.extend(all().filter(|(of, _)| *of == section).map(|(_, known)| known));
+        if let Some(near) = nearest(key, here.iter().copied()) {
             return format!("; did you mean `{}`?", join(section, near));
         }
+        let keys = here.into_iter().collect::<Vec<_>>().join(", ");
         // A line below the wrong [header] is the most frequent mistake in TOML.
-        let elsewhere = known.iter().map(|name| split(name)).find(|(s, k)| s != section && k == key);
-        match elsewhere {
-            Some((other, _)) if other.is_empty() => {
-                format!("; `{key}` belongs above the first [section]")
-            }
+        match all().find(|(of, known)| *of != section && *known == key) {
+            Some(("", _)) => format!("; `{key}` belongs above the first [section]"),
             Some((other, _)) => format!("; `{key}` is a key of [{other}]"),
-            None if section.is_empty() => format!("; the keys here are {}", here.join(", ")),
-            None => format!("; the keys of [{section}] are {}", here.join(", ")),
+            None if section.is_empty() => format!("; the keys here are {keys}"),
+            None => format!("; the keys of [{section}] are {keys}"),
         }
     }
 }

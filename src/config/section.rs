@@ -2,6 +2,7 @@
 //! unknown. So there is no second list of keys that could differ.
 
 use super::report::{Report, join};
+use crate::notify::{Format, Piece, header_fields};
 use std::ops::RangeInclusive;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -172,6 +173,18 @@ impl<'r, 't> Section<'r, 't> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    /// Whether the key exists and is not the empty string, which stands for none.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.has(key) && self.raw(key) != Some("")
+    }
+
+    /// A section that this mailbell was built without: it is reported where it exists.
+    pub(super) fn left_out(&mut self, key: &'static str) {
+        if self.get(key).is_some() {
+            self.wrong(key, format_args!("this mailbell was built without it (cargo feature `{key}`)"));
+        }
+    }
+
     /// The key's value where it is a string, not parsed.
     pub(super) fn raw(&self, key: &str) -> Option<&'r str> {
         self.table?.get(key)?.get_ref().as_str()
@@ -186,6 +199,21 @@ impl<'r, 't> Section<'r, 't> {
     /// The full name of a key, as messages have it.
     pub(super) fn named(&self, key: &str) -> String {
         join(&self.name, key)
+    }
+
+    /// Remembers which header fields this format names, for [`Report::check_matches`].
+    pub(super) fn note_format(&self, key: &str, format: Option<&Format>) {
+        if let Some(Format::Template(pieces)) = format {
+            self.note_template(key, pieces);
+        }
+    }
+
+    /// The same for the pieces of a template.
+    pub(super) fn note_template(&self, key: &str, pieces: &[Piece]) {
+        for field in header_fields(pieces) {
+            let offset = self.report.offset_of_key(&join(&self.path, key)).unwrap_or_default();
+            self.report.note_match(self.named(key), field.to_string(), offset);
+        }
     }
 
     /// Reports that the section lacks a key that it must have.

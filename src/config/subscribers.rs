@@ -2,7 +2,7 @@
 
 use super::Watch;
 use super::section::Section;
-use super::value::{self, duration, durations, one_of, some_time, user_name};
+use super::value::{self, choice, duration, durations, some_time, user_name};
 use crate::nearest::nearest;
 use crate::notify::{Backlog, Filter, Format, HookInput, HookSettings, PipeSettings, Retry};
 use std::collections::HashSet;
@@ -31,8 +31,10 @@ fn pipe(mut section: Section<'_, '_>, base: &Path, seen: &mut HashSet<PathBuf>) 
     if path.as_deref().is_some_and(|path| !PipeSettings::can_have_cursor(path)) {
         section.wrong("path", "is too long: the name of its cursor's file would have more than 255 octets");
     }
+    let format = section.text("format", "\"inotify\"", Format::parse);
+    section.note_format("format", format.as_ref());
     let pipe = PipeSettings {
-        format: section.text("format", "\"inotify\"", Format::parse).unwrap_or(Format::Inotify),
+        format: format.unwrap_or(Format::Inotify),
         mode: section.text("mode", "\"0640\"", value::mode).unwrap_or(0o640),
         filter: filter(&mut section),
         backlog: section.text("backlog", "\"all\", \"none\" or \"1d\"", backlog).unwrap_or(Backlog::All),
@@ -50,20 +52,10 @@ pub(super) fn hooks(top: &mut Section<'_, '_>, base: &Path) -> Vec<HookSettings>
 fn hook(mut section: Section<'_, '_>, base: &Path, seen: &mut HashSet<String>) -> Option<HookSettings> {
     let name = section.needed("name", "\"archive\"", |text| subscriber_name(text, "hook"));
     once(&section, "name", &name, seen, "is another hook's name too; it tells hooks apart");
-    let command = section.list("command", "\"/usr/local/bin/on-mail\"", |word| Ok(word.to_owned()));
-    let command = match command {
-        Some(words) if words.first().is_none_or(String::is_empty) => {
-            section.wrong("command", "begins with the program to run: [\"/usr/local/bin/on-mail\", \"argument\"]");
-            None
-        }
-        Some(words) => program(&section, words, base),
-        None => {
-            if !section.has("command") {
-                section.missing("command", "[\"/usr/local/bin/on-mail\"]");
-            }
-            None
-        }
-    };
+    if !section.has("command") {
+        section.missing("command", "[\"/usr/local/bin/on-mail\"]");
+    }
+    let command = program(&mut section, "command", "\"/usr/local/bin/on-mail\"", base);
     let hook = HookSettings {
         name: String::new(),
         command: Vec::new(),
@@ -77,17 +69,31 @@ fn hook(mut section: Section<'_, '_>, base: &Path, seen: &mut HashSet<String>) -
     Some(HookSettings { name: name?, command: command?, ..hook })
 }
 
-/// A program with a slash in it is a path, and as every path relative to the file; one without is looked for in PATH.
-fn program(section: &Section<'_, '_>, mut words: Vec<String>, base: &Path) -> Option<Vec<String>> {
-    if words.iter().any(|word| word.contains('\0')) {
-        section.wrong("command", "has a NUL in it, which no argument can have");
-        return None;
-    }
-    if words[0].contains('/') {
-        match value::path(base, &words[0]).map(PathBuf::into_os_string).map(std::ffi::OsString::into_string) {
-            Ok(Ok(path)) => words[0] = path,
-            Ok(Err(_)) => section.wrong("command", "is in a folder with a name that is not UTF-8"),
-            Err(why) => section.wrong("command", why),
+/// A program and its arguments. One with a slash in it is a path, and as every path relative to the file; one without is
+/// looked for in PATH.
+pub(super) fn program(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    example: &str,
+    base: &Path,
+) -> Option<Vec<String>> {
+    let word = |text: &str| match text.contains('\0') {
+        true => Err("has a NUL in it, which no argument can have".to_owned()),
+        false => Ok(text.to_owned()),
+    };
+    let mut words = section.list(key, example, word)?;
+    match words.first_mut() {
+        Some(program) if program.contains('/') => {
+            match value::path(base, program).map(PathBuf::into_os_string).map(std::ffi::OsString::into_string) {
+                Ok(Ok(path)) => *program = path,
+                Ok(Err(_)) => section.wrong(key, "is in a folder with a name that is not UTF-8"),
+                Err(why) => section.wrong(key, why),
+            }
+        }
+        Some(program) if !program.is_empty() => {}
+        _ => {
+            section.wrong(key, format_args!("begins with the program to run: [{example}]"));
+            return None;
         }
     }
     Some(words)
@@ -170,14 +176,11 @@ fn backlog(text: &str) -> Result<Backlog, String> {
 }
 
 fn input(text: &str) -> Result<HookInput, String> {
-    match text {
-        "message" => Ok(HookInput::Message),
-        "event" => Ok(HookInput::Event),
-        "parsed" if cfg!(feature = "mime") => Ok(HookInput::Parsed),
-        "parsed" => Err("\"parsed\": this mailbell was built without it (cargo feature `mime`)".into()),
-        "none" => Ok(HookInput::None),
-        _ => Err(one_of(text, &["message", "event", "parsed", "none"])),
+    use HookInput::{Event, Message, None, Parsed};
+    if text == "parsed" && !cfg!(feature = "mime") {
+        return Err("\"parsed\": this mailbell was built without it (cargo feature `mime`)".into());
     }
+    choice(text, &[("message", Message), ("event", Event), ("parsed", Parsed), ("none", None)])
 }
 
 /// The name stands in the log and in `status`, so it is one plain word.

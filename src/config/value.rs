@@ -33,6 +33,14 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| format!("{text:?} is more than any disk has"))
 }
 
+/// A size that is at least an octet; `otherwise` says what none would do, and what to write.
+pub(super) fn some_size(text: &str, otherwise: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err(format!("{text:?} {otherwise}")),
+        size => Ok(size),
+    }
+}
+
 /// `"90s"`, `"5m"`, `"6h"`, `"7d"`.
 ///
 /// # Errors
@@ -114,7 +122,7 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
 pub(super) fn private_mode(text: &str) -> Result<u32, String> {
     let mode = mode(text)?;
     if mode & 0o006 != 0 {
-        return Err(format!("\"{mode:04o}\" shows mail to everybody; did you mean \"{:04o}\"?", mode & !0o006));
+        return Err(format!("\"{mode:04o}\" shows mail to all users; did you mean \"{:04o}\"?", mode & !0o006));
     }
     Ok(mode)
 }
@@ -202,6 +210,12 @@ fn split_number(text: &str) -> (Option<u64>, &str) {
 
 fn digits(text: &str) -> &str {
     &text[..text.bytes().take_while(u8::is_ascii_digit).count()]
+}
+
+/// What one of these words means.
+pub(super) fn choice<T: Clone>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| meaning.clone());
+    found.ok_or_else(|| one_of(text, &words.iter().map(|(word, _)| *word).collect::<Vec<_>>()))
 }
 
 /// The sentence about a word that is none of these.

@@ -279,14 +279,16 @@ impl<'a> Incoming<'a> {
             return Ok(Begun { local: None, outgoing });
         };
         let mut above = trace::prefix(&trace);
+        let own = above.len();
         above.extend_from_slice(&added);
         let lines = memchr_iter(b'\n', &above).count() as u64;
         let event = self.delivery.event();
         if let Some(authserv) = &event.authserv {
             self.lines -= header::strip(&mut self.buffer, authserv, origin.via);
         }
-        self.buffer.splice(..0, above);
-        let summary = Summary::read(&self.buffer, &event, origin.via);
+        above.append(&mut self.buffer);
+        self.buffer = above;
+        let summary = Summary::of_header(&self.buffer[own..], &event, origin.via);
         let draft = Draft::create(&self.delivery.maildir(&first.user), &id.text, &self.delivery.modes)?;
         if recipients.len() > 1 {
             draft.tell_recipients(recipients.iter().map(|to| (to.user.as_str(), to.typed.as_str())));

@@ -1,17 +1,18 @@
-//! `mailbell fetch` beside a server: what it asks on the server's socket, and what it is told.
+//! `mailbell fetch` while a server runs: its request on the server's socket, and the answer.
 
 use super::end::{End, Kind};
+use crate::sys::lock;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Where `mailbell fetch` asks.
 pub fn socket(state: &Path) -> PathBuf {
     state.join("fetch.sock")
 }
 
-/// What `mailbell fetch` is told, one word and the reason.
+/// The answer to `mailbell fetch`: one word, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Everything was looked at.
@@ -78,7 +79,7 @@ pub type SharedWaiter = Arc<Mutex<Waiter>>;
 
 /// One of the folders that `waiter` waits for was looked at.
 pub fn tell(waiter: &SharedWaiter, answer: &Answer) {
-    let mut waiter = waiter.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut waiter = lock(waiter);
     waiter.left = waiter.left.saturating_sub(1);
     if !matches!(waiter.worst, Answer::Refused(_)) && *answer != Answer::Done {
         waiter.worst = answer.clone();

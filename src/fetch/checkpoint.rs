@@ -10,12 +10,14 @@
 use super::folder::{Failing, Folder};
 use super::maildrop::Maildrop;
 use crate::journal::{Item, Reader, Record};
+use crate::sys::folder::make_folder;
+use crate::sys::read_regular;
 use md5::{Digest, Md5};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,7 +32,7 @@ const LONGEST: u64 = 256 << 20;
 pub struct Checkpoint {
     path: PathBuf,
     name: String,
-    /// The account there; when it changes, the server's ids are worthless.
+    /// The account there; when it changes, the server's ids mean other messages.
     pub host: String,
     /// The login there.
     pub login: String,
@@ -56,7 +58,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// When a file cannot be read. A damaged one is no error: everything is looked at anew then.
+    /// When a file cannot be read. A damaged one is no error: the folders are compared with the journal then.
     pub fn open(state: &Path, name: &str) -> io::Result<Checkpoint> {
         let path = state.join("remote").join(name);
         let mut checkpoint = match read(&path)? {
@@ -80,9 +82,9 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// A folder whose ids are worthless, under the name that stands for all.
+    /// A folder that must be compared with the journal, under the name that stands for all folders.
     fn with_damage(mut self, since: u64) -> Checkpoint {
-        let folder = Folder { first: since, passed: since, is_worthless: true, ..Folder::default() };
+        let folder = Folder { first: since, passed: since, needs_resync: true, ..Folder::default() };
         self.folders.insert(String::new(), folder);
         self
     }
@@ -106,12 +108,12 @@ impl Checkpoint {
         }
     }
 
-    /// It is of this account from now on. The ids of another one mean nothing here.
+    /// The remote has this account from now on. Ids of an earlier account are not used.
     pub fn belong_to(&mut self, host: &str, login: &str) {
         if !self.host.is_empty() && (self.host != host || self.login != login) {
             log::info!("remote {}: host or login changed; its folders are compared with the journal", self.name);
-            self.folders.values_mut().for_each(|folder| folder.is_worthless = true);
-            self.maildrop.iter_mut().for_each(|maildrop| maildrop.is_worthless = true);
+            self.folders.values_mut().for_each(|folder| folder.needs_resync = true);
+            self.maildrop.iter_mut().for_each(|maildrop| maildrop.needs_resync = true);
         }
         (self.host, self.login) = (host.to_owned(), login.to_owned());
     }
@@ -157,10 +159,7 @@ impl Checkpoint {
         }
         self.seq = seq;
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        match DirBuilder::new().mode(0o750).create(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
+        make_folder(folder, 0o750, None)?;
         let temporary = self.path.with_extension("tmp");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&temporary)?;
         file.write_all(format!("{MAGIC}\nseq {seq}\n").as_bytes())?;
@@ -178,7 +177,7 @@ impl Checkpoint {
         // unwrap: writing to a string cannot fail; so below, too.
         for (name, folder) in &self.folders {
             let Folder { validity, last, first, passed, .. } = folder;
-            let worthless = u8::from(folder.is_worthless);
+            let worthless = u8::from(folder.needs_resync);
             writeln!(text, "folder {validity} {last} {first} {passed} {worthless} {name}").unwrap();
             for (uid, Failing { tries, since, next }) in &folder.failing {
                 writeln!(text, "failing {uid} {tries} {since} {next}").unwrap();
@@ -198,14 +197,10 @@ impl Checkpoint {
 }
 
 fn read(path: &Path) -> io::Result<Option<String>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut octets = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file, LONGEST), &mut octets)?;
-    Ok(Some(String::from_utf8_lossy(&octets).into_owned()))
+    match read_regular(path, LONGEST) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => Ok(Some(String::from_utf8_lossy(&read?).into_owned())),
+    }
 }
 
 /// `None` for a file that is not whole.
@@ -228,7 +223,7 @@ fn parse(text: &str) -> Option<Checkpoint> {
                 let mut number = || words.next()?.parse::<u64>().ok();
                 let (validity, last, first) = (number()? as u32, number()? as u32, number()?);
                 let (passed, worthless) = (number()?, number()?);
-                let known = Folder { validity, last, first, passed, is_worthless: worthless != 0, ..Folder::default() };
+                let known = Folder { validity, last, first, passed, needs_resync: worthless != 0, ..Folder::default() };
                 let name = words.next()?.to_owned();
                 folder = Some(checkpoint.folders.entry(name).or_insert(known));
             }

@@ -111,7 +111,7 @@ fn a_damaged_file_makes_ids_worthless_and_nothing_new() {
         let mut again = Checkpoint::open(&scratch.0, "work").unwrap();
         assert!(again.has_folder("A b"));
         let folder = again.folder("A b");
-        assert!(folder.is_worthless && folder.first > 0, "{damaged}");
-        assert!(again.maildrop.unwrap().is_worthless);
+        assert!(folder.needs_resync && folder.first > 0, "{damaged}");
+        assert!(again.maildrop.unwrap().needs_resync);
     }
 }

@@ -1,9 +1,8 @@
 //! Why a session with a remote ended, and when the next one begins. Pure but for chance.
 
-use crate::config::Remote;
 use crate::delivery;
 use crate::net::remote::{self, secret};
-use crate::sasl::client::{ClientMechanism, Failure, is_not_connected};
+use crate::sasl::client::{Account, Failure, is_not_connected};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -24,7 +23,7 @@ pub enum Kind {
     Passed,
     /// Ended by the server, as servers do after some time.
     Normal,
-    /// Will pass by itself: the network, the server, our own disk.
+    /// A later try can succeed without any change by a person: the network, the server, our own disk.
     Temporary,
     /// The login was refused, or there is no secret.
     Credentials,
@@ -70,27 +69,10 @@ impl End {
     pub fn new(kind: Kind, why: impl fmt::Display) -> End {
         End { kind, why: why.to_string() }
     }
-}
 
-impl End {
-    /// Without the server's words where these repeat the secret that it was sent, as some servers quote the command.
-    pub fn without(mut self, secret: &[u8], remote: &Remote) -> End {
-        let response =
-            |mechanism: ClientMechanism| mechanism.response(&remote.login, &remote.host, remote.port, secret);
-        let plain = String::from_utf8_lossy(secret);
-        let forms = [
-            plain.escape_debug().to_string(),
-            plain.into_owned(),
-            response(ClientMechanism::Plain),
-            response(ClientMechanism::Xoauth2),
-            response(ClientMechanism::OauthBearer),
-        ];
-        // The words may be cut, so the beginning of a long secret is enough. A short one must be a word.
-        let is_in = |form: &String| match form.char_indices().nth(8) {
-            Some((at, _)) => self.why.contains(&form[..at]),
-            None => self.why.split(|c: char| c.is_whitespace() || c == '"' || c == ':').any(|word| word == form),
-        };
-        if forms.iter().any(|form| !form.is_empty() && is_in(form)) {
+    /// Without the server's words where these repeat the secret that it was sent.
+    pub fn without(mut self, secret: &[u8], account: &Account) -> End {
+        if account.is_repeated(&self.why, secret) {
             self.why = "the login failed; the server's words are not shown, because they repeat the secret".into();
         }
         self
@@ -182,8 +164,9 @@ mod tests {
     fn words_that_repeat_the_secret_are_not_kept() {
         let mut remote = crate::fetch::testing::remote("work", crate::config::Protocol::Imap, 143);
         remote.login = "me".into();
+        let account = remote.account();
         let is_kept =
-            |why: &str, secret: &str| End::new(Kind::Credentials, why).without(secret.as_bytes(), &remote).why == why;
+            |why: &str, secret: &str| End::new(Kind::Credentials, why).without(secret.as_bytes(), &account).why == why;
         assert!(is_kept("login refused: \"no\"", "pa55-of-the-remote"));
         for why in
             ["no: PASS pa55-of-the-remote", "no: PASS pa55-of-the", "AUTH PLAIN AG1lAHBhNTUtb2YtdGhlLXJlbW90ZQ=="]

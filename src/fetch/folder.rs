@@ -1,15 +1,15 @@
-//! What is known of one IMAP folder: which UIDs are known, which fail, and which are still to be acted upon. Pure.
+//! What is known of one IMAP folder: which UIDs are known, which fail, and for which `after` is still to be done. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many points make a message parked. A refusal of the server's counts three times as much as a connection that ends
-/// in the message's midst, which may have other reasons.
+/// A message with so many points is parked. A refusal by the server counts three times as much as a connection that ends
+/// within the message, because that can have other causes.
 const PARKED: u32 = 9;
 
 /// Points of a refusal: three of them.
 pub const REFUSED: u32 = 3;
 
-/// Points of a message that no later try can fetch, such as one that goes in circles.
+/// Points of a message that no later try can fetch, such as one with too many Received fields.
 pub const HOPELESS: u32 = 9;
 
 /// Points of a connection that ended.
@@ -78,7 +78,7 @@ pub struct Folder {
     /// The last good pass.
     pub passed: u64,
     /// The ids must be compared with the journal.
-    pub is_worthless: bool,
+    pub needs_resync: bool,
     /// To be fetched, up to `last` or the message that is fetched now. With 0 points: not tried yet.
     pub failing: BTreeMap<u32, Failing>,
     /// Stored here, with the time; the action there is still to be done.
@@ -112,7 +112,8 @@ impl Folder {
         let new = listed.iter().copied().filter(|uid| *uid > self.last && !self.done.contains(uid));
         let new = new.filter(|uid| !self.failing.contains_key(uid));
         let due = self.failing.iter().filter(|(_, failing)| failing.next <= now).map(|(uid, _)| *uid);
-        let all: BTreeSet<u32> = new.chain(due).collect();
+        let mut all = BTreeSet::new();
+        all.extend(new.chain(due));
         all.into_iter().collect()
     }
 

@@ -1,5 +1,6 @@
 //! From fetched octets to a message in a Maildir and its record, or to a record alone.
 
+use super::folder::HOPELESS;
 use crate::config::{Protocol, Remote};
 use crate::delivery::{Delivery, Envelope, Failure, Incoming, Recipient};
 use crate::journal::Record;
@@ -90,6 +91,14 @@ fn encoded(text: &str, more: &[u8]) -> String {
     })
 }
 
+/// What became of one message.
+pub enum One {
+    /// It is recorded; true: and stored here.
+    Kept(bool),
+    /// Points, and why.
+    Failed(u32, String),
+}
+
 /// A message that is coming in: to be stored, or only looked at. Octets have LF line ends.
 pub enum Intake<'d> {
     /// It goes to its Maildir.
@@ -99,8 +108,11 @@ pub enum Intake<'d> {
 }
 
 impl<'d> Intake<'d> {
-    /// A message to be stored for the remote's user.
-    pub fn store(delivery: &'d Delivery, remote: &Remote, source: &Source) -> Intake<'d> {
+    /// A message for the remote's user: to be stored, or only its header.
+    pub fn new(is_stored: bool, delivery: &'d Delivery, remote: &Remote, source: &Source) -> Intake<'d> {
+        if !is_stored {
+            return Intake::Header(Vec::new());
+        }
         Intake::Store(Box::new(delivery.begin(Envelope {
             origin: source.origin.clone(),
             facts: Facts::default(),
@@ -127,12 +139,16 @@ impl<'d> Intake<'d> {
     /// # Errors
     ///
     /// Nothing is stored and nothing recorded then.
-    pub fn commit(self, delivery: &Delivery, remote: &Remote, source: Source, size: u64) -> Result<(), Failure> {
+    pub fn commit(self, delivery: &Delivery, remote: &Remote, source: Source, size: u64) -> Result<One, Failure> {
         match self {
-            Intake::Store(incoming) => incoming.commit().map(|_| ()),
+            Intake::Store(incoming) => match incoming.commit() {
+                Ok(_) => Ok(One::Kept(true)),
+                Err(Failure::Loop) => Ok(One::Failed(HOPELESS, "more than 100 Received fields".into())),
+                Err(failure) => Err(failure),
+            },
             Intake::Header(head) => {
                 record(delivery, remote, source, size, &head);
-                Ok(())
+                Ok(One::Kept(false))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::checkpoint::Checkpoint;
 use super::end::{End, Kind};
+use super::folder::Verdict;
 use super::status::Status;
 use crate::config::{Encryption, Remote};
 use crate::delivery::Delivery;
@@ -9,8 +10,11 @@ use crate::net::remote::conn::{Conn, Signal};
 use crate::net::remote::dial;
 use crate::net::remote::secret::Secret;
 use crate::net::remote::tls::{Client, Trust};
+use crate::sasl::client::Secret as SecretKind;
+use crate::sys::lock;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Enters the sandbox of threads that speak to peers.
@@ -40,7 +44,7 @@ pub struct Job {
     /// Called after each good pass.
     pub on_pass: Arc<dyn Fn() + Send + Sync>,
     /// Enters the sandbox.
-    pub enter: Arc<dyn Fn() + Send + Sync>,
+    pub enter: Enter,
 }
 
 /// The end of a session, and the least wait before the next one after a good pass.
@@ -52,7 +56,7 @@ pub struct Trusts(Mutex<Vec<(Trust, Client)>>);
 
 impl Trusts {
     fn client(&self, trust: &Trust) -> Result<Client, String> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         if let Some((_, client)) = known.iter().find(|(each, _)| each == trust) {
             return Ok(client.clone());
         }
@@ -63,13 +67,18 @@ impl Trusts {
 }
 
 impl Job {
-    /// For a session that keeps nothing.
-    pub fn alone(remote: &Remote, folder: Option<String>, delivery: Arc<Delivery>, enter: Enter) -> Result<Job, End> {
+    /// For one pass of a session that keeps nothing.
+    pub fn new(
+        remote: &Arc<Remote>,
+        folder: Option<String>,
+        delivery: &Arc<Delivery>,
+        enter: &Enter,
+    ) -> io::Result<Job> {
         Ok(Job {
-            remote: Arc::new(remote.clone()),
+            remote: remote.clone(),
             status: Status::new(&remote.name, folder.as_deref()),
             folder,
-            delivery,
+            delivery: delivery.clone(),
             checkpoint: Arc::default(),
             trusts: Arc::default(),
             stop: Signal::new()?,
@@ -78,13 +87,13 @@ impl Job {
             without_apop: Arc::default(),
             once: true,
             on_pass: Arc::new(|| {}),
-            enter,
+            enter: enter.clone(),
         })
     }
 
     /// What is known of the remote.
     pub fn checkpoint(&self) -> MutexGuard<'_, Checkpoint> {
-        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.checkpoint)
     }
 
     /// Writes down what is known.
@@ -107,9 +116,26 @@ impl Job {
         (self.on_pass)();
     }
 
+    /// Logs what becomes of a message that failed.
+    pub fn log_failed(&self, message: u32, verdict: Verdict, why: &str) {
+        let label = self.label();
+        match verdict {
+            Verdict::ParkedNow => {
+                log::warn!("remote {label}: message {message} cannot be fetched ({why}); tried again daily")
+            }
+            Verdict::GivenUp => log::warn!("remote {label}: message {message} is given up: {why}"),
+            Verdict::Again | Verdict::Parked => log::debug!("remote {label}: message {message}: {why}"),
+        }
+    }
+
+    /// The name of the folder.
+    pub fn folder_name(&self) -> &str {
+        self.folder.as_deref().unwrap_or("INBOX")
+    }
+
     /// Whether a refused login is tried once more at once: with a new token, or without APOP.
     pub fn has_another_way(&self) -> bool {
-        self.remote.secret.is_token() || self.without_apop.load(Ordering::Relaxed)
+        self.remote.secret.kind() == SecretKind::Token || self.without_apop.load(Ordering::Relaxed)
     }
 
     /// How its log lines begin.

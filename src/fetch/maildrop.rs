@@ -31,7 +31,7 @@ pub struct Maildrop {
     /// The last good pass.
     pub passed: u64,
     /// The ids must be compared with the journal.
-    pub is_worthless: bool,
+    pub needs_resync: bool,
     /// At least one pass was begun.
     pub is_begun: bool,
     /// By their ids.
@@ -69,7 +69,7 @@ pub fn ids<'a>(unique_ids: impl Iterator<Item = &'a [u8]>) -> Vec<Id> {
 impl Maildrop {
     /// Of a file that could not be read.
     pub fn damaged(since: u64) -> Maildrop {
-        Maildrop { first: since, passed: since, is_worthless: true, is_begun: true, ..Maildrop::default() }
+        Maildrop { first: since, passed: since, needs_resync: true, is_begun: true, ..Maildrop::default() }
     }
 
     /// A record of this maildrop, found in the journal at the start.
@@ -90,7 +90,7 @@ impl Maildrop {
         self.known.contains_key(&listed) || (traced != text && self.known.contains_key(&id(traced.as_bytes(), 1)))
     }
 
-    /// Whether the server's unique-ids have become worthless: of at least 10 that were listed, more than half vanished, and
+    /// Whether the server's unique-ids have changed: of at least 10 that were listed, more than half vanished, and
     /// unknown ones came. What we deleted ourselves does not count.
     pub fn has_new_ids(&self, listed: &[Id]) -> bool {
         let there: std::collections::HashSet<Id> = listed.iter().copied().collect();
@@ -145,7 +145,7 @@ impl Maildrop {
     pub fn write(&self, text: &mut String) {
         let Maildrop { first, passed, .. } = self;
         // unwrap: writing to a string cannot fail; so below, too.
-        writeln!(text, "maildrop {first} {passed} {} {}", u8::from(self.is_worthless), u8::from(self.is_begun))
+        writeln!(text, "maildrop {first} {passed} {} {}", u8::from(self.needs_resync), u8::from(self.is_begun))
             .unwrap();
         for (id, Known { stored, vanished, deleted }) in &self.known {
             writeln!(text, "known {id:016x} {stored} {vanished} {}", u8::from(*deleted)).unwrap();
@@ -160,7 +160,7 @@ impl Maildrop {
         let numbers = |rest: &str| rest.split(' ').map(|digits| digits.parse().ok()).collect::<Option<Vec<u64>>>();
         if word == "maildrop" {
             let [first, passed, worthless, begun] = numbers(rest)?[..] else { return None };
-            (self.first, self.passed, self.is_worthless, self.is_begun) = (first, passed, worthless != 0, begun != 0);
+            (self.first, self.passed, self.needs_resync, self.is_begun) = (first, passed, worthless != 0, begun != 0);
             return Some(());
         }
         let (id, rest) = rest.split_once(' ')?;

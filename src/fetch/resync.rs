@@ -1,5 +1,5 @@
-//! What is new when a server's ids have become worthless: known is what the journal has by key for this user, what arrived
-//! long before the last good pass, and what was there before a first run that was to leave that out. Pure but for the
+//! Which messages are new when a server's ids have changed. Known is a message that the journal has by key for this user, that
+//! arrived long before the last good pass, or that was there before a first run that left such messages out. Pure but for the
 //! ledger.
 
 use crate::ledger::Ledger;
@@ -9,7 +9,7 @@ use crate::message::header::{Fields, Summary};
 /// A message that arrived so long before the last good pass was seen by it, seconds.
 const MARGIN: u64 = 24 * 3_600;
 
-/// By what a message is told to be known.
+/// Decides whether a message is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Judge<'l> {
     /// Where keys are.
@@ -31,6 +31,17 @@ pub struct Counts {
     pub by_age: u64,
     /// New.
     pub new: u64,
+}
+
+impl Counts {
+    /// Logs the result of a comparison, because the server's ids, by this name, changed.
+    pub fn log(&self, label: &str, ids: &str) {
+        let Counts { by_key, by_age, new } = self;
+        log::info!(
+            "remote {label}: the server's {ids} changed; compared by key and date: {by_key} known by key, {by_age} by age, \
+             {new} new"
+        );
+    }
 }
 
 impl Judge<'_> {

@@ -3,14 +3,16 @@
 
 use super::checkpoint::Checkpoint;
 use super::end::{End, Kind};
-use super::job::{Job, Outcome, Trusts, connect};
-use super::status::{Doing, Status};
+use super::intake::label;
+use super::job::{Enter, Job, Outcome, Trusts, connect};
+use super::status::Doing;
 use super::{imap, pop3};
 use crate::config::{Protocol, Remote};
 use crate::delivery::Delivery;
 use crate::message::dot::decode::LineEnds;
-use crate::net::remote::conn::Signal;
+use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -29,7 +31,7 @@ pub fn run(job: &Job) -> Outcome {
         Protocol::Imap => imap::run(job, connected).map(|end| (end, None)),
         Protocol::Pop3 => pop3::run(job, connected),
     });
-    // What is known is kept whatever happened.
+    // What is known is saved after a failure, too.
     let outcome = job.save().and(outcome);
     match outcome.unwrap_or_else(|end| (end, None)) {
         (End { kind: Kind::Normal, why }, wait) if began.elapsed() < NORMAL => {
@@ -40,69 +42,38 @@ pub fn run(job: &Job) -> Outcome {
 }
 
 /// One pass over each folder of a remote, one after the other, without a server.
-pub fn once(
-    remote: Remote,
-    delivery: Arc<Delivery>,
-    state: &std::path::Path,
-    enter: Arc<dyn Fn() + Send + Sync>,
-) -> Vec<(String, End)> {
+pub fn once(remote: Remote, delivery: &Arc<Delivery>, state: &Path, enter: &Enter) -> Vec<(String, End)> {
     let remote = Arc::new(remote);
-    let prepared = Checkpoint::open(state, &remote.name)
-        .and_then(|checkpoint| Ok((Arc::new(Mutex::new(checkpoint)), Signal::new()?, Signal::new()?)));
-    let (checkpoint, stop, look) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => return vec![(remote.name.clone(), End::from(error))],
-    };
-    let folders: Vec<Option<String>> = match remote.protocol {
-        Protocol::Imap => remote.folders.iter().cloned().map(Some).collect(),
-        Protocol::Pop3 => vec![None],
+    let checkpoint = match Checkpoint::open(state, &remote.name) {
+        Ok(checkpoint) => Arc::new(Mutex::new(checkpoint)),
+        Err(error) => return vec![(remote.name.clone(), error.into())],
     };
     let trusts = Arc::<Trusts>::default();
-    let mut ends = Vec::new();
-    for folder in folders {
-        let job = Job {
-            remote: remote.clone(),
-            status: Status::new(&remote.name, folder.as_deref()),
-            folder,
-            delivery: delivery.clone(),
-            checkpoint: checkpoint.clone(),
-            trusts: trusts.clone(),
-            stop: stop.clone(),
-            is_connected: Arc::default(),
-            look: look.clone(),
-            without_apop: Arc::default(),
-            once: true,
-            on_pass: Arc::new(|| {}),
-            enter: enter.clone(),
-        };
-        let label = job.label();
-        // In a thread of its own, since it stays in the sandbox.
-        let end = std::thread::scope(|scope| scope.spawn(|| twice(&job)).join());
-        ends.push((label, end.unwrap_or_else(|_| End::new(Kind::Temporary, "the session panicked"))));
-    }
-    ends
+    let one = |folder: Option<String>| {
+        let label = label(&remote, folder.as_deref());
+        let end = Job::new(&remote, folder, delivery, enter).map_err(End::from).and_then(|job| {
+            let job = Job { checkpoint: checkpoint.clone(), trusts: trusts.clone(), ..job };
+            twice(&job, || apart(|| Err(run(&job).0)))
+        });
+        (label, end.err().unwrap_or_else(|| End::new(Kind::Passed, "done")))
+    };
+    remote.places().into_iter().map(one).collect()
 }
 
-/// Looks at each folder of a remote without changing anything: what is there, or why that cannot be told.
+/// Looks at each folder of a remote without changing anything: what is there, or why the look failed.
 pub fn probe(remote: &Remote, delivery: &Arc<Delivery>) -> Vec<(String, Result<Vec<String>, End>)> {
-    let folders: Vec<Option<String>> = match remote.protocol {
-        Protocol::Imap => remote.folders.iter().cloned().map(Some).collect(),
-        Protocol::Pop3 => vec![None],
-    };
+    let remote = Arc::new(remote.clone());
+    let enter: Enter = Arc::new(|| {});
     let probe = |folder: Option<String>| {
-        let job = Job::alone(remote, folder, delivery.clone(), Arc::new(|| {}))?;
-        let probe = || {
+        let job = Job::new(&remote, folder, delivery, &enter)?;
+        twice(&job, || {
             connect(&job).and_then(|connected| match job.remote.protocol {
                 Protocol::Imap => imap::probe(&job, connected),
                 Protocol::Pop3 => pop3::probe(&job, connected),
             })
-        };
-        match probe() {
-            Err(end) if end.kind == Kind::Credentials && job.without_apop.load(Ordering::Relaxed) => probe(),
-            probed => probed,
-        }
+        })
     };
-    folders.into_iter().map(|folder| (super::intake::label(remote, folder.as_deref()), probe(folder))).collect()
+    remote.places().into_iter().map(|folder| (label(&remote, folder.as_deref()), probe(folder))).collect()
 }
 
 /// Writes a message that stays on its server into a file: `folder` and `uid` are those of its record. The server's octets
@@ -114,18 +85,17 @@ pub fn probe(remote: &Remote, delivery: &Arc<Delivery>) -> Vec<(String, Result<V
 pub fn message(
     remote: &Remote,
     delivery: &Arc<Delivery>,
-    enter: super::Enter,
+    enter: &Enter,
     folder: Option<&str>,
     uid: &str,
-    into: &std::fs::File,
+    mut into: &File,
 ) -> Result<(), End> {
-    let job = Job::alone(remote, folder.map(str::to_owned), delivery.clone(), enter)?;
+    let job = Job::new(&Arc::new(remote.clone()), folder.map(str::to_owned), delivery, enter)?;
     let mut ends = LineEnds::new();
-    let (mut block, mut failed) = (Vec::new(), None);
+    let (mut block, mut written) = (Vec::new(), Ok(()));
     let mut write = |octets: &[u8]| {
-        let mut file = into;
-        if let Err(error) = file.write_all(octets) {
-            failed = Some(error);
+        if written.is_ok() {
+            written = into.write_all(octets);
         }
     };
     let mut fetch = || {
@@ -144,28 +114,20 @@ pub fn message(
             Protocol::Pop3 => pop3::fetch_one(&job, connected, uid.as_bytes(), &mut write),
         }
     };
-    let mut fetch = || {
-        let fetched = std::thread::scope(|scope| scope.spawn(&mut fetch).join());
-        fetched.unwrap_or_else(|_| Err(End::new(Kind::Temporary, "the session panicked")))
-    };
-    match fetch() {
-        Err(end) if end.kind == Kind::Credentials && job.without_apop.load(Ordering::Relaxed) => fetch()?,
-        fetched => fetched?,
-    }
-    match failed {
-        Some(error) => Err(End::new(Kind::Temporary, error)),
-        None => Ok(()),
-    }
+    twice(&job, || apart(&mut fetch))?;
+    written.map_err(|error| End::new(Kind::Temporary, error))
 }
 
 /// A refused token is asked for once more; after a refused APOP comes USER.
-fn twice(job: &Job) -> End {
-    let run = || std::thread::scope(|scope| scope.spawn(|| run(job).0).join());
-    match run() {
-        Ok(end) if end.kind == Kind::Credentials && job.has_another_way() => {
-            run().unwrap_or_else(|_| End::new(Kind::Temporary, "the session panicked"))
-        }
-        Ok(end) => end,
-        Err(_) => End::new(Kind::Temporary, "the session panicked"),
+fn twice<T>(job: &Job, mut attempt: impl FnMut() -> Result<T, End>) -> Result<T, End> {
+    match attempt() {
+        Err(end) if end.kind == Kind::Credentials && job.has_another_way() => attempt(),
+        outcome => outcome,
     }
+}
+
+/// Does it in a thread of its own, since a thread stays in the sandbox.
+fn apart(work: impl FnOnce() -> Result<(), End> + Send) -> Result<(), End> {
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    done.unwrap_or_else(|_| Err(End::new(Kind::Temporary, "the session panicked")))
 }

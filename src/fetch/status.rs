@@ -2,17 +2,19 @@
 
 use super::checkpoint::now;
 use super::end::{End, Kind};
+use crate::sys::lock;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// What a remote does now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Doing {
     /// Connected, and waits for news.
     Idle,
     /// Connects, looks or fetches.
     Fetching,
     /// Waits for its next try.
+    #[default]
     Waiting,
     /// The login was refused.
     Refused,
@@ -31,7 +33,7 @@ impl Doing {
 }
 
 /// One entry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Entry {
     /// The remote's name.
     pub remote: String,
@@ -68,26 +70,13 @@ pub struct Status(Arc<Mutex<Entry>>);
 impl Status {
     /// Before the first session.
     pub fn new(remote: &str, folder: Option<&str>) -> Status {
-        Status(Arc::new(Mutex::new(Entry {
-            remote: remote.to_owned(),
-            folder: folder.map(str::to_owned),
-            doing: Doing::Waiting,
-            last_success: None,
-            messages: 0,
-            new_today: 0,
-            today: 0,
-            parked: 0,
-            given_up: 0,
-            next_try: None,
-            last_error: None,
-            errors: BTreeMap::new(),
-            is_up: false,
-        })))
+        let (remote, folder) = (remote.to_owned(), folder.map(str::to_owned));
+        Status(Arc::new(Mutex::new(Entry { remote, folder, ..Entry::default() })))
     }
 
     /// As it is now.
     pub fn entry(&self) -> Entry {
-        let mut entry = self.lock().clone();
+        let mut entry = lock(&self.0).clone();
         if entry.today != now() / 86_400 {
             entry.new_today = 0;
         }
@@ -96,7 +85,7 @@ impl Status {
 
     /// It does this now.
     pub fn enter(&self, doing: Doing) {
-        let mut entry = self.lock();
+        let mut entry = lock(&self.0);
         if std::mem::replace(&mut entry.doing, doing) != doing {
             log::debug!("remote {}: {}", entry.remote, doing.name());
         }
@@ -107,7 +96,7 @@ impl Status {
 
     /// A message was stored or recorded.
     pub fn count(&self) {
-        let (mut entry, today) = (self.lock(), now() / 86_400);
+        let (mut entry, today) = (lock(&self.0), now() / 86_400);
         if std::mem::replace(&mut entry.today, today) != today {
             entry.new_today = 0;
         }
@@ -117,7 +106,7 @@ impl Status {
 
     /// A pass was good. Whether the one before was not.
     pub fn passed(&self, parked: u64, given_up: u64) -> bool {
-        let mut entry = self.lock();
+        let mut entry = lock(&self.0);
         (entry.last_success, entry.parked, entry.given_up) = (Some(now()), parked, given_up);
         entry.last_error = None;
         !std::mem::replace(&mut entry.is_up, true)
@@ -125,7 +114,7 @@ impl Status {
 
     /// A session ended, and the next begins at `next`.
     pub fn ended(&self, end: &End, next: u64) {
-        let mut entry = self.lock();
+        let mut entry = lock(&self.0);
         entry.next_try = Some(next);
         entry.doing = if end.kind == Kind::Credentials { Doing::Refused } else { Doing::Waiting };
         if Kind::ERRORS.contains(&end.kind) {
@@ -133,9 +122,5 @@ impl Status {
             entry.last_error = Some(end.why.clone());
             entry.is_up = false;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Entry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,16 +7,17 @@ use super::job::{Enter, Job, Outcome, Trusts};
 use super::session::run;
 use super::slot::Slot;
 use super::status::{Entry, Status};
-use crate::config::{Protocol, Remote};
+use crate::config::Remote;
 use crate::delivery::Delivery;
 use crate::limits;
-use crate::net::remote::conn::Signal;
+use crate::sys::{Orders, lock, poll};
+use rustix::event::{PollFd, PollFlags};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,28 +38,9 @@ enum Order {
     Stop,
 }
 
-/// Orders on their way to the thread.
-#[derive(Debug)]
-struct Orders {
-    waiting: Mutex<Vec<Order>>,
-    signal: Signal,
-}
-
-impl Orders {
-    fn give(&self, order: Order) {
-        lock(&self.waiting).push(order);
-        self.signal.give();
-    }
-
-    fn take(&self) -> Vec<Order> {
-        self.signal.take();
-        std::mem::take(&mut *lock(&self.waiting))
-    }
-}
-
 /// All remotes of a server.
 pub struct Remotes {
-    orders: Arc<Orders>,
+    orders: Arc<Orders<Order>>,
     all: Arc<Mutex<Vec<Status>>>,
     remotes: Arc<Mutex<Vec<Remote>>>,
     enter: Arc<Mutex<Enter>>,
@@ -73,8 +55,8 @@ impl Remotes {
     /// When the system has no descriptor or thread left.
     pub fn start(state: &Path, remotes: Vec<Remote>, delivery: Arc<Delivery>, enter: Enter) -> io::Result<Remotes> {
         let known = Arc::new(Mutex::new(remotes.clone()));
-        let orders = Arc::new(Orders { waiting: Mutex::new(vec![Order::Replace(remotes)]), signal: Signal::new()? });
-        orders.signal.give();
+        let orders = Arc::new(Orders::new()?);
+        orders.give(Order::Replace(remotes));
         let (all, enter) = (Arc::<Mutex<Vec<Status>>>::default(), Arc::new(Mutex::new(enter)));
         let path = socket(state);
         let _ = std::fs::remove_file(&path);
@@ -148,7 +130,7 @@ impl fmt::Debug for Remotes {
 struct Supervisor {
     state: PathBuf,
     delivery: Arc<Delivery>,
-    orders: Arc<Orders>,
+    orders: Arc<Orders<Order>>,
     all: Arc<Mutex<Vec<Status>>>,
     enter: Arc<Mutex<Enter>>,
     listener: UnixListener,
@@ -198,7 +180,8 @@ impl Supervisor {
         let dues = self.slots.iter().filter_map(|slot| slot.due).filter(|_| self.stop_by.is_none());
         let next = dues.chain(self.reopen_at).chain(self.stop_by).min();
         let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
-        self.orders.signal.wait_beside(self.listener.as_fd(), timeout);
+        let both = [self.orders.as_fd(), self.listener.as_fd()];
+        let _ = poll(&mut both.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)), timeout);
     }
 
     fn begin_stop(&mut self) {
@@ -259,33 +242,22 @@ impl Supervisor {
     fn open(&mut self, remote: Remote) -> io::Result<()> {
         let checkpoint = Arc::new(Mutex::new(Checkpoint::open(&self.state, &remote.name)?));
         let remote = Arc::new(remote);
-        let folders: Vec<Option<String>> = match remote.protocol {
-            Protocol::Imap => remote.folders.iter().cloned().map(Some).collect(),
-            Protocol::Pop3 => vec![None],
-        };
-        for folder in folders {
+        let enter = self.enter.clone();
+        let enter: Enter = Arc::new(move || {
+            let enter = lock(&enter).clone();
+            enter();
+        });
+        for folder in remote.places() {
             self.ids += 1;
             let (id, orders) = (self.ids, self.orders.clone());
-            let enter = self.enter.clone();
             self.slots.push(Slot {
                 id,
                 job: Job {
-                    remote: remote.clone(),
-                    status: Status::new(&remote.name, folder.as_deref()),
-                    folder,
-                    delivery: self.delivery.clone(),
                     checkpoint: checkpoint.clone(),
                     trusts: self.trusts.clone(),
-                    stop: Signal::new()?,
-                    is_connected: Arc::default(),
-                    look: Signal::new()?,
-                    without_apop: Arc::default(),
                     once: false,
                     on_pass: Arc::new(move || orders.give(Order::Passed(id))),
-                    enter: Arc::new(move || {
-                        let enter = lock(&enter).clone();
-                        enter();
-                    }),
+                    ..Job::new(&remote, folder, &self.delivery, &enter)?
                 },
                 back_off: BackOff::default(),
                 due: Some(Instant::now()),
@@ -379,8 +351,4 @@ impl Supervisor {
             let _ = waiter.stream.write_all(Answer::Unknown.line().as_bytes());
         }
     }
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,9 +2,7 @@
 //! (with `*` for anything).
 
 use super::{LONGEST_HEAD, Session, Step};
-use crate::script::{matches, repeated, unescape};
-use std::fs;
-use std::path::Path;
+use crate::script::{each, matches, repeated, unescape};
 
 fn shown(step: &Step) -> String {
     match step {
@@ -49,14 +47,7 @@ fn play(name: &str, text: &str) {
 
 #[test]
 fn every_dialogue() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues/http");
-    let mut played = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        play(&path.file_stem().unwrap().to_string_lossy(), &fs::read_to_string(&path).unwrap());
-        played += 1;
-    }
-    assert!(played >= 5, "{played} dialogues");
+    each("http", 5, play);
 }
 
 #[test]

@@ -6,6 +6,8 @@
 #[cfg(feature = "http")]
 mod page;
 #[cfg(feature = "http")]
+mod places;
+#[cfg(feature = "http")]
 mod query;
 #[cfg(feature = "http")]
 mod routes;
@@ -39,10 +41,13 @@ pub struct Reports {
     pub metrics: fn(&Service) -> String,
 }
 
+#[cfg(feature = "http")]
+pub use places::prepare;
+
 /// How many streams of events are open.
 pub fn open_streams() -> u64 {
     #[cfg(feature = "http")]
-    return stream::open_streams();
+    return places::open_streams();
     #[cfg(not(feature = "http"))]
     0
 }
@@ -179,7 +184,7 @@ impl Driver<'_> {
             #[cfg(feature = "http")]
             Answer::Stream(wanted) => {
                 let is_head = self.session.is_head();
-                stream::serve(self.service, &mut self.conn, version, &wanted, is_head).map(|()| false)
+                stream::serve(self.service, &mut self.conn, self.client, version, &wanted, is_head).map(|()| false)
             }
         }
     }

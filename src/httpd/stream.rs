@@ -4,15 +4,14 @@
 //! client is. A client that reads is kept. One that reads nothing for `limits.command_timeout` is closed, and goes on later
 //! behind the last id that it has.
 
+use super::places::{self, Place};
 use super::{now, refuse};
 use crate::http::{Head, Refusal, Version};
 use crate::journal::{self, Follower, Item, Record};
-use crate::limits::HTTP_STREAMS;
-use crate::net::conn::{Conn, Error};
+use crate::net::conn::{Client, Conn, Error};
 use crate::notify::Filter;
 use crate::service::Service;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 /// A line that says nothing is sent so often, so that no proxy and no router takes the stream for a dead one.
@@ -26,9 +25,6 @@ const BLOCK: usize = 16 * 1024;
 
 /// What a client is told first: after how many milliseconds to come back when the connection is lost.
 const HELLO: &str = "retry: 2000\n";
-
-/// Streams that are open now, in this process.
-static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Where a stream begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,33 +46,13 @@ pub(super) struct Wanted {
     pub(super) filter: Filter,
 }
 
-/// How many streams are open.
-pub fn open_streams() -> u64 {
-    OPEN.load(SeqCst) as u64
-}
-
-/// The right to one stream; dropping it gives the place back.
-struct Place;
-
-impl Place {
-    fn take() -> Option<Place> {
-        let more = |open| (open < HTTP_STREAMS).then_some(open + 1);
-        OPEN.fetch_update(SeqCst, SeqCst, more).ok().map(|_| Place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        OPEN.fetch_sub(1, SeqCst);
-    }
-}
-
 /// Sends events until the client leaves or the server stops.
 // Not inlined: only the memory of a session that waits depends on it.
 #[inline(never)]
 pub(super) fn serve(
     service: &Service,
     conn: &mut Conn,
+    client: &Client,
     version: Version,
     wanted: &Wanted,
     is_head: bool,
@@ -87,8 +63,9 @@ pub(super) fn serve(
         head.write(conn.output());
         return Ok(());
     }
-    let Some(_place) = Place::take() else {
-        let refusal = Refusal::new(503, format!("{HTTP_STREAMS} streams are open; try again later"));
+    let most = places::most(service.config.limits.connections);
+    let Some(_place) = Place::take(conn, client, most) else {
+        let refusal = Refusal::new(503, format!("{most} streams are open; try again later"));
         return refuse(conn, &refusal, version, false, false);
     };
     let (follower, note) = match follow(service, wanted.begin) {

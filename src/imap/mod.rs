@@ -33,8 +33,8 @@ mod state;
 mod step;
 pub mod utf7;
 
-pub use crate::sasl::client::Failure;
+pub use crate::sasl::client::{Account, Failure, Secret};
 pub use assemble::LINE;
 pub use response::{Body, Fetched};
 pub use session::Session;
-pub use step::{Folder, Outcome, Secret, Settings, Step};
+pub use step::{Folder, Outcome, Settings, Step};

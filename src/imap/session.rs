@@ -1,12 +1,14 @@
 //! The session's states, and the one function that changes them.
 
+mod login;
+
 use super::assemble::{Assembler, Fed};
-use super::command::{Pieces, quoted};
+use super::command::quoted;
 use super::response::{Body, Fetched, Response, Status, Untagged, Word, capabilities};
 use super::state::{Deletion, Login, State};
-use super::step::{Folder, Outcome, Secret, Settings, Step};
+use super::step::{Folder, Outcome, Settings, Step};
 use super::utf7;
-use crate::sasl::client::{ClientMechanism, Failure, Text, is_temporary, refusal_status, refused_login};
+use crate::sasl::client::{Failure, Text, is_temporary, refusal_status, refused_login};
 use std::fmt;
 
 /// Most untagged responses to one command: a folder of a million messages.
@@ -46,7 +48,7 @@ impl Session {
     pub fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Step {
         let response = match self.assembler.line(line) {
             Ok(Fed::Literal { octets, is_body }) => {
-                // A section that nobody asked for is bounded as anything else.
+                // A message that was not asked for would have no bound.
                 if is_body && (self.has_literal || !matches!(self.state, State::Fetch)) {
                     return self.fail(Failure::Protocol("a message that was not asked for"));
                 }
@@ -64,7 +66,7 @@ impl Session {
         let has_literal = std::mem::take(&mut self.has_literal);
         match response {
             Response::Untagged(Untagged::Other) if has_literal => {
-                self.fail(Failure::Protocol("a message whose length is not what was announced"))
+                self.fail(Failure::Protocol("a message that is shorter or longer than announced"))
             }
             Response::Untagged(Untagged::Status(status)) => self.status(&status, out),
             Response::Untagged(untagged) => self.untagged(untagged),
@@ -91,37 +93,6 @@ impl Session {
         self.capabilities.clear();
         self.enter(State::Capability { logged_in: false });
         self.send("CAPABILITY", out)
-    }
-
-    /// Answers [`Step::Credentials`].
-    pub fn credentials(&mut self, secret: &[u8], out: &mut Vec<u8>) -> Step {
-        let mechanism = match self.settings.secret {
-            Secret::Token if self.can("AUTH=XOAUTH2") => ClientMechanism::Xoauth2,
-            Secret::Token if self.can("AUTH=OAUTHBEARER") => ClientMechanism::OauthBearer,
-            Secret::Token => return self.fail(Failure::NoMechanism("neither XOAUTH2 nor OAUTHBEARER is advertised")),
-            Secret::Password if !self.can("LOGINDISABLED") => {
-                self.tags += 1;
-                let pieces = Pieces::new(&format!("{} LOGIN", self.tag()));
-                let mut pieces = pieces.string(self.settings.login.as_bytes()).string(secret);
-                self.responses = 0;
-                out.extend(pieces.next().unwrap_or_default());
-                self.enter(State::Login(Login::Command(pieces)));
-                return Step::Line;
-            }
-            Secret::Password if self.can("AUTH=PLAIN") => ClientMechanism::Plain,
-            Secret::Password => {
-                return self.fail(Failure::NoMechanism("LOGIN is disabled, and there is no AUTH=PLAIN"));
-            }
-        };
-        let response = mechanism.response(&self.settings.login, &self.settings.host, self.settings.port, secret);
-        let at_once = self.can("SASL-IR");
-        let command = match at_once {
-            true => format!("AUTHENTICATE {} {response}", mechanism.name()),
-            false => format!("AUTHENTICATE {}", mechanism.name()),
-        };
-        let response = (!at_once).then_some(response);
-        self.enter(State::Login(Login::Sasl { mechanism, response, status: None }));
-        self.send(&command, out)
     }
 
     /// Opens a folder, named in UTF-8. `read_only` is EXAMINE.
@@ -173,7 +144,7 @@ impl Session {
         self.send(&format!("UID {command} {uid} {}", mailbox(folder)), out)
     }
 
-    /// Asks for nothing; what is new is told on the way.
+    /// Gives the server an occasion to say what is new.
     pub fn noop(&mut self, out: &mut Vec<u8>) -> Step {
         self.enter(State::Simple);
         self.send("NOOP", out)
@@ -185,7 +156,7 @@ impl Session {
         self.send("IDLE", out)
     }
 
-    /// Ends IDLE after [`Step::Idling`]. A server may have ended it by itself; then this sends nothing.
+    /// Ends IDLE after [`Step::Idling`]. Where the server has ended it already, this sends nothing.
     pub fn done(&mut self, out: &mut Vec<u8>) -> Step {
         if matches!(self.state, State::Idle) {
             out.extend_from_slice(b"DONE\r\n");
@@ -398,7 +369,7 @@ impl Session {
             Deletion::Mark(uid) => {
                 (Deletion::Search { uid, alone: true, found: false }, "UID SEARCH DELETED".to_owned())
             }
-            // EXPUNGE takes all that is marked, whoever marked it.
+            // EXPUNGE removes every marked message, also those that another program marked.
             Deletion::Search { alone: true, found: true, .. } => (Deletion::Expunge, "EXPUNGE".to_owned()),
             Deletion::Search { .. } => return Step::Done(Outcome::LeftMarked),
             Deletion::Expunge => return Step::Done(Outcome::Ok),

@@ -24,31 +24,31 @@ pub fn encode(name: &str) -> String {
     sent
 }
 
-/// What [`encode`] wrote; `None` for what no client writes.
-pub fn decode(sent: &str) -> Option<String> {
-    let mut name = String::with_capacity(sent.len());
-    let mut rest = sent;
-    while let Some((plain, tail)) = rest.split_once('&') {
-        name += plain;
-        let (run, tail) = tail.split_once('-')?;
-        if run.is_empty() {
-            name.push('&');
-        } else {
-            let octets = base64::decode_lax(run.replace(',', "/").as_bytes())?;
-            let (pairs, []) = octets.as_chunks::<2>() else { return None };
-            let units: Vec<u16> = pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
-            name += &String::from_utf16(&units).ok()?;
-        }
-        rest = tail;
-    }
-    name += rest;
-    (encode(&name) == sent).then_some(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// What [`encode`] wrote; `None` for what no client writes.
+    fn decode(sent: &str) -> Option<String> {
+        let mut name = String::with_capacity(sent.len());
+        let mut rest = sent;
+        while let Some((plain, tail)) = rest.split_once('&') {
+            name += plain;
+            let (run, tail) = tail.split_once('-')?;
+            if run.is_empty() {
+                name.push('&');
+            } else {
+                let octets = base64::decode_lax(run.replace(',', "/").as_bytes())?;
+                let (pairs, []) = octets.as_chunks::<2>() else { return None };
+                let units: Vec<u16> = pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
+                name += &String::from_utf16(&units).ok()?;
+            }
+            rest = tail;
+        }
+        name += rest;
+        (encode(&name) == sent).then_some(name)
+    }
 
     #[test]
     fn names_of_the_rfc_and_of_providers() {

@@ -171,99 +171,103 @@ impl Record {
     }
 
     fn value(&self, name: &str) -> Option<Value<'_>> {
-        Some(match name {
-            "seq" => Value::Number(self.seq),
-            "event" => Value::Text("MessageNew"),
-            "timestamp" => Value::Time(self.timestamp),
-            "user" => Value::Text(&self.user),
-            "id" => Value::Text(&self.id),
-            "path" => Value::Text(Some(self.path.as_str()).filter(|path| !path.is_empty())?),
-            "size" => Value::Number(self.size),
-            "via" => Value::Text(self.origin.via.name()),
-            "duplicate_of" => Value::Number(self.duplicate_of?),
-            "key" => Value::Text(&self.summary.key),
-            "headers" => Value::Headers(&self.summary.headers),
-            other => Value::Text(self.optional(other)?.as_deref()?),
-        })
+        self.values().into_iter().find(|(known, _)| *known == name)?.1
+    }
+
+    /// All fields, in the order of [`FIELDS`].
+    fn values(&self) -> [(&'static str, Option<Value<'_>>); FIELDS.len()] {
+        fn text(text: &Option<String>) -> Option<Value<'_>> {
+            text.as_deref().map(Value::Text)
+        }
+        let Record { origin, summary, .. } = self;
+        [
+            ("seq", Some(Value::Number(self.seq))),
+            ("event", Some(Value::Text("MessageNew"))),
+            ("timestamp", Some(Value::Time(self.timestamp))),
+            ("user", Some(Value::Text(&self.user))),
+            ("id", Some(Value::Text(&self.id))),
+            ("path", Some(Value::Text(&self.path)).filter(|_| !self.path.is_empty())),
+            ("remote", text(&origin.remote)),
+            ("folder", text(&origin.folder)),
+            ("uid", text(&origin.uid)),
+            ("uri", text(&origin.uri)),
+            ("size", Some(Value::Number(self.size))),
+            ("via", Some(Value::Text(origin.via.name()))),
+            ("mail_from", text(&origin.mail_from)),
+            ("rcpt_to", text(&self.rcpt_to)),
+            ("client", text(&origin.client)),
+            ("helo", text(&origin.helo)),
+            ("auth", text(&origin.auth)),
+            ("tls", text(&origin.tls)),
+            ("message_id", text(&summary.message_id)),
+            ("date", text(&summary.date)),
+            ("from", text(&summary.from)),
+            ("reply_to", text(&summary.reply_to)),
+            ("to", text(&summary.to)),
+            ("subject", text(&summary.subject)),
+            ("mime_version", text(&summary.mime_version)),
+            ("content_type", text(&summary.content_type)),
+            ("content_transfer_encoding", text(&summary.content_transfer_encoding)),
+            ("cc", text(&summary.cc)),
+            ("sender", text(&summary.sender)),
+            ("in_reply_to", text(&summary.in_reply_to)),
+            ("references", text(&summary.references)),
+            ("list_id", text(&summary.list_id)),
+            ("auto_submitted", text(&summary.auto_submitted)),
+            ("headers", Some(Value::Headers(&summary.headers))),
+            ("verified", text(&summary.verified)),
+            ("key", Some(Value::Text(&summary.key))),
+            ("duplicate_of", self.duplicate_of.map(Value::Number)),
+        ]
     }
 
     /// Cuts the fields that a stranger can make long to [`LONGEST_FIELD`] octets, at a character, with `...` at the end.
     pub fn cut_fields(&mut self) {
         cut(&mut self.summary.key);
         self.summary.headers.iter_mut().filter_map(|(_, value)| value.as_mut()).for_each(cut);
-        for name in FIELDS {
-            if !matches!(name, "rcpt_to" | "mail_from")
-                && let Some(Some(text)) = self.optional_mut(name)
-            {
+        for (name, text) in self.optionals() {
+            if let Some(text) = text.as_mut().filter(|_| !matches!(name, "rcpt_to" | "mail_from")) {
                 cut(text);
             }
         }
     }
 
-    /// The fields that a message may lack.
-    fn optional(&self, name: &str) -> Option<&Option<String>> {
-        Some(match name {
-            "mail_from" => &self.origin.mail_from,
-            "rcpt_to" => &self.rcpt_to,
-            "client" => &self.origin.client,
-            "helo" => &self.origin.helo,
-            "auth" => &self.origin.auth,
-            "tls" => &self.origin.tls,
-            "remote" => &self.origin.remote,
-            "folder" => &self.origin.folder,
-            "uid" => &self.origin.uid,
-            "uri" => &self.origin.uri,
-            "message_id" => &self.summary.message_id,
-            "date" => &self.summary.date,
-            "from" => &self.summary.from,
-            "reply_to" => &self.summary.reply_to,
-            "to" => &self.summary.to,
-            "subject" => &self.summary.subject,
-            "mime_version" => &self.summary.mime_version,
-            "content_type" => &self.summary.content_type,
-            "content_transfer_encoding" => &self.summary.content_transfer_encoding,
-            "cc" => &self.summary.cc,
-            "sender" => &self.summary.sender,
-            "in_reply_to" => &self.summary.in_reply_to,
-            "references" => &self.summary.references,
-            "list_id" => &self.summary.list_id,
-            "auto_submitted" => &self.summary.auto_submitted,
-            "verified" => &self.summary.verified,
-            _ => return None,
-        })
+    /// One of the fields that a message may lack.
+    pub fn optional_mut(&mut self, name: &str) -> Option<&mut Option<String>> {
+        self.optionals().into_iter().find(|(known, _)| *known == name).map(|(_, text)| text)
     }
 
-    /// The same fields, to be changed: a line that is too long cuts them.
-    pub fn optional_mut(&mut self, name: &str) -> Option<&mut Option<String>> {
-        Some(match name {
-            "mail_from" => &mut self.origin.mail_from,
-            "rcpt_to" => &mut self.rcpt_to,
-            "client" => &mut self.origin.client,
-            "helo" => &mut self.origin.helo,
-            "auth" => &mut self.origin.auth,
-            "tls" => &mut self.origin.tls,
-            "remote" => &mut self.origin.remote,
-            "folder" => &mut self.origin.folder,
-            "uid" => &mut self.origin.uid,
-            "uri" => &mut self.origin.uri,
-            "message_id" => &mut self.summary.message_id,
-            "date" => &mut self.summary.date,
-            "from" => &mut self.summary.from,
-            "reply_to" => &mut self.summary.reply_to,
-            "to" => &mut self.summary.to,
-            "subject" => &mut self.summary.subject,
-            "mime_version" => &mut self.summary.mime_version,
-            "content_type" => &mut self.summary.content_type,
-            "content_transfer_encoding" => &mut self.summary.content_transfer_encoding,
-            "cc" => &mut self.summary.cc,
-            "sender" => &mut self.summary.sender,
-            "in_reply_to" => &mut self.summary.in_reply_to,
-            "references" => &mut self.summary.references,
-            "list_id" => &mut self.summary.list_id,
-            "auto_submitted" => &mut self.summary.auto_submitted,
-            "verified" => &mut self.summary.verified,
-            _ => return None,
-        })
+    /// All of them, in the order of [`FIELDS`].
+    fn optionals(&mut self) -> [(&'static str, &mut Option<String>); 26] {
+        let Record { origin, summary, rcpt_to, .. } = self;
+        [
+            ("remote", &mut origin.remote),
+            ("folder", &mut origin.folder),
+            ("uid", &mut origin.uid),
+            ("uri", &mut origin.uri),
+            ("mail_from", &mut origin.mail_from),
+            ("rcpt_to", rcpt_to),
+            ("client", &mut origin.client),
+            ("helo", &mut origin.helo),
+            ("auth", &mut origin.auth),
+            ("tls", &mut origin.tls),
+            ("message_id", &mut summary.message_id),
+            ("date", &mut summary.date),
+            ("from", &mut summary.from),
+            ("reply_to", &mut summary.reply_to),
+            ("to", &mut summary.to),
+            ("subject", &mut summary.subject),
+            ("mime_version", &mut summary.mime_version),
+            ("content_type", &mut summary.content_type),
+            ("content_transfer_encoding", &mut summary.content_transfer_encoding),
+            ("cc", &mut summary.cc),
+            ("sender", &mut summary.sender),
+            ("in_reply_to", &mut summary.in_reply_to),
+            ("references", &mut summary.references),
+            ("list_id", &mut summary.list_id),
+            ("auto_submitted", &mut summary.auto_submitted),
+            ("verified", &mut summary.verified),
+        ]
     }
 
     /// Appends the record as one JSON object, without a newline; no reader takes anything in it for one.
@@ -274,13 +278,13 @@ impl Record {
     /// The same with the value of each field in at most so many octets; one that is longer is cut.
     pub fn write_json_within(&self, out: &mut Vec<u8>, longest: impl Fn(&str) -> usize) {
         let mut before = "{\"";
-        for name in FIELDS {
+        for (name, value) in self.values() {
             out.extend_from_slice(before.as_bytes());
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b"\":");
             before = ",\"";
             // unwrap: writing to a vector cannot fail.
-            match self.value(name) {
+            match value {
                 None => out.extend_from_slice(b"null"),
                 Some(Value::Number(number)) => write!(out, "{number}").unwrap(),
                 Some(Value::Time(time)) => write!(out, "\"{}\"", date::rfc3339_micros(time)).unwrap(),
@@ -341,6 +345,7 @@ pub(crate) mod tests {
                 r#"{"seq":7,"event":"MessageNew","timestamp":"2026-11-23T08:44:59.000007Z","user":"alice""#
             )
         );
+        assert_eq!(sample(7, "alice", "1.M2").values().map(|(name, _)| name), FIELDS);
         let places: Vec<_> = FIELDS.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
         assert!(places.is_sorted());
         assert!(text.ends_with(r#""key":"mid:<1.M2>","duplicate_of":null}"#), "{text}");

@@ -9,13 +9,14 @@
 //!
 //! A record is told to subscribers when it is *safe*: the journal is synced behind it, the folder of its message is
 //! synced, its number is reserved, and the same holds for every record before it. One thread syncs the journal for all
-//! records that wait, and writes the mark for readers in other processes (`journal::mark`). No delivery waits for that, so
+//! records that wait; whoever tells a record writes the mark for readers in other processes (`journal::mark`), and that
+//! thread makes the mark safe. No delivery waits for a sync of the state's disk, so
 //! a state's disk that fails or is full delays no mail: what the journal does not take waits here in order, and is tried
 //! again. Subscribers in this process take the latest records from memory (`journal::Told`), others read the files.
 //!
 //! The way of a message, in system calls, from the last octet of its data to the line in the pipe (a small message for one
 //! user; two of close(2), a futex(2), an fstat(2) that shows whether the journal was removed and, once a second, statfs(2)
-//! come to that; when the line is on its way, the thread writes the mark with pwrite(2)):
+//! come to that; when the line is on its way, the mark is written with pwrite(2)):
 //!
 //! ```text
 //!  1  recvfrom   the data with its final dot                      worker

@@ -1,6 +1,6 @@
-//! When records are told: one thread syncs the journal for all that wait. A record is told inside the process as soon as it
-//! is safe, by this thread or by the delivery that has synced the folder, whichever is last. The thread alone writes the
-//! mark for other processes, once for all records that were told meanwhile.
+//! When records are told: one thread syncs the journal for all that wait. A record is told as soon as it is safe, by this
+//! thread or by the delivery that has synced the folder, whichever is last: first inside the process, then, by the mark, to
+//! other processes.
 
 use super::writer::Unsynced;
 use super::{Failing, Ledger, State, lock, upkeep};
@@ -40,7 +40,7 @@ impl Ledger {
             return false;
         }
         self.tell();
-        self.write_mark();
+        self.write_mark(lock(&self.mark).as_ref());
         true
     }
 
@@ -112,24 +112,31 @@ impl Ledger {
         if !self.told.advance(safe) {
             return;
         }
-        // The thread writes the mark.
-        self.wake(self.lock());
+        // While numbers are reserved, which is a sync, the mark is left to the thread.
+        let is_written = self.mark.try_lock().is_ok_and(|mark| self.write_mark(mark.as_ref()));
+        if !is_written {
+            self.wake(self.lock());
+        }
     }
 
-    /// Makes the mark say what is told.
-    fn write_mark(&self) {
-        let mark = lock(&self.mark);
+    /// Makes the mark say what is told. False when the thread is needed: to try again, or to make it safe later.
+    fn write_mark(&self, mark: Option<&Mark>) -> bool {
         let (told, marked) = (self.told.seq(), self.lock().marked);
         if told <= marked {
-            return;
+            return true;
         }
-        match mark.as_ref().map_or(Ok(()), |mark| mark.set(told)) {
+        match mark.map_or(Ok(()), |mark| mark.set(told)) {
             Ok(()) => {
                 let mut state = self.lock();
                 (state.marked, state.failing.mark) = (told, false);
+                let has_tick = state.tick_at.is_some();
                 state.tick_at.get_or_insert_with(|| Instant::now() + TICK);
+                has_tick
             }
-            Err(error) => self.log_mark_error(&error),
+            Err(error) => {
+                self.log_mark_error(&error);
+                false
+            }
         }
     }
 

@@ -13,17 +13,16 @@
 //! is no moment at which a message is missing or there twice.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use flate2::{Compression, write::GzEncoder};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, renameat, renameat_with};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, renameat, renameat_with};
 use rustix::io::Errno;
 
 use super::folder::Folder;
@@ -47,18 +46,6 @@ pub struct Report {
     pub failed: usize,
 }
 
-/// Why a pass could not be made at all.
-#[derive(Debug)]
-pub struct Error(PathBuf, io::Error);
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: cannot be compressed: {}", self.0.display(), self.1)
-    }
-}
-
-impl std::error::Error for Error {}
-
 /// The result for one message.
 enum Outcome {
     /// Octets saved.
@@ -70,20 +57,23 @@ enum Outcome {
 
 /// One pass over a Maildir: every message in `cur/` that is older than `older_than`, by the time of its file, and has
 /// `,S=` in its name. It ends soon after `stop` is set; `pause` is called before each message, to sleep or to yield.
+///
+/// # Errors
+///
+/// When the folders cannot be read, or made safe.
 pub fn compress_pass(
     maildir: &Path,
     older_than: Duration,
     stop: &AtomicBool,
     mut pause: impl FnMut(),
-) -> Result<Report, Error> {
+) -> io::Result<Report> {
     let mut report = Report::default();
-    let failed = |error: io::Error| Error(maildir.join("cur"), error);
     let folders = match Folders::open(maildir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(report),
-        folders => folders.map_err(failed)?,
+        folders => folders?,
     };
     // All names are read before the first file is changed.
-    for file_name in folders.cur.names().map_err(failed)?.into_iter().filter(|name| is_candidate(name.as_bytes())) {
+    for file_name in folders.cur.names()?.into_iter().filter(|name| is_candidate(name.as_bytes())) {
         if stop.load(Ordering::Relaxed) {
             break;
         }
@@ -106,7 +96,7 @@ pub fn compress_pass(
         }
     }
     if report.compressed > 0 {
-        rustix::fs::fsync(&folders.cur).map_err(|error| failed(error.into()))?;
+        rustix::fs::fsync(&folders.cur)?;
     }
     Ok(report)
 }
@@ -131,8 +121,7 @@ impl Folders {
 
     /// False if it is gone, and if it is no file.
     fn is_older(&self, file_name: &OsStr, older_than: Duration) -> bool {
-        let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        self.cur.stat(file_name).ok().filter(is_file).is_some_and(|stat| {
+        self.cur.stat_file(file_name).is_some_and(|stat| {
             let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
             SystemTime::now().duration_since(modified).is_ok_and(|age| age >= older_than)
         })
@@ -205,7 +194,7 @@ impl Folders {
     }
 }
 
-/// A file in `tmp/` that is removed whatever happens; after the exchange it is the plain message.
+/// A file in `tmp/` that is always removed; after the exchange it is the plain message.
 struct Litter<'a> {
     tmp: &'a Folder,
     name: OsString,

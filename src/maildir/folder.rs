@@ -92,7 +92,7 @@ impl Folder {
 
     /// Opens a folder of a Maildir that another user may have made, with everything above it. A link above the folder is
     /// followed if it belongs to root, to the user of this process or to the Maildir's owner, or if it is in a folder of
-    /// root's or of this process's user that not everybody can write: else the owner of a link could show us
+    /// root's or of this process's user that not all users can write: else the owner of a link could show us
     /// the Maildir of another user.
     ///
     /// # Errors
@@ -139,6 +139,12 @@ impl Folder {
         let file = File::from(rustix::fs::openat(&self.fd, file_name, MESSAGE, Mode::empty())?);
         let stat = check(&file, file_name.as_bytes(), self.owner)?;
         Ok((file, stat))
+    }
+
+    /// What lstat(2) says of a regular file; `None` for anything else, and for one that is gone.
+    pub fn stat_file(&self, file_name: &OsStr) -> Option<Stat> {
+        let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        self.stat(file_name).ok().filter(is_file)
     }
 
     /// What lstat(2) says of an entry.
@@ -300,7 +306,7 @@ mod tests {
         assert_eq!(open(&stolen), Ok(2002));
         link(&alice.join("Maildir"), &stolen, 0);
         assert_eq!(open(&stolen), Ok(2001));
-        // In a folder that is the administrator's, anybody that was let in may have made it.
+        // In a folder that is the administrator's, any user with access may have made it.
         link(&alice.join("Maildir"), &home.join("link"), 2003);
         assert_eq!(open(&home.join("link")), Ok(2001));
         link(Path::new("loop"), &home.join("loop"), 0);

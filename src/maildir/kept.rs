@@ -65,16 +65,19 @@ impl Kept {
 
     /// Drops the listings used longest ago: more than is needed, so that the next listing finds room.
     fn make_room(&mut self) {
-        let mut ages: Vec<(u64, Box<Path>)> =
-            self.by_maildir.iter().map(|(maildir, entry)| (entry.used, maildir.clone())).collect();
+        let entries = self.by_maildir.iter();
+        let mut ages: Vec<_> = entries.map(|(maildir, entry)| (entry.used, octets(maildir, &entry.listing))).collect();
         ages.sort_unstable();
         ages.pop(); // The listing that was put just now.
-        for (_, maildir) in ages {
+        let mut last = 0;
+        for (used, octets) in ages {
             if self.octets <= self.most / 4 * 3 {
                 break;
             }
-            self.remove(&maildir);
+            self.octets -= octets;
+            last = used;
         }
+        self.by_maildir.retain(|_, entry| entry.used > last);
     }
 }
 

@@ -11,6 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
 use super::name::{self, Arrival, Name, Place};
 use super::stamps::Stamps;
+use super::store::below;
 
 /// Stands for a size that is not in the name.
 pub(super) const UNMEASURED: u64 = u64::MAX;
@@ -215,11 +216,7 @@ impl Listing {
 
 /// The path of a file in a Maildir.
 pub(super) fn path(maildir: &Path, place: Place, file_name: &[u8]) -> PathBuf {
-    let mut path = PathBuf::with_capacity(maildir.as_os_str().len() + file_name.len() + 8);
-    path.push(maildir);
-    path.push(place.folder());
-    path.push(std::ffi::OsStr::from_bytes(file_name));
-    path
+    below(maildir, place.folder(), std::ffi::OsStr::from_bytes(file_name))
 }
 
 /// What was read of the directories so far, in the order of readdir(3).
@@ -272,8 +269,8 @@ impl Found {
         Name::parse(&self.names[entry.at as usize..][..usize::from(entry.name_len)])
     }
 
-    /// Sorts, groups by id, and settles each group. The names are put in the same order, so that whatever goes through the
-    /// listing goes through memory once.
+    /// Sorts, groups by id, and settles each group. The names are put in the same order, so that a walk through the
+    /// listing reads memory in one direction.
     // Not inlined: only the memory of a session that waits depends on it.
     #[inline(never)]
     fn listing(mut self, maildir: &Path, stamps: Stamps, quiet: bool) -> Listing {

@@ -1,6 +1,7 @@
 //! What the POP3 sessions of a process share: which maildrops are open, the listings of maildrops that did not change
 //! since they were read, and where measured sizes are kept. It holds no message and no descriptor.
 
+use crate::sys::lock;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
@@ -41,7 +42,7 @@ pub struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        self.maildrops.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.user);
+        lock(&self.maildrops.open).remove(&self.user);
         self.maildrops.closed.notify_all();
     }
 }
@@ -65,7 +66,7 @@ impl Maildrops {
 
     /// How many maildrops are open.
     pub fn open_count(&self) -> usize {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
+        lock(&self.open).len()
     }
 
     /// `None` while another session has the maildrop. It waits for a moment first, so that a client that hangs up
@@ -73,7 +74,7 @@ impl Maildrops {
     // Not inlined: only the memory of a session that waits depends on it.
     #[inline(never)]
     pub fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = lock(&self.open);
         let (mut open, _) = self
             .closed
             .wait_timeout_while(open, PATIENCE, |open| open.contains(user))
@@ -95,7 +96,7 @@ impl Maildrops {
 
     /// The listing of an earlier session, if it is still right.
     pub(super) fn kept(&self, maildir: &Path) -> Option<Arc<Listing>> {
-        let listing = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(maildir)?;
+        let listing = lock(&self.kept).get(maildir)?;
         // The lock is not held while the file system is asked.
         listing.is_current(maildir).then_some(listing)
     }
@@ -104,7 +105,7 @@ impl Maildrops {
     // Not inlined: only the memory of a session that waits depends on it.
     #[inline(never)]
     fn keep(&self, maildir: &Path, listing: &Arc<Listing>) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(maildir, listing);
+        lock(&self.kept).put(maildir, listing);
     }
 }
 
@@ -152,7 +153,7 @@ fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
         }
     }
     listing.remove(&gone);
-    if (measured > 0 || sizes.len() != known.len())
+    if (measured > 0 || sizes.count() != known.count())
         && let Err(error) = sizes.store(file)
     {
         warn!("{}: measured sizes cannot be saved: {error}", file.display());

@@ -26,7 +26,7 @@ pub fn find_in(folder: &Folder, file_name: &OsStr) -> io::Result<Option<OsString
     Ok(folder.names()?.into_iter().find(is_it))
 }
 
-/// Opens a message of a Maildir, whatever folder and flags it has by now. `None` when it is gone, or when the Maildir's
+/// Opens a message of a Maildir, which may have another folder and other flags by now. `None` when it is gone, or when the Maildir's
 /// owner has made it unreadable: by permissions, by a link, by a file of another user in its place. An error
 /// would make the caller try again, so that one user could hold up the messages of all others.
 ///

@@ -89,8 +89,8 @@ impl<'a> Name<'a> {
     }
 }
 
-/// The part of a file name that identifies the message among all others of its user, whatever flags and attributes the
-/// name gets. This is the id, if the rest of the name is what Maildir programs add: `,KEY=VALUE`, `:2,FLAGS` or `:1,...`.
+/// The part of a file name that identifies the message among all others of its user; flags and attributes do not
+/// change it. This is the id, if the rest of the name is what Maildir programs add: `,KEY=VALUE`, `:2,FLAGS` or `:1,...`.
 /// Otherwise it is the whole name without flags: a program that names messages by the time, `2026-11-24T12:30:01`, or
 /// by a number, `mail,1`, gives many messages the same id.
 pub fn known_as(file_name: &[u8]) -> &[u8] {
@@ -150,7 +150,7 @@ impl Arrival {
         self.seconds
     }
 
-    /// Reads `SECONDS.M<usec>P<pid>Q<n>.host` as far as it goes.
+    /// Reads `SECONDS.M<usec>P<pid>Q<n>.host`; unknown parts are skipped.
     pub fn of(id: &[u8]) -> Arrival {
         let (seconds, mut rest) = leading_number(id);
         let mut arrival = Arrival { seconds, ..Arrival::default() };

@@ -5,12 +5,13 @@
 //! twentieth of it at most. When it is over, the sum is counted again before mail is refused.
 
 use super::name::{self, Name};
+use crate::sys::lock;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A sum is trusted for so many times what counting it took.
@@ -144,10 +145,6 @@ fn count(maildir: &Path) -> io::Result<u64> {
         }
     }
     Ok(octets)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

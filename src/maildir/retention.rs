@@ -1,18 +1,17 @@
 //! Deletes old messages, in `new/` and `cur/`, compressed or not. The caller decides when it runs.
 //!
-//! A message is as old as its name says, from its arrival (`SECONDS.`); a file whose name holds no time is as old as its last
+//! A message is as old as its name says, from its arrival (`SECONDS.`); a file without a time in its name is as old as its last
 //! change. A few messages are deleted at a time, and only while no POP3 session has the maildrop open: a session never loses a
 //! message that it has listed. A crash may bring deleted files back; the next pass deletes them again.
 
 use super::folder::Folder;
 use super::name::{self, Arrival, Name, Place};
-use rustix::fs::{AtFlags, FileType, Stat};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -47,18 +46,6 @@ pub struct Report {
     pub was_busy: bool,
 }
 
-/// Why a pass could not be made.
-#[derive(Debug)]
-pub struct Error(PathBuf, io::Error);
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: old messages cannot be deleted: {}", self.0.display(), self.1)
-    }
-}
-
-impl std::error::Error for Error {}
-
 /// What is done with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -91,15 +78,14 @@ pub fn pass<L>(
     stop: &AtomicBool,
     mut is_needed: impl FnMut(Place, &OsStr) -> bool,
     mut lock: impl FnMut() -> Option<L>,
-) -> Result<Report, Error> {
+) -> io::Result<Report> {
     let mut report = Report::default();
     for place in [Place::New, Place::Cur] {
-        let failed = |error| Error(maildir.join(place.folder()), error);
         let folder = match Folder::of_ours(maildir, place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            folder => folder.map_err(failed)?,
+            folder => folder?,
         };
-        let mut old = old(&folder, policy).map_err(failed)?;
+        let mut old = old(&folder, policy)?;
         let found = old.len();
         old.retain(|(verdict, name)| *verdict == Verdict::Goes || !is_needed(place, name));
         report.needed += (found - old.len()) as u64;
@@ -111,14 +97,14 @@ pub fn pass<L>(
                 break;
             };
             let began = Instant::now();
-            let count = delete(&folder, left, &mut report).map_err(failed)?;
+            let count = delete(&folder, left, &mut report)?;
             drop(lock);
             left = &left[count..];
             // Half of the time is left to others.
             std::thread::sleep(began.elapsed().min(BATCH_TIME));
         }
         if report.deleted > before {
-            rustix::fs::fsync(&folder).map_err(|error| failed(error.into()))?;
+            rustix::fs::fsync(&folder)?;
         }
     }
     Ok(report)
@@ -150,9 +136,8 @@ fn delete(folder: &Folder, names: &[(Verdict, OsString)], report: &mut Report) -
         if index > 0 && began.elapsed() > BATCH_TIME {
             return Ok(index);
         }
-        let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         // Another program may have moved it: the next pass finds it.
-        let Some(stat) = folder.stat(file_name).ok().filter(is_file) else { continue };
+        let Some(stat) = folder.stat_file(file_name) else { continue };
         match rustix::fs::unlinkat(folder, file_name, AtFlags::empty()) {
             Ok(()) => {
                 report.deleted += 1;

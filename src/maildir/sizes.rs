@@ -74,13 +74,8 @@ impl Sizes {
     }
 
     /// The number of sizes.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.by_id.len()
-    }
-
-    /// Whether there is no size.
-    pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
     }
 
     /// Writes the file, readable for the owner alone. The caller holds the maildrop's lock, so one process writes one
@@ -127,7 +122,7 @@ mod tests {
     fn survives_what_happens_to_files() {
         let folder = crate::maildir::testing::folder("sizes");
         let path = folder.join("sizes/alice");
-        assert!(Sizes::load(&path).is_empty());
+        assert!(Sizes::load(&path).count() == 0);
         let mut sizes = Sizes::default();
         sizes.insert(b"1.M2.h", 120, SHAPE);
         sizes.insert(b"mb-00", u64::MAX, Shape { octets: 0, seconds: i64::MIN, nanoseconds: u32::MAX });
@@ -140,10 +135,10 @@ mod tests {
         let lines = "a 1 90 -7 5\nb\nc x\n d\ne 99999999999999999999 90 -7 5\ng 1 90 -7\nh 1 90 -7 5 5\nf 12 90 -7 5";
         fs::write(&path, format!("{HEAD}{lines}")).unwrap();
         let read = Sizes::load(&path);
-        assert_eq!((read.len(), read.get(b"a", SHAPE)), (1, Some(1)));
+        assert_eq!((read.count(), read.get(b"a", SHAPE)), (1, Some(1)));
         for other in ["", "mailbell sizes 1\na 1\n", "mailbell"] {
             fs::write(&path, other).unwrap();
-            assert!(Sizes::load(&path).is_empty(), "{other}");
+            assert!(Sizes::load(&path).count() == 0, "{other}");
         }
         fs::remove_dir_all(folder).unwrap();
     }

@@ -1,5 +1,4 @@
-//! When the directories of a Maildir changed last, which tells whether what was read of them is still right, and to
-//! whom they belong.
+//! When the directories of a Maildir changed last, and their owners. The times tell whether a listing of them is still right.
 
 use super::name::Place;
 use rustix::fs::Stat;

@@ -10,6 +10,7 @@
 use super::{failpoint, typed};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::retry_on_intr;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
@@ -270,9 +271,10 @@ fn in_maildir<T>(maildir: &Path, modes: &Modes, act: impl Fn() -> io::Result<T>)
 }
 
 /// The path of a file in a folder of a Maildir, made by one allocation.
-pub fn below(maildir: &Path, folder: &str, file_name: &str) -> PathBuf {
+pub fn below(maildir: &Path, folder: &str, file_name: &(impl AsRef<OsStr> + ?Sized)) -> PathBuf {
+    let file_name = file_name.as_ref();
     let mut path = PathBuf::with_capacity(maildir.as_os_str().len() + folder.len() + file_name.len() + 2);
-    [maildir, folder.as_ref(), file_name.as_ref()].iter().for_each(|part| path.push(part));
+    [maildir.as_os_str(), folder.as_ref(), file_name].iter().for_each(|part| path.push(part));
     path
 }
 

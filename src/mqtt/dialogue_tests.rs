@@ -2,9 +2,7 @@
 //! its name or in hexadecimal octets; `C:` is a packet that the client must have said.
 
 use super::{Publish, Session, Settings, Step, packets};
-use crate::script::{ClientLine, client_script};
-use std::fs;
-use std::path::Path;
+use crate::script::{ClientLine, client_script, each};
 
 fn play(name: &str, text: &str) {
     let (words, lines) = client_script(text);
@@ -68,12 +66,5 @@ fn next(session: &mut Session, input: &mut Vec<u8>) -> Step {
 
 #[test]
 fn every_dialogue() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues/mqtt-client");
-    let mut played = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        play(&path.file_stem().unwrap().to_string_lossy(), &fs::read_to_string(&path).unwrap());
-        played += 1;
-    }
-    assert!(played >= 12, "{played} dialogues");
+    each("mqtt-client", 12, play);
 }

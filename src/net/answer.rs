@@ -208,7 +208,7 @@ impl Answer {
     fn end_of_head(&mut self) -> Result<State, Garbage> {
         let (status, is_head) = (self.status, self.has_no_body);
         if status == 101 {
-            return Err(Garbage("a change of the protocol that nobody asked for"));
+            return Err(Garbage("a change of the protocol that was not asked for"));
         }
         if status < 200 {
             let interim = self.interim + 1;

@@ -16,7 +16,7 @@ pub fn site(address: IpAddr, prefix: u32) -> IpAddr {
     }
 }
 
-/// Makes room for `key` where there are [`MOST`]: every entry goes that `is_over`, and if there is none, the one with the
+/// Makes room for `key` where there are [`MOST`]: all entries that are over are removed; if none is, the one with the
 /// earliest `moment`, so that a flood of addresses takes no more memory.
 pub fn make_room<K: Clone + Eq + Hash, T>(
     all: &mut HashMap<K, T>,

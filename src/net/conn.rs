@@ -4,6 +4,7 @@
 //! mean is known to the sessions above.
 
 mod client;
+mod output;
 mod peer;
 mod stream;
 
@@ -14,25 +15,19 @@ use crate::limits;
 use crate::net::line::{Buffer, Line};
 use crate::net::tls;
 use peer::Wait;
-use rustix::net::{Shutdown, sockopt};
+use rustix::net::sockopt;
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stream::Stream;
 
-/// Queued output is sent at this size at the latest, octets.
-pub const OUTPUT_BLOCK: usize = 128 * 1024;
-
 /// One read of commands from a client that sends many at once, octets.
 const PIPELINED_BLOCK: usize = 4 * 1024;
 
-/// The most that is sent inside TLS between two looks at the clock, octets: four records.
-const TLS_BLOCK: usize = 64 * 1024;
-
-/// One read of message data, octets. It bounds the memory of a session whose client stops in the middle of a message.
+/// One read of message data, octets. It bounds the memory of a session while its client pauses in the middle of a message.
 /// A small message is read as a whole.
 const DATA_BLOCK: usize = 8 * 1024;
 
@@ -42,9 +37,6 @@ const MIN_DATA_RATE: u64 = 500;
 
 /// So many octets of message data are progress. A client that sends less is idle.
 const PROGRESS: usize = 4 * 1024;
-
-/// How long the last reply may take after the session's deadline.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A stream has no end of its own.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -266,6 +258,11 @@ impl Conn {
         if self.peer.must_end(Wait::Command) { Err(Error::Stopping) } else { Ok(()) }
     }
 
+    /// The shared half: another thread can end the session by it.
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
     /// Our address in this connection; `None` for a unix socket.
     pub fn local_ip(&self) -> Option<IpAddr> {
         let address = rustix::net::getsockname(self.peer.socket()).ok()?;
@@ -320,89 +317,6 @@ impl Conn {
         self.input.consume(count);
     }
 
-    /// Sends `octets` soon: when the next input is waited for, or when a block is full.
-    ///
-    /// # Errors
-    ///
-    /// When a full block could not be sent.
-    pub fn queue(&mut self, octets: &[u8]) -> Result<(), Error> {
-        self.output.extend_from_slice(octets);
-        self.flush_blocks()
-    }
-
-    /// The queue itself, to be written to in place and followed by [`Conn::flush_blocks`].
-    pub fn output(&mut self) -> &mut Vec<u8> {
-        &mut self.output
-    }
-
-    /// Sends what is queued when it is a block or more.
-    ///
-    /// # Errors
-    ///
-    /// When the peer left or does not read.
-    pub fn flush_blocks(&mut self) -> Result<(), Error> {
-        if self.output.len() >= OUTPUT_BLOCK { self.flush() } else { Ok(()) }
-    }
-
-    /// Sends what is queued.
-    ///
-    /// # Errors
-    ///
-    /// When the peer left, or reads nothing until its deadline, or when the session must end.
-    pub fn flush(&mut self) -> Result<(), Error> {
-        if self.output.is_empty() {
-            return Ok(());
-        }
-        let sent = self.send();
-        self.output.clear();
-        if self.output.capacity() > 2 * OUTPUT_BLOCK {
-            self.output = Vec::new();
-        }
-        // A part of it may be sent, and which one is not known. So nothing that follows is worth a wait.
-        sent.inspect_err(|_| self.session_end = Instant::now())
-    }
-
-    fn send(&mut self) -> Result<(), Error> {
-        let (patience, end) = (self.command_timeout, self.session_end);
-        let mut socket = Stream { peer: &self.peer, wait: None, patience, end };
-        let mut rest = &self.output[..];
-        while !rest.is_empty() {
-            if Instant::now() >= end {
-                return Err(Error::Timeout);
-            }
-            let count = match &mut self.tls {
-                None => socket.write(rest)?,
-                Some(session) => {
-                    let part = &rest[..rest.len().min(TLS_BLOCK)];
-                    session.write_all(&mut socket, part)?;
-                    part.len()
-                }
-            };
-            if count == 0 {
-                return Err(Error::Closed);
-            }
-            if self.peer.is_logged_in() {
-                self.peer.mark_progress();
-            }
-            rest = &rest[count..];
-        }
-        Ok(())
-    }
-
-    /// Ends the connection on every layer. What is still queued is sent as far as it goes.
-    pub fn close(&mut self) {
-        let now = Instant::now();
-        if self.session_end <= now {
-            self.session_end = now + LAST_WORDS;
-        }
-        let _ = self.flush();
-        if let Some(session) = &mut self.tls {
-            let (patience, end) = (LAST_WORDS, now + LAST_WORDS);
-            session.close(&mut Stream { peer: &self.peer, wait: None, patience, end });
-        }
-        let _ = rustix::net::shutdown(self.peer.socket(), Shutdown::Write);
-    }
-
     /// Reads into the input for a command.
     fn receive_command(&mut self, deadline: Instant) -> Result<(), Error> {
         self.flush()?;
@@ -446,7 +360,7 @@ impl Conn {
     }
 
     /// Makes the next read end soon after `deadline`. The timeout is in whole seconds, so it is nearly always the one that
-    /// is set already; a socket begins without one, whatever its listener has.
+    /// is set already; a socket begins without one, even if its listener has one.
     fn arm(&mut self, deadline: Instant) -> Result<(), Error> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

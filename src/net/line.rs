@@ -1,11 +1,11 @@
-//! The input buffer of a connection, and the lines in it: bounded whatever the peer sends.
+//! The input buffer of a connection, and the lines in it, with a bound on each.
 //!
 //! A line ends at LF; a CR before it belongs to the end. That is safe for commands, which carry nothing past their
 //! line; message data has its own, stricter end (`dot::decode`). This room reads no socket: the driver fills it.
 
 use std::ops::Range;
 
-/// What a peer sent and nobody has taken yet.
+/// Octets that a peer sent and that were not consumed yet.
 ///
 /// Octets move in through [`Buffer::space`] or [`Buffer::reserve`] and [`Buffer::filled`], out through [`Buffer::line`] or, for message data,
 /// [`Buffer::bytes`] and [`Buffer::consume`].

@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2, as HAProxy's proxy-protocol.txt has it: pure, octets in, an address out. Whom to
-//! believe is decided above; a header that is not exactly right is none.
+//! The PROXY protocol, versions 1 and 2, as HAProxy's proxy-protocol.txt has it: pure, octets in, an address out. The
+//! callers decide which peers are trusted; a header with any fault is refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

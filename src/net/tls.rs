@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 #[cfg(not(feature = "tls"))]
 pub use absent::{Config, Session};
 #[cfg(feature = "tls")]
+pub(super) use present::description;
+#[cfg(feature = "tls")]
 pub use present::{Config, Session};
 
 /// Why a certificate and key do not make a TLS configuration.
@@ -153,6 +155,18 @@ mod present {
         }
     }
 
+    /// Version and cipher of a connection of either side.
+    pub fn description(connection: &rustls::CommonState) -> String {
+        let version = match connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            _ => "TLS",
+        };
+        // rustls names TLS 1.3 suites TLS13_*; the registry (RFC 8446 appendix B.4) says TLS_*.
+        let suite = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
+        format!("{version} {}", suite.replacen("TLS13_", "TLS_", 1))
+    }
+
     /// The server's end of one TLS connection.
     #[derive(Debug)]
     pub struct Session(ServerConnection);
@@ -231,14 +245,7 @@ mod present {
 
         /// Version and cipher, for example `TLSv1.3 TLS13_AES_256_GCM_SHA384`.
         pub fn description(&self) -> String {
-            let version = match self.0.protocol_version() {
-                Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-                Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-                _ => "TLS",
-            };
-            // rustls names TLS 1.3 suites TLS13_*; the registry (RFC 8446 appendix B.4) says TLS_*.
-            let suite = self.0.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
-            format!("{version} {}", suite.replacen("TLS13_", "TLS_", 1))
+            description(&self.0)
         }
 
         fn send<S: Write>(&mut self, socket: &mut S) -> io::Result<()> {

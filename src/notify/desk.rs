@@ -1,12 +1,10 @@
 //! What passes between the server and the thread of a subscriber that retries: orders to it, and its last trouble.
 
+use super::ranges::Ranges;
 use crate::sys::Wake;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Numbers of events, first and last of each range.
-pub(super) type Ranges = Vec<(u64, u64)>;
 
 /// What the thread is to do.
 #[derive(Debug)]

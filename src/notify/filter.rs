@@ -5,53 +5,27 @@
 //! `*` matches it, `?*` matches only a field with a value, and `""` only one without.
 
 use super::Format;
+use super::field_name::FieldName;
 use crate::journal::Record;
-use crate::journal::record::FIELDS;
-use crate::nearest::nearest;
 
 /// `users` and every entry of `match` must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     users: Vec<String>,
-    fields: Vec<(Key, Glob)>,
+    fields: Vec<(FieldName, Glob)>,
     only_stored: bool,
-}
-
-/// What a glob is compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Key {
-    /// A field of the event.
-    Field(&'static str),
-    /// `header.NAME`, the name in lower case.
-    Header(String),
-}
-
-impl Key {
-    fn parse(name: &str) -> Result<Key, String> {
-        match name.strip_prefix("header.") {
-            Some(header) => Ok(Key::Header(header.to_ascii_lowercase())),
-            None => field(name).map(Key::Field),
-        }
-    }
-
-    fn is_matched(&self, record: &Record, glob: &Glob) -> bool {
-        match self {
-            Key::Field(name) => glob.matches(&record.field(name).unwrap_or_default()),
-            Key::Header(name) => glob.matches(record.header(name).unwrap_or_default()),
-        }
-    }
 }
 
 impl Filter {
     /// Of user names (empty: all) and of pairs of a glob and what it is compared with: a field of the event, or `header.NAME`
-    /// for one of `event.headers`. Whether NAME is one of these is for the caller to check ([`unknown_header`]).
+    /// for one of `event.headers`. Whether NAME is one of these is for the caller to check ([`super::unknown_header`]).
     ///
     /// # Errors
     ///
     /// The index of the pair, and what is wrong with it: a key that is no field of the event (with the nearest that is).
     pub fn new(users: Vec<String>, fields: Vec<(String, String)>) -> Result<Filter, (usize, String)> {
         let parse = |(index, (name, glob)): (usize, (String, String))| {
-            Ok((Key::parse(&name).map_err(|error| (index, error))?, Glob::new(&glob)))
+            Ok((FieldName::parse(&name).map_err(|error| (index, error))?, Glob::new(&glob)))
         };
         let fields = fields.into_iter().enumerate().map(parse).collect::<Result<_, _>>()?;
         Ok(Filter { users, fields, only_stored: false })
@@ -72,32 +46,8 @@ impl Filter {
     pub fn wants(&self, record: &Record) -> bool {
         let known = self.users.is_empty() || self.users.iter().any(|user| user.eq_ignore_ascii_case(&record.user));
         let is_told = !self.only_stored || !record.path.is_empty();
-        known && is_told && self.fields.iter().all(|(key, glob)| key.is_matched(record, glob))
+        known && is_told && self.fields.iter().all(|(key, glob)| glob.matches(&key.value(record).unwrap_or_default()))
     }
-}
-
-/// What is wrong with the key of a `match`, if it is `header.NAME` and NAME is none of `event.headers` (in lower case).
-pub fn unknown_header(key: &str, headers: &[String]) -> Option<String> {
-    let name = key.strip_prefix("header.")?.to_ascii_lowercase();
-    if headers.contains(&name) {
-        return None;
-    }
-    Some(match nearest(&name, headers.iter().map(String::as_str)) {
-        Some(near) => format!("`{key}`: the events do not have this header field; did you mean `header.{near}`?"),
-        None => format!("`{key}`: the events do not have this header field; add {name:?} to event.headers"),
-    })
-}
-
-/// The field of the event with that name.
-///
-/// # Errors
-///
-/// Says that there is none, with the nearest that there is.
-pub(super) fn field(name: &str) -> Result<&'static str, String> {
-    FIELDS.into_iter().find(|field| *field == name).ok_or_else(|| match nearest(name, FIELDS) {
-        Some(near) => format!("`{name}` is no field of the event; did you mean `{near}`?"),
-        None => format!("`{name}` is no field of the event; there are {}", FIELDS.join(", ")),
-    })
 }
 
 /// A pattern of characters, folded.
@@ -172,6 +122,7 @@ fn fold(letter: char) -> char {
 mod tests {
     use super::*;
     use crate::journal::record::tests::sample;
+    use crate::notify::unknown_header;
     use proptest::prelude::*;
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -8,7 +8,7 @@
 //! whole. They are cut only where they alone fill the line (a path of more than some 3,000 octets; PATH_MAX is 4,096),
 //! because a line in two pieces would cost a reader the next one, too.
 
-use super::filter::field;
+use super::field_name::{FieldName, unknown_header};
 use crate::journal::Record;
 use crate::limits::PIPE_LINE;
 use crate::message::letter::{self, MARK};
@@ -32,7 +32,7 @@ pub enum Format {
     Tsv,
     /// The record.
     Json,
-    /// Pieces of text and fields' names.
+    /// Pieces of text, and names of values.
     Template(Vec<Piece>),
 }
 
@@ -41,13 +41,13 @@ pub enum Format {
 pub enum Piece {
     /// As it is written.
     Text(String),
-    /// The value of a field of the event.
-    Field(&'static str),
+    /// A value of the event.
+    Value(FieldName),
 }
 
 impl Format {
     /// Parses `inotify`, `path`, `tsv`, `json`, or, where there is a `{`, a template, in which `{subject}` stands for that
-    /// field of the event (empty where null), `{{` for `{` and `}}` for `}`.
+    /// field of the event (empty where null), `{header.NAME}` for one of `event.headers`, `{{` for `{` and `}}` for `}`.
     ///
     /// # Errors
     ///
@@ -73,6 +73,13 @@ impl Format {
     /// As [`Format::parse`].
     pub fn pieces(text: &str) -> Result<Vec<Piece>, String> {
         parse_template(text)
+    }
+
+    /// What is wrong with a header field that a template names, if the events do not have it: `headers` are those of
+    /// `event.headers`.
+    pub fn unknown_header(&self, headers: &[String]) -> Option<String> {
+        let Format::Template(pieces) = self else { return None };
+        header_fields(pieces).find_map(|key| unknown_header(&key.to_string(), headers))
     }
 
     /// Appends the line with its newline: at most `limits::PIPE_LINE` octets, UTF-8, no line end inside.
@@ -138,13 +145,22 @@ impl Format {
                 for piece in pieces {
                     match piece {
                         Piece::Text(text) => line.text.extend_from_slice(text.as_bytes()),
-                        Piece::Field(name) => line.field(record, name),
+                        Piece::Value(FieldName::Event(name)) => line.field(record, name),
+                        Piece::Value(key) => line.cut_value(&key.value(record).unwrap_or_default()),
                     }
                 }
             }
         }
         line.text.push(b'\n');
     }
+}
+
+/// The header fields that a template names.
+pub fn header_fields(pieces: &[Piece]) -> impl Iterator<Item = &FieldName> {
+    pieces.iter().filter_map(|piece| match piece {
+        Piece::Value(key @ FieldName::Header(_)) => Some(key),
+        _ => None,
+    })
 }
 
 fn parse_template(text: &str) -> Result<Vec<Piece>, String> {
@@ -171,7 +187,7 @@ fn parse_template(text: &str) -> Result<Vec<Piece>, String> {
         if !literal.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut literal)));
         }
-        pieces.push(Piece::Field(field(name)?));
+        pieces.push(Piece::Value(FieldName::parse(name)?));
         rest = after;
     }
     literal += rest;

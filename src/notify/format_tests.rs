@@ -36,6 +36,20 @@ fn each_format_has_its_line() {
 }
 
 #[test]
+fn a_template_names_a_header_field_of_the_events() {
+    let mut record = with(&[]);
+    record.summary.headers = vec![("x-spam-flag".into(), Some("YES\u{2028}no\t".into())), ("x-priority".into(), None)];
+    assert_eq!(line("{seq}|{header.X-Spam-Flag}|{header.x-priority}|{header.x-other}|", &record), "7|YES no |||\n");
+    record.summary.headers[0].1 = Some("ä".repeat(5_000));
+    let long = line("{header.x-spam-flag}{path}", &record);
+    assert!(long.len() <= PIPE_LINE && long.contains("ä...") && long.ends_with(",S=1,W=2\n"), "{long}");
+    let known = ["x-spam-flag".to_owned()];
+    let unknown = |format: &str| Format::parse(format).unwrap().unknown_header(&known);
+    assert_eq!((unknown("tsv"), unknown("{subject}{header.X-SPAM-flag}")), (None, None));
+    assert!(unknown("{subject} {header.x-spam-flg}").unwrap().contains("did you mean `header.x-spam-flag`?"));
+}
+
+#[test]
 fn a_wrong_format_says_what_was_meant() {
     for (text, error) in [
         ("jsno", "no format `jsno`; did you mean `json`?"),

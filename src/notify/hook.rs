@@ -4,7 +4,7 @@
 use super::command::{self, End, Source, Task};
 use super::format::without_line_ends;
 use super::message;
-use super::retrying::{Outcome, Work};
+use super::work::{Outcome, Work};
 use super::{HookInput, HookSettings};
 use crate::journal::Record;
 use crate::sys::Wake;

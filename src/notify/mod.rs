@@ -11,7 +11,7 @@
 //!
 //! Each subscriber has a thread that follows the journal's files by inotify(7), so a slow or absent reader costs neither
 //! memory nor a sender's time, and the same code works inside the server and outside it. Another kind of subscriber that
-//! acknowledges is one more file with an `impl Work`, a variant of [`Settings`], and its lines in `subscribers.rs`.
+//! acknowledges is one more file with an `impl Work`, a variant of [`Settings`], and its lines in `ready.rs`.
 //!
 //! # The event
 //!
@@ -50,17 +50,21 @@ mod command;
 mod desk;
 #[cfg(feature = "webhook")]
 mod exchange;
+mod field_name;
 mod fifo;
 mod filter;
 mod format;
 mod given_up;
 mod hook;
+mod job;
 mod message;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "webhook")]
 mod payload;
 mod pipe;
+mod ranges;
+mod ready;
 mod replay;
 mod retrying;
 #[cfg(feature = "webhook")]
@@ -73,10 +77,12 @@ mod testing;
 mod unread;
 #[cfg(feature = "webhook")]
 mod webhook;
+mod work;
 
 pub use command::{End, Source, Task, run};
-pub use filter::{Filter, unknown_header};
-pub use format::{Format, Piece};
+pub use field_name::{FieldName, unknown_header};
+pub use filter::Filter;
+pub use format::{Format, Piece, header_fields};
 pub use given_up::GivenUp;
 pub use message::{Fetcher, fetch_with};
 #[cfg(feature = "mqtt")]

@@ -1,9 +1,9 @@
 //! The orders that a retrying subscriber takes: hand events over again, pause, go on.
 
 use super::Settings;
-use super::desk::{Desk, Order, Ranges};
+use super::desk::{Desk, Order};
 use super::given_up::given_up;
-use super::retrying::united;
+use super::ranges::{Ranges, united};
 use crate::journal::{self, Item, Reader};
 use std::io;
 use std::path::PathBuf;

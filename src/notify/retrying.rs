@@ -19,15 +19,16 @@
 //! none is left out.
 
 use super::Retry;
-use super::desk::{Desk, Order, Ranges};
+use super::desk::{Desk, Order};
 use super::given_up::{GivenUp, List};
+use super::job::{self, Job, Try};
+use super::ranges::{Ranges, contain, united, without};
 use super::subscriber::{Looked, Sink, Waits};
-use crate::journal::record::FIELDS;
+use super::work::{Outcome, Work};
 use crate::journal::{Begun, Kept, Place, Record};
 use crate::sys::Wake;
 use rustix::event::PollFlags;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -45,54 +46,6 @@ const RANGES: usize = 1_000;
 
 /// Stack of the thread of one try, octets; the deepest path is a TLS handshake.
 const STACK: usize = crate::limits::WORKER_STACK;
-
-/// What is done with a record.
-pub(super) trait Work: Send + Sync {
-    /// The subscriber in log lines: `hook archive`.
-    fn label(&self) -> &str;
-
-    /// Hands the record over once, in a thread of its own. It is bounded in time, and ends soon when `cancel` is readable.
-    fn try_once(&self, record: &Record, cancel: &Wake) -> Outcome;
-
-    /// How long a clean stop waits for tries that run, before it cancels them.
-    fn patience(&self) -> Duration;
-
-    /// Whether a failure that follows another one is left out of the log.
-    fn is_quiet(&self) -> bool {
-        false
-    }
-
-    /// Gives back what is not needed between tries, and says when it is to be called again; `None`: after the next try.
-    fn tidy(&self) -> Option<Instant> {
-        None
-    }
-}
-
-/// How a try ended.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// It was acknowledged.
-    Done,
-    /// It was not.
-    Failed {
-        /// Why, for the log.
-        why: String,
-        /// When it is to be tried again, where that was said.
-        after: Option<Duration>,
-    },
-    /// It was cancelled, and is no failure.
-    Cancelled,
-    /// It is to be tried again at once, and is no failure.
-    #[cfg_attr(not(feature = "webhook"), allow(dead_code))]
-    Again,
-}
-
-impl Outcome {
-    /// A failure after which the usual wait is kept.
-    pub(super) fn failed(why: impl fmt::Display) -> Outcome {
-        Outcome::Failed { why: why.to_string(), after: None }
-    }
-}
 
 /// A subscriber that is served.
 pub(super) struct Retrying {
@@ -135,49 +88,6 @@ pub(super) struct Opening<'a> {
     pub(super) kept: &'a Kept,
 }
 
-#[derive(Debug)]
-enum Job {
-    /// It was begun before the start; its record has not come from the journal again.
-    Begun(Begun),
-    /// It is being handed over.
-    Running(Try),
-    /// It failed, and is tried again at that time.
-    Waits(Try, Instant),
-}
-
-#[derive(Debug)]
-struct Try {
-    record: Arc<Record>,
-    /// Tries that failed.
-    tries: u32,
-    /// How long it had been failing at `since`.
-    failing: Duration,
-    /// Its first try since this server started, or the end of a pause; `None` during one.
-    since: Option<Instant>,
-}
-
-impl Try {
-    fn failing(&self) -> Duration {
-        self.failing + self.since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-}
-
-impl Job {
-    fn of(&self) -> Option<&Try> {
-        match self {
-            Job::Begun(_) => None,
-            Job::Running(job) | Job::Waits(job, _) => Some(job),
-        }
-    }
-
-    fn begun(&self, seq: u64) -> Begun {
-        match self {
-            Job::Begun(begun) => *begun,
-            Job::Running(job) | Job::Waits(job, _) => Begun { seq, tries: job.tries, failing: job.failing().as_secs() },
-        }
-    }
-}
-
 impl Retrying {
     /// Gets ready to go on where `kept` says.
     ///
@@ -214,13 +124,13 @@ impl Retrying {
     /// Whether a record may be begun.
     fn has_room(&self, record: &Record) -> bool {
         let open = || self.jobs.values().filter_map(Job::of);
-        let octets = || open().map(|job| octets(&job.record)).sum::<usize>();
+        let octets = || open().map(|job| job::octets(&job.record)).sum::<usize>();
         match self.retry.jobs {
             _ if self.is_paused() => false,
             0 | 1 => open().next().is_none(),
             jobs => {
                 let count = open().count();
-                count == 0 || self.running() < jobs && count < OPEN && octets() + self::octets(record) <= OCTETS
+                count == 0 || self.running() < jobs && count < OPEN && octets() + job::octets(record) <= OCTETS
             }
         }
     }
@@ -438,47 +348,11 @@ impl Retry {
     }
 }
 
-/// Whether a number is in one of the ranges.
-fn contain(ranges: &[(u64, u64)], seq: u64) -> bool {
-    ranges.iter().any(|(from, to)| (*from..=*to).contains(&seq))
-}
-
-/// The ranges without these numbers.
-fn without(ranges: &[(u64, u64)], from: u64, to: u64) -> Ranges {
-    let parts = |&(first, last): &(u64, u64)| {
-        let before = (first, last.min(from.saturating_sub(1)));
-        let after = (first.max(to.saturating_add(1)), last);
-        [before, after].into_iter().filter(|(first, last)| first <= last && *last > 0)
-    };
-    let mut left: Ranges = ranges.iter().flat_map(parts).collect();
-    left.dedup();
-    left
-}
-
-/// The numbers of both, in their order and each once.
-pub(super) fn united(ranges: &[(u64, u64)], others: &[(u64, u64)]) -> Ranges {
-    let mut all = [ranges, others].concat();
-    all.sort_unstable();
-    let mut united: Ranges = Vec::new();
-    for (from, to) in all {
-        match united.last_mut() {
-            Some((_, last)) if from <= last.saturating_add(1) => *last = to.max(*last),
-            _ => united.push((from, to)),
-        }
-    }
-    united
-}
-
 /// The shortest wait after so many failed tries, whatever a receiver asks for: one that asks for another try at once gets it,
 /// and a while later no more than one a second.
 fn least(tries: u32) -> Duration {
     const FIRST: u32 = 20;
     Duration::from_millis(FIRST.saturating_mul(1_u32.checked_shl(tries - 1).unwrap_or(u32::MAX)).min(1_000).into())
-}
-
-/// What a record takes in memory, roughly.
-fn octets(record: &Record) -> usize {
-    FIELDS.iter().filter_map(|name| record.field(name)).map(|value| value.len() + 32).sum()
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 use super::*;
 use crate::journal::record::tests::sample;
 use crate::notify::testing::Scratch;
-use proptest::prelude::*;
-use std::collections::BTreeSet;
 
 /// Holds each record until it is cancelled.
 struct Held;
@@ -59,26 +57,4 @@ fn waits_grow_up_to_the_longest() {
     let waits = [1, 2, 3, 9, 10, 40, u32::MAX].map(|tries| retry(1).pause(tries).as_secs());
     assert_eq!(waits, [60, 120, 240, 15_360, 21_600, 21_600, 21_600]);
     assert_eq!([1, 2, 6, 7, 99].map(|tries| least(tries).as_millis()), [20, 40, 640, 1_000, 1_000]);
-}
-
-fn numbers(ranges: &[(u64, u64)]) -> BTreeSet<u64> {
-    ranges.iter().flat_map(|(from, to)| *from..=*to).collect()
-}
-
-fn some_ranges() -> impl Strategy<Value = Ranges> {
-    let range = (1..40_u64, 0..6_u64).prop_map(|(from, more)| (from, from + more));
-    proptest::collection::vec(range, 0..8).prop_map(|ranges| united(&ranges, &[]))
-}
-
-proptest! {
-    #[test]
-    fn ranges_are_sets_of_numbers(one in some_ranges(), other in some_ranges(), from in 0..40_u64, more in 0..9_u64) {
-        let both = united(&one, &other);
-        prop_assert_eq!(numbers(&both), &numbers(&one) | &numbers(&other));
-        prop_assert!(both.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "{both:?}");
-        let left = without(&one, from, from + more);
-        prop_assert_eq!(numbers(&left), &numbers(&one) - &numbers(&[(from, from + more)]));
-        prop_assert!(left.windows(2).all(|pair| pair[0].1 < pair[1].0), "{left:?}");
-        prop_assert!((0..50).all(|seq| contain(&one, seq) == numbers(&one).contains(&seq)));
-    }
 }

@@ -4,24 +4,19 @@
 //! another.
 
 use super::desk::Desk;
-use super::given_up::List;
-use super::hook::Hook;
-use super::pipe::Pipe;
+use super::ready::{Place, Ready, text};
 use super::replay::Handle;
-use super::retrying::{Opening, Retrying, Work};
 use super::status::status_of_files;
-use super::subscriber::{self, Subscriber};
-use super::{Enter, Filter, Retry, Settings, SubscriberStatus};
-use crate::journal::{self, Cursor, Follower, Item, Reader, Told};
+use super::subscriber;
+use super::{Enter, Settings, SubscriberStatus};
+use crate::journal::{Item, Reader, Told};
 use crate::sys::{self, Wake};
 use rustix::event::{PollFd, PollFlags};
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Display;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -39,20 +34,6 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub struct Subscribers {
     place: Place,
     running: BTreeMap<String, Running>,
-}
-
-/// Where events come from.
-#[derive(Clone)]
-struct Place {
-    state: PathBuf,
-    /// `None` where another process writes the journal.
-    told: Option<Told>,
-    /// What the workers of brokers do.
-    #[cfg(feature = "mqtt")]
-    brokers: super::mqtt::Brokers,
-    /// The sandbox of threads that speak to servers.
-    #[cfg_attr(not(feature = "webhook"), allow(dead_code))]
-    enter: Enter,
 }
 
 /// One subscriber and its thread. The thread is there until its work is done, also after a reload took it away.
@@ -101,14 +82,6 @@ impl Needed {
             self.ids.insert(id);
         }
     }
-}
-
-/// A subscriber of any kind, ready to run.
-enum Ready {
-    Pipe(Box<Subscriber<Pipe>>),
-    Retrying(Box<Subscriber<Retrying>>),
-    #[cfg(feature = "mqtt")]
-    Mqtt(Box<Subscriber<super::mqtt::Mqtt>>),
 }
 
 impl Subscribers {
@@ -355,72 +328,9 @@ impl Running {
     }
 }
 
-fn text(error: impl Display) -> String {
-    error.to_string()
-}
-
-impl Settings {
-    fn open(&self, place: &Place, desk: &Arc<Desk>) -> Result<Ready, String> {
-        let (name, journal) = (self.name(), place.state.join("journal"));
-        let last = || place.told.as_ref().map_or_else(|| journal::last_seq(&journal), |told| Ok(told.seq()));
-        let end = last().map_err(text)?;
-        let follow = |after| match &place.told {
-            Some(told) => Follower::inside(&journal, after, told).map_err(text),
-            None => Follower::open(&journal, after).map_err(text),
-        };
-        let cursor = Cursor::open(&place.state, &name, || end).map_err(text)?;
-        let retrying = |work: Arc<dyn Work>, (retry, is_paused): (Retry, bool), filter: &Filter, cursor: Cursor| {
-            let (list, desk, kept) = (List::open(&place.state, &name), desk.clone(), cursor.kept());
-            let sink = Retrying::open(work, Opening { retry, is_paused, list, desk, kept }).map_err(text)?;
-            let follower = follow(cursor.kept().place.acknowledged)?;
-            Ok(Ready::Retrying(Box::new(Subscriber::new(follower, filter.clone(), Some(cursor), sink))))
-        };
-        match self {
-            Settings::Pipe(settings) => {
-                let pipe = Pipe::open(&journal, settings, cursor.kept(), last).map_err(text)?;
-                let (after, filter) = (pipe.after(), settings.wanted());
-                Ok(Ready::Pipe(Box::new(Subscriber::new(follow(after)?, filter, Some(cursor), pipe))))
-            }
-            Settings::Hook(hook) => {
-                retrying(Arc::new(Hook::new(hook)), (hook.retry, hook.is_paused), &hook.filter, cursor)
-            }
-            #[cfg(feature = "mqtt")]
-            Settings::Mqtt(settings) => {
-                let follower = follow(cursor.kept().place.acknowledged)?;
-                let mqtt = super::mqtt::Mqtt::open(settings, cursor.kept(), &place.brokers).map_err(text)?;
-                let filter = settings.filter.clone();
-                Ok(Ready::Mqtt(Box::new(Subscriber::new(follower, filter, Some(cursor), mqtt))))
-            }
-            #[cfg(feature = "webhook")]
-            Settings::Webhook(settings) => {
-                let webhook = super::webhook::Webhook::new(settings, place.enter.clone());
-                retrying(Arc::new(webhook), (settings.retry, settings.is_paused), &settings.filter, cursor)
-            }
-        }
-    }
-}
-
 /// The end of a subscriber's name, which tells more than its beginning: the kernel shows 15 octets (`top -H`).
 fn thread_name(name: &str) -> String {
     name.chars().rev().filter(char::is_ascii_graphic).take(15).collect::<Vec<_>>().into_iter().rev().collect()
-}
-
-impl Ready {
-    /// Works until `stop` is woken. Returns what keeps the FIFO open.
-    fn run(self, stop: &Wake) -> Option<File> {
-        match self {
-            Ready::Pipe(pipe) => pipe.run(stop.as_fd()).into_write_end(),
-            Ready::Retrying(retrying) => {
-                retrying.run(stop.as_fd());
-                None
-            }
-            #[cfg(feature = "mqtt")]
-            Ready::Mqtt(mqtt) => {
-                mqtt.run(stop.as_fd());
-                None
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ledger::Journal;
 use crate::notify::testing::{Scratch, add, wait_for};
-use crate::notify::{Backlog, Format, HookInput, HookSettings, PipeSettings};
+use crate::notify::{Backlog, Filter, Format, HookInput, HookSettings, PipeSettings, Retry};
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};

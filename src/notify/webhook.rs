@@ -12,8 +12,8 @@
 
 use super::exchange::{self, Answered, Trouble};
 use super::payload::{Body, Payload};
-use super::retrying::{Outcome, Work};
 use super::signature;
+use super::work::{Outcome, Work};
 use super::{Enter, Filter, Retry};
 use crate::journal::Record;
 use crate::net::remote::conn::{Conn, Signal};

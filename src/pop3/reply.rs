@@ -34,25 +34,14 @@ pub(super) const GONE: &str = "This message was removed by another program";
 pub(super) const UNREADABLE: &str = "[SYS/TEMP] This message cannot be read now, try again later";
 pub(super) const NOT_ALL_REMOVED: &str = "[SYS/PERM] Some deleted messages not removed";
 
-/// The sentence for a bad message-number.
-pub(super) fn message_number(fault: Malformed) -> &'static str {
+/// The sentence for a bad argument that is to be a `message-number`, or a `number of lines` (TOP).
+pub(super) fn malformed(number: &str, fault: Malformed) -> String {
     match fault {
-        Malformed::Missing => "A message-number is needed",
-        Malformed::Sign => "A message-number has no sign",
-        Malformed::NotANumber => "This is not a message-number",
-        Malformed::Noise => "There is noise after the message-number",
-        Malformed::Overflow => "The message-number is too large",
-    }
-}
-
-/// The sentence for a bad number of lines (TOP).
-pub(super) fn lines(fault: Malformed) -> &'static str {
-    match fault {
-        Malformed::Missing => "A number of lines is needed",
-        Malformed::Sign => "A number of lines has no sign",
-        Malformed::NotANumber => "This is not a number of lines",
-        Malformed::Noise => "There is noise after the number of lines",
-        Malformed::Overflow => "The number of lines is too large",
+        Malformed::Missing => format!("A {number} is needed"),
+        Malformed::Sign => format!("A {number} has no sign"),
+        Malformed::NotANumber => format!("This is not a {number}"),
+        Malformed::Noise => format!("There is noise after the {number}"),
+        Malformed::Overflow => format!("The {number} is too large"),
     }
 }
 

@@ -130,7 +130,8 @@ impl<M: Maildrop> Transaction<M> {
     fn top(&self, argument: &[u8]) -> Result<Step, Sentence> {
         let (message, lines) = argument::pair(argument);
         let message_number = self.message_number(message)?;
-        let lines = argument::number(lines.unwrap_or_default()).map_err(reply::lines)?;
+        let lines =
+            argument::number(lines.unwrap_or_default()).map_err(|fault| reply::malformed("number of lines", fault))?;
         Ok(Step::Send(Part { message_number, lines: Some(lines) }))
     }
 
@@ -169,9 +170,10 @@ impl<M: Maildrop> Transaction<M> {
 
     /// Parses a message-number. The message exists and is not deleted.
     fn message_number(&self, argument: &[u8]) -> Result<u32, Sentence> {
-        let number = argument::number(argument).map_err(reply::message_number)?;
+        let malformed = |fault| reply::malformed("message-number", fault);
+        let number = argument::number(argument).map_err(malformed)?;
         match u32::try_from(number) {
-            Err(_) => Err(reply::message_number(Malformed::Overflow).into()),
+            Err(_) => Err(malformed(Malformed::Overflow).into()),
             Ok(0) => Err(reply::ZERO.into()),
             Ok(message_number) if message_number > self.maildrop.count() => {
                 Err(format!("No such message, only {} in maildrop", self.maildrop.count()).into())

@@ -54,7 +54,7 @@ struct Driver<'a> {
     exchange: Option<(Mechanism, Exchange)>,
     /// The user that logged in.
     user: Option<String>,
-    /// The command of the moment. Empty while the session waits, as is `block`: an idle one keeps no buffer.
+    /// The present command. Empty while the session waits, as is `block`: an idle one keeps no buffer.
     line: Vec<u8>,
     /// The block of a message that was read last.
     block: Vec<u8>,

@@ -1,4 +1,4 @@
-//! The client's side of a login, shared by IMAP and POP3: the strings of PLAIN, XOAUTH2 and OAUTHBEARER, what a refusal
+//! The client's side of a login, shared by IMAP, POP3 and SMTP: the strings of PLAIN, XOAUTH2 and OAUTHBEARER, what a refusal
 //! means, and why a session with a remote server ends. Pure: no I/O, no clock.
 
 use crate::message::base64;
@@ -62,6 +62,76 @@ impl ClientMechanism {
             ClientMechanism::Xoauth2 => "",
             ClientMechanism::OauthBearer => "AQ==",
         }
+    }
+}
+
+/// What kind of secret an account has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// A password.
+    Password,
+    /// An OAuth2 access token.
+    Token,
+}
+
+/// An account on another server.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its name there.
+    pub login: String,
+    /// The server's name, for OAUTHBEARER.
+    pub host: String,
+    /// The server's port, for OAUTHBEARER.
+    pub port: u16,
+    /// What the driver will bring.
+    pub secret: Secret,
+}
+
+impl Account {
+    /// The response of a mechanism.
+    pub fn response(&self, mechanism: ClientMechanism, secret: &[u8]) -> String {
+        mechanism.response(&self.login, &self.host, self.port, secret)
+    }
+
+    /// Whether a server's words repeat the secret, as some servers quote the command.
+    pub fn is_repeated(&self, words: &str, secret: &[u8]) -> bool {
+        let plain = String::from_utf8_lossy(secret);
+        let mechanisms = [ClientMechanism::Plain, ClientMechanism::Xoauth2, ClientMechanism::OauthBearer];
+        let mut forms = mechanisms.map(|mechanism| self.response(mechanism, secret)).to_vec();
+        forms.extend([plain.escape_debug().to_string(), base64::encode(secret), plain.into_owned()]);
+        // The words may be cut, so the beginning of a long secret is enough. A short one must be a word.
+        forms.iter().any(|form| match form.char_indices().nth(8) {
+            Some((at, _)) => words.contains(&form[..at]),
+            None => {
+                let is_in = |mut words: std::str::Split<'_, fn(char) -> bool>| words.any(|word| word == form);
+                !form.is_empty()
+                    && (is_in(words.split(|letter| letter.is_whitespace() || matches!(letter, '"' | ':')))
+                        || is_in(words.split(|letter| !letter.is_alphanumeric())))
+            }
+        })
+    }
+}
+
+/// The mechanism for a token, if the server has one.
+///
+/// # Errors
+///
+/// It has none.
+pub fn token_mechanism(has: impl Fn(&str) -> bool) -> Result<ClientMechanism, Failure> {
+    let all = [ClientMechanism::Xoauth2, ClientMechanism::OauthBearer];
+    let first = all.into_iter().find(|mechanism| has(mechanism.name()));
+    first.ok_or(Failure::NoMechanism("neither XOAUTH2 nor OAUTHBEARER is advertised"))
+}
+
+/// Refuses a secret with a line end in it, which would make a command of what follows it.
+///
+/// # Errors
+///
+/// For such a secret.
+pub fn is_one_line(secret: &[u8]) -> Result<(), Failure> {
+    match secret.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
+        true => Err(Failure::NoMechanism("the secret has a line end in it")),
+        false => Ok(()),
     }
 }
 

@@ -8,7 +8,6 @@ use crate::net::remote::dial;
 use crate::net::remote::secret::Secret;
 use crate::net::remote::tls::Client;
 use crate::net::remote::{Error, tls};
-use crate::smtp::client::Secret as SecretKind;
 use crate::smtp::client::{LINE, Message, Session, Settings, Step, Verdict};
 use std::io::Read;
 use std::net::TcpStream;
@@ -67,14 +66,9 @@ impl Link {
         if let (Encryption::Implicit, Some(client)) = (relay.encryption, &client) {
             conn.start_tls(client, &relay.host)?;
         }
-        let login = relay.login.as_ref().map(|(login, source)| {
-            (login.clone(), if source.is_token() { SecretKind::Token } else { SecretKind::Password })
-        });
         let session = Session::new(Settings {
             hostname: hostname.to_owned(),
-            host: relay.host.clone(),
-            port: relay.port,
-            login,
+            account: relay.account(),
             starttls: relay.encryption == Encryption::StartTls,
         });
         let host = relay.host.clone();

@@ -23,13 +23,17 @@ mod probe;
 mod report;
 mod schedule;
 mod sender;
+mod session;
 mod settle;
+mod shared;
+mod supervisor;
 mod trouble;
 mod wire;
 
 pub use notice::{Delivered, delivered};
 pub use probe::probe;
-pub use sender::{Enter, Sender};
+pub use sender::Sender;
+pub use shared::Enter;
 
 use crate::config::Relay;
 use crate::service::Service;

@@ -2,7 +2,7 @@
 
 use crate::config::Relay;
 use crate::net::remote::{self, secret};
-use crate::sasl::client::{ClientMechanism, Failure};
+use crate::sasl::client::Failure;
 use std::fmt;
 
 /// What a failed session means.
@@ -28,28 +28,9 @@ impl Trouble {
         Trouble { kind, why: why.to_string() }
     }
 
-    /// Without the server's words where these repeat the secret that it was sent, as some servers quote the command.
+    /// Without the server's words where these repeat the secret that it was sent.
     pub(super) fn without(mut self, secret: &[u8], relay: &Relay) -> Trouble {
-        let login = relay.login.as_ref().map_or("", |(login, _)| login);
-        let response = |mechanism: ClientMechanism| mechanism.response(login, &relay.host, relay.port, secret);
-        let plain = String::from_utf8_lossy(secret);
-        let forms = [
-            plain.escape_debug().to_string(),
-            crate::message::base64::encode(secret),
-            plain.into_owned(),
-            response(ClientMechanism::Plain),
-            response(ClientMechanism::Xoauth2),
-            response(ClientMechanism::OauthBearer),
-        ];
-        // The words may be cut, so the beginning of a long secret is enough. A short one must be a word.
-        let is_in = |form: &String| match form.char_indices().nth(8) {
-            Some((at, _)) => self.why.contains(&form[..at]),
-            None => {
-                let mut words = self.why.split(|letter: char| !letter.is_alphanumeric());
-                !form.is_empty() && words.any(|word| word == form)
-            }
-        };
-        if forms.iter().any(is_in) {
+        if relay.account().is_some_and(|account| account.is_repeated(&self.why, secret)) {
             self.why = "the login was refused, with words that repeat the secret; they are not shown".into();
         }
         self

@@ -45,7 +45,7 @@ pub struct Acceptor {
     pool: Pool<Work>,
     status_clients: Admission,
     retry_at: Option<Instant>,
-    /// A descriptor that is given up for a moment when there is no other one, to tell a client so.
+    /// An open descriptor. When the system has no other one, it is closed so that a client can be told.
     reserve: Option<File>,
     /// When it was logged that accepting fails.
     troubled: Option<Instant>,
@@ -157,24 +157,20 @@ impl Acceptor {
             self.service.sessions.make_room(IDLE_PATIENCE, ROOM);
         }
         self.refused += 1;
-        let now = Instant::now();
-        if self.logged.is_none_or(|logged| logged + LOG_INTERVAL <= now) {
-            let (reason, refused) = (refusal.reason(), self.refused);
+        if is_to_be_logged(&mut self.logged) {
+            let (reason, refused) = (refusal.reason(), std::mem::take(&mut self.refused));
             log::warn!("{kind}: {client} refused: {reason} reached ({refused} refused since the last such line)");
-            (self.refused, self.logged) = (0, Some(now));
         }
-        peer.last_words(refusal_line(kind, refusal));
+        peer.last_words(&refusal_line(kind, refusal));
     }
 
     /// The system has no descriptor or no memory for one more connection. With the reserve the client that waits is told so;
     /// the next try comes a little later.
     fn no_descriptor(&mut self, index: usize, error: &io::Error) {
-        let now = Instant::now();
-        if self.troubled.is_none_or(|troubled| troubled + LOG_INTERVAL <= now) {
+        if is_to_be_logged(&mut self.troubled) {
             log::error!("{}: accept: {error}; trying again", self.listeners[index].1.place());
-            self.troubled = Some(now);
         }
-        self.retry_at = Some(now + BACK_OFF);
+        self.retry_at = Some(Instant::now() + BACK_OFF);
         if self.reserve.take().is_some() {
             let (kind, listener) = &self.listeners[index];
             if let (kind, Ok((socket, client))) = (*kind, listener.accept()) {
@@ -194,6 +190,15 @@ fn origin(service: &Service, socket: &OwnedFd, client: &Client) -> Option<Origin
         Client::Net(address) => Some(Origin::Address(*address)),
         Client::Local => sockopt::socket_peercred(socket).ok().map(|peer| Origin::User(peer.uid.as_raw())),
     }
+}
+
+/// Whether the last line of its kind was long enough ago; the next one counts from now.
+fn is_to_be_logged(last: &mut Option<Instant>) -> bool {
+    let is_due = last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL);
+    if is_due {
+        *last = Some(Instant::now());
+    }
+    is_due
 }
 
 fn reserve() -> Option<File> {

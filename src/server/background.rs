@@ -1,9 +1,10 @@
 //! Work that must not hold up the event loop: one thread while there is work, one task at a time. A task that is requested
 //! again before it has begun is done once.
 
+use crate::sys::lock;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// A place where tasks of one kind are done. A clone is the same place.
 pub struct Background<T>(Arc<Shared<T>>);
@@ -32,7 +33,7 @@ impl<T: Copy + PartialEq + Send + 'static> Background<T> {
     ///
     /// When the system gives no thread. The task is not remembered then.
     pub fn request(&self, task: T) -> io::Result<()> {
-        let mut state = self.0.lock();
+        let mut state = lock(&self.0.state);
         if !state.waiting.contains(&task) {
             state.waiting.push(task);
         }
@@ -48,15 +49,9 @@ impl<T: Copy + PartialEq + Send + 'static> Background<T> {
     }
 }
 
-impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 fn work<T>(shared: &Shared<T>) {
     loop {
-        let mut state = shared.lock();
+        let mut state = lock(&shared.state);
         if state.waiting.is_empty() {
             state.is_running = false;
             return;

@@ -28,7 +28,7 @@ impl Seen {
         Seen { pair, stamps }
     }
 
-    /// Reads the files when they have changed. `None`: they are as they were, or there are none.
+    /// Reads the files when they have changed. `None`: they have not changed, or no certificate is configured.
     pub fn look(&mut self) -> Option<Result<tls::Config, String>> {
         let pair = self.pair.as_ref()?;
         let now = match stamps(pair) {

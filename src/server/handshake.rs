@@ -1,5 +1,5 @@
 //! What comes before a session: the PROXY header, the limit for the client's address, implicit TLS. Then the session is
-//! served, and the connection ends here whatever becomes of it.
+//! served, and the connection always ends here.
 
 use crate::config::ListenerKind;
 use crate::net::conn::{Client, Conn, Peer, Timeouts};
@@ -50,7 +50,7 @@ impl Job for Work {
     }
 }
 
-/// Serves a connection until it ends. A session that panics costs itself: its peer is told 421 or `-ERR`.
+/// Serves a connection until it ends. A session that panics ends no other one: its peer gets 421 or `-ERR`.
 fn serve(accepted: &mut Accepted) {
     let _entry = accepted.service.sessions.enter(accepted.peer.clone());
     let Accepted { service, peer, client, kind, ticket } = accepted;
@@ -104,43 +104,30 @@ fn behind_proxy(
     if let Err(refusal) = ticket.move_to(Origin::Address(address)) {
         service.counters.connections_refused.one();
         log::warn!("{kind}: {address} refused: {} reached", refusal.reason());
-        peer.last_words(refusal_line(kind, refusal));
+        peer.last_words(&refusal_line(kind, refusal));
         return None;
     }
     Some(address)
 }
 
 /// The reply to a client that is not admitted.
-pub fn refusal_line(kind: ListenerKind, refusal: Refusal) -> &'static str {
-    match (kind, refusal) {
-        (ListenerKind::Pop3, Refusal::Full) => "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
-        (ListenerKind::Pop3, Refusal::TooManyFromAddress) => {
-            "-ERR [SYS/TEMP] Too many connections from your address, try again later\r\n"
+pub fn refusal_line(kind: ListenerKind, refusal: Refusal) -> String {
+    let (code, why) = match refusal {
+        Refusal::Full => ("4.3.2", "Too many connections"),
+        Refusal::TooManyFromAddress => ("4.7.0", "Too many connections from your address"),
+        Refusal::TooOften => ("4.7.0", "Your address connects too often"),
+        Refusal::NoResources => ("4.3.1", "Out of resources"),
+    };
+    match kind {
+        ListenerKind::Pop3 => format!("-ERR [SYS/TEMP] {why}, try again later\r\n"),
+        ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local => {
+            format!("421 {code} {why}, try again later\r\n")
         }
-        (ListenerKind::Pop3, Refusal::TooOften) => {
-            "-ERR [SYS/TEMP] Your address connects too often, try again later\r\n"
-        }
-        (ListenerKind::Pop3, Refusal::NoResources) => "-ERR [SYS/TEMP] Out of resources, try again later\r\n",
-        (ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local, Refusal::Full) => {
-            "421 4.3.2 Too many connections, try again later\r\n"
-        }
-        (
-            ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local,
-            Refusal::TooManyFromAddress,
-        ) => "421 4.7.0 Too many connections from your address, try again later\r\n",
-        (
-            ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local,
-            Refusal::TooOften,
-        ) => "421 4.7.0 Your address connects too often, try again later\r\n",
-        (
-            ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Lmtp | ListenerKind::Local,
-            Refusal::NoResources,
-        ) => "421 4.3.1 Out of resources, try again later\r\n",
-        (ListenerKind::Metrics | ListenerKind::Http, _) => {
-            "HTTP/1.0 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\n\r\n"
+        ListenerKind::Metrics | ListenerKind::Http => {
+            "HTTP/1.0 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\n\r\n".into()
         }
         // Nothing can be said in clear where TLS comes first.
-        (ListenerKind::Smtps | ListenerKind::Pop3s | ListenerKind::Control, _) => "",
+        ListenerKind::Smtps | ListenerKind::Pop3s | ListenerKind::Control => String::new(),
     }
 }
 
@@ -184,7 +171,7 @@ fn proxied(peer: &Peer, patience: Duration) -> Result<Source, String> {
             Parsed::Whole(source, length) => (Some(source), length - known),
             Parsed::Partial if seen == 0 => return Err("the connection ended".into()),
             Parsed::Partial if header.len() >= proxy::LONGEST => return Err("too long".into()),
-            // All of it is header, so none of it is missed later.
+            // All of it belongs to the header, so the session does not need it.
             Parsed::Partial => (None, seen),
         };
         // They are there: they were seen above.

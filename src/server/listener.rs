@@ -77,9 +77,8 @@ impl Listener {
     /// # Errors
     ///
     /// As bind(2) and listen(2) say.
-    pub fn bind_abstract(name: &rustix::net::SocketAddrUnix) -> io::Result<Listener> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    pub fn bind_abstract(name: &SocketAddrUnix) -> io::Result<Listener> {
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
         rustix::net::bind(&socket, name)?;
         rustix::net::listen(&socket, LISTEN_BACKLOG)?;
         Listener::over(socket, None)

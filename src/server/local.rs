@@ -1,5 +1,5 @@
-//! The socket for local users: `sendmail` of users without rights on the mail speaks SMTP to it, whatever the listeners of
-//! the configuration ask for. It is an abstract unix socket, because such users reach no folder of the server; its name
+//! The socket for local users: `sendmail` of users without rights on the mail speaks SMTP to it; the settings of the
+//! other listeners do not apply. It is an abstract unix socket, because such users reach no folder of the server; its name
 //! is made from the state folder's.
 
 use super::listener::Listener;

@@ -1,16 +1,13 @@
 //! One look at a remote without a server, as `mailbell fetch` has it from cron.
 
 use super::reload::{live, watched};
-use super::{StartError, owner, sandbox};
+use super::{StartError, owner, sandbox, start};
 use crate::arrivals::Arrivals;
 use crate::config::{Config, Remote};
 use crate::delivery::Delivery;
 use crate::fetch::{self, End};
-use crate::journal::{Held, Lock};
-use crate::ledger::{Keep, Ledger};
 use crate::sys;
 use crate::sys::folder::make_folder;
-use std::io;
 use std::sync::Arc;
 
 /// One look at a remote, where no server runs: under the server's lock. Gives for each folder how it ended.
@@ -24,22 +21,16 @@ pub fn look_once(config: &Config, remote: Remote) -> Result<Vec<(String, End)>, 
     owner::store_folders(config, None)?;
     let folder = config.state.join("remote");
     make_folder(&folder, 0o750, None).map_err(|error| StartError::io(folder.display(), &error))?;
-    let _lock = Lock::for_server(&config.state).map_err(|held| match held {
-        Held::Io(error) => StartError::io(config.state.join("lock").display(), &error),
-        held => StartError::Temporary(format!("{}: {held}", config.state.display())),
-    })?;
-    let state = |error: io::Error| StartError::io(config.state.display(), &error);
+    let _lock = start::lock(&config.state)?;
     let live = live(config).map_err(|problems| StartError::Configuration(problems.join("\n")))?;
-    let keep = Keep { age: config.journal_keep, size: config.journal_max_size };
-    let ledger = Ledger::open(&config.state, keep).map_err(state)?;
-    ledger.start().map_err(state)?;
+    let ledger = start::ledger(config)?;
     let delivery = Arc::new(Delivery::new(config, Some(ledger.clone())));
     // What an earlier run stored and did not record is recorded first.
     let arrivals = Arrivals::start(delivery.clone(), watched(config, &config.watches, &live.accounts))
         .map_err(|error| StartError::io("watching the Maildirs", &error))?;
     delivery.first_look().wait();
     ledger.tick();
-    let ends = fetch::once(remote, delivery, &config.state, sandbox::enter(config));
+    let ends = fetch::once(remote, &delivery, &config.state, &sandbox::enter(config));
     arrivals.stop();
     ledger.stop();
     Ok(ends)

@@ -12,6 +12,7 @@
 
 mod acceptor;
 mod background;
+#[cfg(feature = "mqtt")]
 mod broker_status;
 mod certificate;
 mod handshake;
@@ -87,6 +88,11 @@ impl StartError {
     }
 }
 
+/// A time of the status, from seconds since 1970.
+fn time(seconds: Option<u64>) -> Option<String> {
+    seconds.map(|at| crate::message::date::rfc3339_micros(at.saturating_mul(1_000_000)))
+}
+
 /// Sessions that have not ended so long after the signal are cut. A message of which octets keep coming has this long.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -112,14 +118,13 @@ const MOUNTS: Token = Token(usize::MAX - 1);
 pub fn run(config: Config) -> Result<(), StartError> {
     sys::tune_heap();
     let signals = sys::signals().map_err(|error| StartError::io("signals", &error))?;
-    let poll = Poll::new().map_err(|error| StartError::io("epoll", &error))?;
-    poll.registry()
-        .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
-        .map_err(|error| StartError::io("epoll", &error))?;
+    let epoll = |error: io::Error| StartError::io("epoll", &error);
+    let poll = Poll::new().map_err(epoll)?;
+    let registry = poll.registry();
+    registry.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE).map_err(epoll)?;
     let mounts = File::open("/proc/self/mountinfo").ok();
     if let Some(mounts) = &mounts {
-        let priority = poll.registry().register(&mut SourceFd(&mounts.as_raw_fd()), MOUNTS, Interest::PRIORITY);
-        priority.map_err(|error| StartError::io("epoll", &error))?;
+        registry.register(&mut SourceFd(&mounts.as_raw_fd()), MOUNTS, Interest::PRIORITY).map_err(epoll)?;
     }
     let started = start::prepare(config)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -310,7 +315,7 @@ fn housekeeping(service: &Service, stop: &AtomicBool) {
                 log::info!("{user}: {} messages compressed, {} octets saved", report.compressed, report.saved);
             }
             Ok(_) => {}
-            Err(error) => log::warn!("{error}"),
+            Err(error) => log::warn!("{}: cannot be compressed: {error}", maildir.display()),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! What the server says of itself: the JSON of `mailbell status`, on a unix socket in the state folder, and the same
 //! numbers for Prometheus, which `httpd` serves. Both only ever read.
 
-use super::orders;
+use super::{orders, time};
 use crate::config::Config;
 use crate::httpd::{self, Reports};
+use crate::message::date;
 use crate::net::tls;
 use crate::notify::{GivenUp, Settings, SubscriberStatus};
 use crate::service::Service;
-use crate::service::counters::{self, label};
+use crate::service::counters::{self, Metric, label};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
@@ -44,8 +45,12 @@ pub fn serve_status(service: &Service, mut stream: std::os::unix::net::UnixStrea
 
 /// The status of a running server.
 pub fn status(service: &Service) -> Value {
-    let counters = service.counters.list().into_iter().map(|(name, _, value)| (name.to_owned(), value.into()));
-    json!({
+    let mut counters = json!({});
+    for (name, _, value) in service.counters.list() {
+        counters[name] = value.into();
+    }
+    #[allow(unused_mut)] // Where no feature has something to tell.
+    let mut status = json!({
         "running": true,
         "version": env!("CARGO_PKG_VERSION"),
         "hostname": service.config.hostname,
@@ -61,42 +66,33 @@ pub fn status(service: &Service) -> Value {
         "certificates": certificates(service),
         "http_streams": httpd::open_streams(),
         "last_seq": service.ledger.last_seq(),
-        "counters": Value::Object(counters.collect()),
+        "counters": counters,
         "subscribers": subscribers(service).iter().map(subscriber).collect::<Vec<_>>(),
-        "remotes": remotes(service),
-        "queue": queue(service),
-        "brokers": super::broker_status::status(service),
-    })
-}
-
-#[cfg(feature = "relay")]
-fn queue(service: &Service) -> Value {
-    super::queue_status::status(service)
-}
-
-#[cfg(not(feature = "relay"))]
-fn queue(_service: &Service) -> Value {
-    Value::Null
+        "remotes": [],
+        "queue": null,
+        "brokers": [],
+    });
+    #[cfg(feature = "remote")]
+    {
+        status["remotes"] = super::remote_status::status(service);
+    }
+    #[cfg(feature = "relay")]
+    {
+        status["queue"] = super::queue_status::status(service);
+    }
+    #[cfg(feature = "mqtt")]
+    {
+        status["brokers"] = super::broker_status::status(service);
+    }
+    status
 }
 
 /// The certificate of the server: when it ends, and when it should have been renewed.
 fn certificates(service: &Service) -> Value {
     let live = service.live();
     let pair = live.tls.as_ref().zip(service.config.tls.pair.as_ref());
-    let time =
-        |seconds: Option<u64>| seconds.map(|at| crate::message::date::rfc3339_micros(at.saturating_mul(1_000_000)));
     let one = |(tls, (file, _)): (&tls::Config, &(PathBuf, PathBuf))| json!({ "file": file, "expires": time(tls.expires()), "renew_by": time(tls.renew_by()) });
     pair.map(one).into_iter().collect()
-}
-
-#[cfg(feature = "remote")]
-fn remotes(service: &Service) -> Value {
-    super::remote_status::status(service)
-}
-
-#[cfg(not(feature = "remote"))]
-fn remotes(_service: &Service) -> Value {
-    json!([])
 }
 
 /// Protocol and real address of each listener that is open to clients.
@@ -120,24 +116,18 @@ pub fn status_without_server(config: &Config) -> io::Result<Value> {
         each.is_paused |= settings.is_some_and(Settings::is_paused);
         settings.is_some() || each.name.starts_with("watch:")
     });
+    #[cfg(feature = "relay")]
+    let queue = super::queue_status::status_of_files(config);
+    #[cfg(not(feature = "relay"))]
+    let queue = Value::Null;
     Ok(json!({
         "running": false,
         "version": env!("CARGO_PKG_VERSION"),
         "disk_free_octets": free_octets(&config.mail.root),
         "last_seq": last_seq,
         "subscribers": subscribers.iter().map(subscriber).collect::<Vec<_>>(),
-        "queue": queue_of_files(config),
+        "queue": queue,
     }))
-}
-
-#[cfg(feature = "relay")]
-fn queue_of_files(config: &Config) -> Value {
-    super::queue_status::status_of_files(config)
-}
-
-#[cfg(not(feature = "relay"))]
-fn queue_of_files(_config: &Config) -> Value {
-    Value::Null
 }
 
 fn subscriber(status: &SubscriberStatus) -> Value {
@@ -146,7 +136,7 @@ fn subscriber(status: &SubscriberStatus) -> Value {
         "kind": status.name.split(':').next(),
         "last_seq": status.last_seq,
         "backlog": status.backlog,
-        "oldest_unread": status.oldest_unread.map(crate::message::date::rfc3339_micros),
+        "oldest_unread": status.oldest_unread.map(date::rfc3339_micros),
         "retries": status.retries,
         "given_up": status.given_up,
         "lost": status.lost,
@@ -164,6 +154,20 @@ fn free_octets(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
+
+/// The metrics of each subscriber.
+const SUBSCRIBERS: [Metric<SubscriberStatus>; 7] = [
+    ("subscriber_last_seq", "seq up to which a subscriber is done.", "gauge", |each| each.last_seq),
+    ("subscriber_backlog", "Events that a subscriber has not got yet.", "gauge", |each| each.backlog),
+    ("subscriber_backlog_age_seconds", "Age of the oldest of these.", "gauge", |each| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        each.oldest_unread.map_or(0, |stored| now.saturating_sub(stored) / 1_000_000)
+    }),
+    ("subscriber_paused", "Whether a subscriber is paused.", "gauge", |each| each.is_paused.into()),
+    ("subscriber_retries_total", "Failed tries of a hook or webhook.", "counter", |each| each.retries),
+    ("subscriber_given_up_total", "Events that a hook or webhook gave up.", "counter", |each| each.given_up),
+    ("subscriber_lost_total", "Events dropped from the journal unread.", "counter", |each| each.lost),
+];
 
 /// The numbers in Prometheus' text format.
 fn prometheus(service: &Service) -> String {
@@ -186,26 +190,12 @@ fn prometheus(service: &Service) -> String {
     if let Some(seconds) = service.live().tls.as_ref().and_then(crate::net::tls::Config::expires) {
         gauge("certificate_expiry_timestamp_seconds", "When the certificate ends.", seconds);
     }
-    let subscribers = subscribers(service);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
-    let mut family = |name: &str, help: &str, kind: &str, value: fn(&SubscriberStatus, u64) -> u64| {
-        let samples: Vec<_> =
-            subscribers.iter().map(|each| (label("subscriber", &each.name), value(each, now))).collect();
-        counters::prometheus(&mut text, name, help, kind, &samples);
-    };
-    family("subscriber_last_seq", "seq up to which a subscriber is done.", "gauge", |each, _| each.last_seq);
-    family("subscriber_backlog", "Events that a subscriber has not got yet.", "gauge", |each, _| each.backlog);
-    family("subscriber_backlog_age_seconds", "Age of the oldest of these.", "gauge", |each, now| {
-        each.oldest_unread.map_or(0, |stored| now.saturating_sub(stored) / 1_000_000)
-    });
-    family("subscriber_paused", "Whether a subscriber is paused.", "gauge", |each, _| each.is_paused.into());
-    family("subscriber_retries_total", "Failed tries of a hook or webhook.", "counter", |each, _| each.retries);
-    family("subscriber_given_up_total", "Events that a hook or webhook gave up.", "counter", |each, _| each.given_up);
-    family("subscriber_lost_total", "Events dropped from the journal unread.", "counter", |each, _| each.lost);
+    counters::families(&mut text, &subscribers(service), |each| label("subscriber", &each.name), &SUBSCRIBERS);
     #[cfg(feature = "remote")]
     super::remote_status::metrics(service, &mut text);
     #[cfg(feature = "relay")]
     super::queue_status::metrics(service, &mut text);
+    #[cfg(feature = "mqtt")]
     super::broker_status::metrics(service, &mut text);
     text
 }

@@ -60,7 +60,7 @@ pub fn of_state(config: &Config) -> Result<Option<Ids>, StartError> {
     Ok(ids.filter(|ids| ids.uid != 0))
 }
 
-/// Becomes that user, for good. Called first by every command but `serve`, `check` and `user`.
+/// Becomes that user, permanently. Called first by every command but `serve`, `check` and `user`.
 ///
 /// # Errors
 ///
@@ -81,7 +81,7 @@ pub fn become_owner_of_store(config: &Config) -> Result<(), StartError> {
     store_folders(config, None)
 }
 
-/// Becomes, for good, the owner of the folder of this file, when this process is root and the folder is another user's.
+/// Becomes, permanently, the owner of the folder of this file, when this process is root and the folder is another user's.
 /// A link to the file counts as the file, if it is root's; a file that does not exist yet is to be made.
 ///
 /// # Errors

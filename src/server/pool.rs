@@ -4,9 +4,10 @@
 //! another job, only for a thread that is on its way to it.
 
 use crate::limits::{IDLE_THREAD, WORKER_STACK};
+use crate::sys::lock;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// What a thread does: a connection, or other work.
 pub trait Job: Send + 'static {
@@ -25,12 +26,6 @@ struct Shared<J> {
     state: Mutex<State<J>>,
     work: Condvar,
     begin: Option<Box<dyn Fn() + Send + Sync>>,
-}
-
-impl<J> Shared<J> {
-    fn lock(&self) -> MutexGuard<'_, State<J>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A set of worker threads. A clone is the same set.
@@ -56,7 +51,7 @@ impl<J: Job> Pool<J> {
     /// When no thread is idle and the system gives no new one. The job is given back.
     pub fn run(&self, job: J) -> Result<(), (J, io::Error)> {
         let shared = self.shared();
-        let mut state = shared.lock();
+        let mut state = lock(&shared.state);
         if state.idle > 0 {
             state.idle -= 1;
             state.waiting.push_back(job);
@@ -80,30 +75,30 @@ impl<J: Job> Pool<J> {
     /// From now on the threads are those of `other`. Jobs under way end in their threads, and these leave then.
     pub fn replace(&self, other: &Pool<J>) {
         let other = other.shared();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = other;
+        *lock(&self.0) = other;
     }
 
     /// How many threads there are.
     #[cfg(test)]
     pub fn threads(&self) -> usize {
-        self.shared().lock().threads
+        lock(&self.shared().state).threads
     }
 
     fn shared(&self) -> Arc<Shared<J>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0).clone()
     }
 }
 
 fn work<J: Job>(shared: &Shared<J>) {
     shared.begin.iter().for_each(|begin| begin());
-    let mut state = shared.lock();
+    let mut state = lock(&shared.state);
     loop {
         // A job that was queued has reduced `idle` already, or belongs to this new thread.
         if let Some(job) = state.waiting.pop_front() {
             drop(state);
             // A panic has unwound the session and closed its connection. The thread can go on.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run()));
-            state = shared.lock();
+            state = lock(&shared.state);
             state.idle += 1;
         }
         let (guard, _) = shared

@@ -1,7 +1,7 @@
 //! The queue in `mailbell status` and in the metrics.
 
+use super::time;
 use crate::config::Config;
-use crate::message::date;
 use crate::queue::{Doing, Queue};
 use crate::service::Service;
 use crate::service::counters::prometheus;
@@ -11,7 +11,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The queue for `mailbell status`.
 pub fn status(service: &Service) -> Value {
     let (status, (messages, oldest)) = (service.queue.status(), service.queue.size());
-    let time = |seconds: Option<u64>| seconds.map(|seconds| date::rfc3339_micros(seconds * 1_000_000));
     json!({
         "state": status.doing.name(),
         "messages": messages,
@@ -32,7 +31,7 @@ pub fn status_of_files(config: &Config) -> Value {
     }
     match Queue::open(&config.state).and_then(|queue| queue.ids()) {
         Ok(ids) => {
-            let oldest = ids.first().map(|id| date::rfc3339_micros(id.seconds() * 1_000_000));
+            let oldest = time(ids.first().map(|id| id.seconds()));
             json!({ "state": "off", "messages": ids.len(), "oldest": oldest })
         }
         Err(_) => Value::Null,

@@ -1,4 +1,4 @@
-//! SIGHUP: users, aliases, certificates, pipes and hooks anew, without dropping a session. A file that no longer parses is
+//! SIGHUP: reads users, aliases, certificates, pipes and hooks again, without dropping a session. A file that no longer parses is
 //! reported, and the old settings stay. Mounts: the worker threads reach the disks that are there now.
 
 use super::certificate::Seen;
@@ -12,11 +12,11 @@ use crate::message::date;
 use crate::net::tls;
 use crate::notify::Settings;
 use crate::service::{Live, Service};
-use crate::sys;
+use crate::sys::{self, lock};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// How soon changed files of a certificate that cannot be used are looked at again, and how often.
@@ -104,7 +104,7 @@ impl Reloader {
 
     /// Takes the certificate over when its files have changed. False: they have, and cannot be used yet.
     fn look_at_certificate(&self, is_told: bool) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         match seen.look() {
             None => true,
             Some(Ok(tls)) => {
@@ -112,13 +112,7 @@ impl Reloader {
                 log::info!("the new certificate is used from now on; it ends at {}", until.as_deref().unwrap_or("?"));
                 tls.warning().inspect(|warning| log::warn!("{warning}"));
                 let now = self.service.live();
-                self.service.replace(Live {
-                    accounts: now.accounts.clone(),
-                    tls: Some(tls),
-                    system_users: now.system_users.clone(),
-                    #[cfg(feature = "http")]
-                    http_token: now.http_token.clone(),
-                });
+                self.service.replace(Live { tls: Some(tls), ..Live::clone(&now) });
                 true
             }
             Some(Err(why)) => {
@@ -153,7 +147,7 @@ impl Reloader {
 
     fn reload(&self) {
         let service = &self.service;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         // Before the files are read: what changes meanwhile is looked at again.
         let now = |config: &Config| Seen::of(config.tls.pair.clone());
         let before = now(&service.config);
@@ -193,7 +187,7 @@ impl Reloader {
     fn renew_pool(&self) {
         let config = &self.service.config;
         let now = sandbox::identities(config);
-        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reached = lock(&self.reached);
         if *reached != now {
             *reached = now;
             self.pool.replace(&sandbox::pool(config));
@@ -205,7 +199,7 @@ impl Reloader {
     }
 
     fn arrivals(&self) -> MutexGuard<'_, Option<Arrivals>> {
-        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.arrivals)
     }
 }
 

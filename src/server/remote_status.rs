@@ -1,7 +1,7 @@
 //! The remotes in `mailbell status` and in the metrics.
 
+use super::time;
 use crate::fetch::{self, Entry, Remotes};
-use crate::message::date;
 use crate::service::Service;
 use crate::service::counters;
 use serde_json::{Value, json};
@@ -16,7 +16,6 @@ fn entries(service: &Service) -> Vec<Entry> {
 }
 
 fn entry(entry: &Entry) -> Value {
-    let time = |seconds: Option<u64>| seconds.map(|seconds| date::rfc3339_micros(seconds * 1_000_000));
     json!({
         "remote": entry.remote,
         "folder": entry.folder,
@@ -42,21 +41,24 @@ pub fn metrics(service: &Service, text: &mut String) {
         let folder = counters::label("folder", entry.folder.as_deref().unwrap_or_default());
         format!("{},{}{more}}}", remote.trim_end_matches('}'), folder.trim_matches(['{', '}']))
     };
-    let mut family = |name: &str, help: &str, kind: &str, value: fn(&Entry) -> u64| {
-        let samples: Vec<_> = entries.iter().map(|entry| (labels(entry, ""), value(entry))).collect();
-        counters::prometheus(text, name, help, kind, &samples);
-    };
-    family("remote_up", "Whether the last session with a remote is or was good.", "gauge", |entry| {
-        u64::from(entry.last_success.is_some() && entry.last_error.is_none())
-    });
-    family(
-        "remote_last_success_timestamp_seconds",
-        "When a remote was last looked at with success.",
-        "gauge",
-        |entry| entry.last_success.unwrap_or(0),
+    counters::families(
+        text,
+        &entries,
+        |entry| labels(entry, ""),
+        &[
+            ("remote_up", "Whether the last session with a remote is or was good.", "gauge", |entry| {
+                u64::from(entry.last_success.is_some() && entry.last_error.is_none())
+            }),
+            (
+                "remote_last_success_timestamp_seconds",
+                "When a remote was last looked at with success.",
+                "gauge",
+                |entry| entry.last_success.unwrap_or(0),
+            ),
+            ("remote_messages_total", "Messages of a remote since the start.", "counter", |entry| entry.messages),
+            ("remote_parked", "Messages that cannot be fetched for now.", "gauge", |entry| entry.parked),
+        ],
     );
-    family("remote_messages_total", "Messages of a remote since the start.", "counter", |entry| entry.messages);
-    family("remote_parked", "Messages that cannot be fetched for now.", "gauge", |entry| entry.parked);
     let mut samples = Vec::new();
     for entry in &entries {
         for kind in fetch::Kind::ERRORS {

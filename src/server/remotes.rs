@@ -44,7 +44,7 @@ pub fn message(config: &Config, remote: &Remote, delivery: &Arc<Delivery>, recor
     let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
     let (folder, uid) = (record.origin.folder.as_deref(), record.origin.uid.as_deref().unwrap_or_default());
-    fetch::message(remote, delivery, sandbox::enter(config), folder, uid, &file)?;
+    fetch::message(remote, delivery, &sandbox::enter(config), folder, uid, &file)?;
     file.seek(SeekFrom::Start(0))?;
     Ok(file)
 }

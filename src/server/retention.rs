@@ -4,10 +4,11 @@ use crate::maildir::name::{self, Name, Place};
 use crate::maildir::retention::{self, Policy};
 use crate::notify::Needed;
 use crate::service::Service;
+use crate::sys::lock;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A clock that runs ahead of the monotonic one by more than this was set.
@@ -37,7 +38,8 @@ pub fn run(service: &Service, stop: &AtomicBool) {
             place == Place::New && !service.ledger.has(&user, file_name.as_bytes())
                 || needed.as_ref().is_none_or(|needed| needed.has(&name::text(Name::parse(file_name.as_bytes()).id)))
         };
-        match retention::pass(&service.config.maildir(&user), &policy, stop, is_needed, lock) {
+        let maildir = service.config.maildir(&user);
+        match retention::pass(&maildir, &policy, stop, is_needed, lock) {
             Ok(report) => {
                 service.counters.messages_expired.add(report.deleted);
                 let needed = match report.needed {
@@ -52,7 +54,7 @@ pub fn run(service: &Service, stop: &AtomicBool) {
                     log::debug!("{user}: a POP3 session is open; old messages are deleted an hour later");
                 }
             }
-            Err(error) => log::warn!("{error}"),
+            Err(error) => log::warn!("{}: old messages cannot be deleted: {error}", maildir.display()),
         }
     }
 }
@@ -69,6 +71,6 @@ fn needed_by_programs(service: &Service, user: &str) -> Option<Needed> {
 }
 
 fn was_set_forward(now: SystemTime) -> bool {
-    let before = LAST.lock().unwrap_or_else(PoisonError::into_inner).replace((now, Instant::now()));
+    let before = lock(&LAST).replace((now, Instant::now()));
     before.is_some_and(|(then, at)| now.duration_since(then).is_ok_and(|said| said > at.elapsed() + STEP))
 }

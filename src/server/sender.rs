@@ -4,9 +4,9 @@ use super::sandbox;
 use crate::config::Relay;
 use crate::send::Sender;
 use crate::service::Service;
-use crate::sys;
+use crate::sys::{self, lock};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The sender, where there is something to send or may be.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Slot {
     ///
     /// When the system has no descriptor or thread left.
     pub fn replace(&self, service: &Arc<Service>, relay: Option<Relay>) -> io::Result<()> {
-        let mut running = self.lock();
+        let mut running = lock(&self.0);
         let enter = sandbox::enter(&service.config);
         match &*running {
             Some(sender) => sender.replace(relay, enter),
@@ -34,27 +34,23 @@ impl Slot {
 
     /// The sandbox is another one now, as after a mount; the next sessions enter it.
     pub fn renew(&self, service: &Service) {
-        if let Some(sender) = &*self.lock() {
+        if let Some(sender) = &*lock(&self.0) {
             sender.enter_by(sandbox::enter(&service.config));
         }
     }
 
     /// Tells the session with the smarthost to end.
     pub fn begin_stop(&self) {
-        if let Some(sender) = &*self.lock() {
+        if let Some(sender) = &*lock(&self.0) {
             sender.begin_stop();
         }
     }
 
     /// Waits for its end.
     pub fn stop(&self) {
-        let sender = self.lock().take();
+        let sender = lock(&self.0).take();
         if let Some(sender) = sender {
             sender.stop();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Sender>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

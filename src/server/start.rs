@@ -75,10 +75,7 @@ pub fn prepare(config: Config) -> Result<Started, StartError> {
         .map_err(|error| StartError::io(config.state.join("queue").display(), &error))?;
     let live = reload::live(&config).map_err(|problems| StartError::Configuration(problems.join("\n")))?;
     let watched = reload::watched(&config, &config.watches, &live.accounts);
-    let state = |error: io::Error| StartError::io(config.state.display(), &error);
-    let keep = Keep { age: config.journal_keep, size: config.journal_max_size };
-    let ledger = Ledger::open(&config.state, keep).map_err(state)?;
-    ledger.start().map_err(state)?;
+    let ledger = ledger(&config)?;
     let delivery = Arc::new(Delivery::new(&config, Some(ledger.clone())));
     #[cfg(feature = "relay")]
     if config.relays() {
@@ -92,6 +89,10 @@ pub fn prepare(config: Config) -> Result<Started, StartError> {
     let arrivals =
         Arrivals::start(delivery.clone(), watched).map_err(|error| StartError::io("watching the Maildirs", &error))?;
 
+    #[cfg(feature = "http")]
+    if listeners.iter().any(|(kind, _)| *kind == ListenerKind::Http) {
+        crate::httpd::prepare();
+    }
     let pool = sandbox::pool(&config);
     let service = Arc::new(Service::new(
         config,
@@ -141,7 +142,7 @@ fn folders(config: &Config, owner: Option<Ids>) -> Result<(), StartError> {
     for pipe in &config.pipes {
         let failed = |error: io::Error| StartError::io(pipe.path.display(), &error);
         if let Some(folder) = pipe.path.parent() {
-            // Other users may look for the pipe in this folder; the pipe's own mode says who may read it.
+            // Other users may look for the pipe in this folder; the pipe's own mode says which users may read it.
             make_folder(folder, 0o755, owner).map_err(failed)?;
         }
         if let Some(owner) = owner {
@@ -151,7 +152,7 @@ fn folders(config: &Config, owner: Option<Ids>) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Makes a pipe for its owner, who may have no right to make one in this folder. A pipe that exists stays as it is.
+/// Makes a pipe for its owner, because that user may lack the right to make one in this folder. A pipe that exists stays as it is.
 fn make_pipe(pipe: &PipeSettings, owner: Ids) -> io::Result<()> {
     // In a folder that root does not reach, the owner makes the pipe.
     let Ok((folder, name)) = Folder::of(&pipe.path) else { return Ok(()) };
@@ -174,7 +175,17 @@ fn pipes_are_fifos(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-fn lock(state: &Path) -> Result<Lock, StartError> {
+/// Opens the ledger, and starts its thread.
+pub(super) fn ledger(config: &Config) -> Result<Arc<Ledger>, StartError> {
+    let failed = |error: io::Error| StartError::io(config.state.display(), &error);
+    let keep = Keep { age: config.journal_keep, size: config.journal_max_size };
+    let ledger = Ledger::open(&config.state, keep).map_err(failed)?;
+    ledger.start().map_err(failed)?;
+    Ok(ledger)
+}
+
+/// The lock of the server, which only one process has.
+pub(super) fn lock(state: &Path) -> Result<Lock, StartError> {
     Lock::for_server(state).map_err(|held| match held {
         Held::Io(error) => StartError::io(state.join("lock").display(), &error),
         held => StartError::Temporary(format!("{}: {held}", state.display())),

@@ -33,7 +33,7 @@ counters! {
     pop3_sessions,
     /// Requests over HTTP, for metrics, status, events and the page.
     http_requests,
-    /// Messages acknowledged, counted once whatever the number of recipients.
+    /// Messages acknowledged, counted once for any number of recipients.
     messages_accepted,
     /// Octets of acknowledged messages, as stored.
     octets_accepted,
@@ -87,6 +87,17 @@ pub fn prometheus(text: &mut String, name: &str, help: &str, kind: &str, samples
     let _ = write!(text, "# HELP mailbell_{name} {help}\n# TYPE mailbell_{name} {kind}\n");
     for (labels, value) in samples {
         let _ = writeln!(text, "mailbell_{name}{labels} {value}");
+    }
+}
+
+/// A metric of several things: name, help, type, and its value for one of them.
+pub type Metric<T> = (&'static str, &'static str, &'static str, fn(&T) -> u64);
+
+/// Appends metrics of several things, each with its labels; nothing where there is none.
+pub fn families<T>(text: &mut String, things: &[T], labels: impl Fn(&T) -> String, metrics: &[Metric<T>]) {
+    for (name, help, kind, value) in metrics.iter().filter(|_| !things.is_empty()) {
+        let samples: Vec<_> = things.iter().map(|thing| (labels(thing), value(thing))).collect();
+        prometheus(text, name, help, kind, &samples);
     }
 }
 

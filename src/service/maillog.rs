@@ -1,8 +1,8 @@
 //! The mail log: one line for each thing that happened to a message or a login, in `event key=value ...` form.
 //!
 //! Values that hold anything but harmless characters are quoted and escaped, so that a peer can neither break a line nor
-//! forge a field; empty values are `""`. Passwords and message content never come here. Where the lines go is the
-//! logger's affair (`cli`); their target is [`TARGET`], apart from the debug log.
+//! forge a field; empty values are `""`. Passwords and message content never come here. The logger (`cli`)
+//! decides where the lines go; their target is [`TARGET`], apart from the debug log.
 
 use std::fmt::{self, Display, Write};
 

@@ -18,12 +18,13 @@ use crate::service::admission::Admission;
 use crate::service::counters::Counters;
 use crate::service::sending::Sending;
 use crate::service::sessions::Sessions;
+use crate::sys::lock;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 /// What a reload replaces as a whole. A session keeps the one that it began with for a transaction's time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Live {
     /// Users and aliases.
     pub accounts: Arc<Accounts>,
@@ -110,13 +111,13 @@ impl Service {
 
     /// The running pipes and hooks; `None` during the last moments of a clean stop.
     pub fn subscribers(&self) -> MutexGuard<'_, Option<Subscribers>> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.subscribers)
     }
 
     /// What watches the remotes; `None` where there are none, and after a stop.
     #[cfg(feature = "remote")]
     pub fn remotes(&self) -> MutexGuard<'_, Option<crate::fetch::Remotes>> {
-        self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.remotes)
     }
 
     /// Replaces them.

@@ -2,8 +2,9 @@
 //! to be sent, and recipients in an hour. The hour's count is in memory.
 
 use crate::config::Config;
+use crate::sys::lock;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -67,7 +68,7 @@ impl Sending {
     }
 
     fn take_at(&self, now: Instant, user: &str, client: &str, waiting: usize) -> Result<(), Reached> {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = lock(&self.users);
         if users.len() >= USERS && !users.contains_key(user) {
             let is_old = |at: Instant| now.saturating_duration_since(at) >= HOUR;
             users.retain(|_, sent| sent.minutes.back().is_some_and(|(at, _)| !is_old(*at)));

@@ -1,9 +1,10 @@
 //! The open sessions, so that a stop, or a lack of places, can end them.
 
 use crate::net::conn::Peer;
+use crate::sys::lock;
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Clients that have logged in may be idle this many times longer than others before they lose their place.
@@ -30,7 +31,7 @@ pub struct Entry {
 impl Sessions {
     /// Puts a session on the list. One that comes during a stop is told to stop at once.
     pub fn enter(&self, peer: Arc<Peer>) -> Entry {
-        let mut open = self.lock();
+        let mut open = lock(&self.0);
         if open.stopping {
             peer.stop();
         }
@@ -42,45 +43,43 @@ impl Sessions {
 
     /// Tells every session to end at its next command.
     pub fn stop_all(&self) {
-        let mut open = self.lock();
+        let mut open = lock(&self.0);
         open.stopping = true;
         open.peers.values().for_each(|peer| peer.stop());
     }
 
     /// Ends every session in which nothing has moved for `patience`.
     pub fn end_silent(&self, patience: Duration) {
-        let open = self.lock();
+        let open = lock(&self.0);
         let is_silent = |peer: &&Arc<Peer>| peer.silence().is_some_and(|silence| silence >= patience);
         open.peers.values().filter(is_silent).for_each(|peer| peer.end());
     }
 
     /// Cuts every connection.
     pub fn cut_all(&self) {
-        self.lock().peers.values().for_each(|peer| peer.cut());
+        lock(&self.0).peers.values().for_each(|peer| peer.cut());
     }
 
-    /// Ends up to `count` sessions that have made no progress for `patience` while they wait for their client: those first
-    /// whose clients have not logged in, and of them those first that have been idle for the longest time.
+    /// Ends up to `count` sessions that have made no progress for `patience` while they wait for their client: sessions
+    /// without a login go first, and of these the ones that have been idle for the longest time.
     pub fn make_room(&self, patience: Duration, count: usize) {
-        let open = self.lock();
+        let open = lock(&self.0);
         let idle = |peer: &Arc<Peer>| {
             let idle = peer.idle()?;
             let patience = if peer.is_logged_in() { patience * LOGGED_IN } else { patience };
             (idle >= patience).then(|| (peer.is_logged_in(), Reverse(idle), peer.clone()))
         };
         let mut idle: Vec<_> = open.peers.values().filter_map(idle).collect();
-        idle.sort_by_key(|(is_logged_in, idle, _)| (*is_logged_in, *idle));
-        idle.iter().take(count).for_each(|(_, _, peer)| peer.end());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        for _ in 0..count {
+            let first = (0..idle.len()).min_by_key(|at| (idle[*at].0, idle[*at].1));
+            first.into_iter().for_each(|at| idle.swap_remove(at).2.end());
+        }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.sessions.lock().peers.remove(&self.number);
+        lock(&self.sessions.0).peers.remove(&self.number);
     }
 }
 

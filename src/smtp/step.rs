@@ -125,7 +125,7 @@ pub struct Stored<'a> {
     pub over_quota: &'a [String],
 }
 
-/// Why a message was not stored for anybody.
+/// Why a message was stored for no recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// More octets than `max_message_size`.

@@ -1,12 +1,13 @@
 //! Starting programs: what they inherit, and how processes without a waiting parent are collected.
 
-use rustix::io::Errno;
+use super::limits::clear_ambient;
+use super::lock;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, setrlimit, waitpid};
-use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// How long to wait for a change that may come without a notice: processes of other programs begin and end too.
@@ -19,14 +20,14 @@ static OURS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 static CHANGED: Condvar = Condvar::new();
 
 fn ours() -> MutexGuard<'static, Vec<u32>> {
-    OURS.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&OURS)
 }
 
 fn is_init() -> bool {
     std::process::id() == 1
 }
 
-/// Starts a program. Whoever has waited for its end calls [`collected`].
+/// Starts a program. After its end was waited for, [`collected`] must be called.
 ///
 /// # Errors
 ///
@@ -117,11 +118,7 @@ pub fn keep_descriptors() {
 ///
 /// When the kernel has capabilities and refuses.
 pub fn keep_capabilities() -> io::Result<()> {
-    match clear_ambient_capability_set() {
-        // Kernels before 4.3 know no ambient set.
-        Ok(()) | Err(Errno::INVAL | Errno::NOSYS) => {}
-        Err(error) => return Err(error.into()),
-    }
+    clear_ambient()?;
     let sets = capabilities(None)?;
     if !sets.inheritable.is_empty() {
         set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..sets })?;

@@ -1,5 +1,6 @@
 //! What the system lets this process do: open files, file sizes, capabilities.
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities};
 use std::io;
@@ -50,6 +51,15 @@ pub fn survive_file_size_limit() -> io::Result<()> {
     }
 }
 
+/// Programs that are started get no capability but those of their files.
+pub(super) fn clear_ambient() -> io::Result<()> {
+    match clear_ambient_capability_set() {
+        // Kernels before 4.3 know no ambient set.
+        Ok(()) | Err(Errno::INVAL | Errno::NOSYS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Gives up every capability, also those that programs started later would inherit. To be called before there are
 /// threads: each has its own. The bounding set stays: without it a hook could not use sudo(8), which is for its operator
 /// to forbid.
@@ -63,11 +73,6 @@ pub fn drop_capabilities() -> io::Result<()> {
     if (own.effective | own.permitted | own.inheritable).is_empty() {
         return Ok(());
     }
-    // Kernels before 4.3 know no ambient set.
-    if let Err(error) = clear_ambient_capability_set()
-        && error != rustix::io::Errno::INVAL
-    {
-        return Err(error.into());
-    }
+    clear_ambient()?;
     Ok(set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?)
 }

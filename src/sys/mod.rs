@@ -10,15 +10,17 @@ pub mod landlock;
 mod limits;
 mod lock;
 mod regular;
+mod tcp_users;
 mod unsent;
 mod wake;
 
 pub use child::{collect_orphans, collected, keep_capabilities, keep_descriptors, limit_open_files, spawn};
 pub use limits::{drop_capabilities, forbid_core_dumps, original_nofile, raise_nofile, survive_file_size_limit};
-pub use lock::hold;
+pub use lock::{hold, lock};
 pub use regular::read_regular;
+pub use tcp_users::TcpUsers;
 pub use unsent::unsent;
-pub use wake::Wake;
+pub use wake::{Orders, Wake, poll};
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -178,7 +180,7 @@ pub fn take_environment_of(ids: Ids) -> io::Result<()> {
     Ok(())
 }
 
-/// Becomes another user for good: no supplementary groups, then group, then user, in all threads.
+/// Becomes another user permanently: no supplementary groups, then group, then user, in all threads.
 ///
 /// # Errors
 ///
@@ -191,7 +193,7 @@ pub fn become_user(ids: Ids) -> io::Result<()> {
     if !dropped {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: as above. If this succeeds, the change above was not for good.
+    // SAFETY: as above. If this succeeds, the change above was not permanent.
     if ids.uid != 0 && unsafe { libc::setuid(0) } == 0 {
         return Err(io::Error::other("root's rights could be taken back after the drop"));
     }

@@ -3,6 +3,7 @@
 
 pub mod dovecot;
 pub mod mqtt;
+pub mod pages;
 pub mod receiver;
 #[cfg(feature = "tls")]
 pub mod tls;

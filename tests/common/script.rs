@@ -78,12 +78,103 @@ pub fn client_script(text: &str) -> (Vec<String>, Vec<ClientLine>) {
     (settings, lines)
 }
 
-/// Takes the next line from what a client said.
-pub fn said(name: &str, out: &mut Vec<u8>, expected: &[u8]) {
+/// Plays each script of a folder below `tests/dialogues`, of which there are at least `fewest`.
+pub fn each(folder: &str, fewest: usize, mut play: impl FnMut(&str, &str)) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues").join(folder);
+    let paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(paths.len() >= fewest, "{} dialogues", paths.len());
+    for path in paths {
+        play(&path.file_stem().unwrap().to_string_lossy(), &std::fs::read_to_string(&path).unwrap());
+    }
+}
+
+/// Takes the next line, without its end, from what one side said, and compares it.
+fn said(at: &str, out: &mut Vec<u8>, expected: &[u8]) {
     let end = out.windows(2).position(|pair| pair == b"\r\n");
-    let end = end.unwrap_or_else(|| panic!("{name}: nothing was said for {}", expected.escape_ascii()));
-    let rest = out.split_off(end + 2);
-    out.truncate(end);
-    let line = std::mem::replace(out, rest);
-    assert!(matches(expected, &line), "{name}: {} is not {}", line.escape_ascii(), expected.escape_ascii());
+    let end = end.unwrap_or_else(|| panic!("{at}: nothing was said for {}", expected.escape_ascii()));
+    let line: Vec<u8> = out.drain(..end + 2).take(end).collect();
+    assert!(matches(expected, &line), "{at}: {} is not {}", line.escape_ascii(), expected.escape_ascii());
+}
+
+/// Plays a dialogue (see `tests/dialogues.rs`) on the session of a server. `replies` begins with the greeting; `feed` takes
+/// what the client says, and gives the replies and whether the session is closed.
+pub fn play_server(name: &str, script: &str, mut replies: Vec<u8>, mut feed: impl FnMut(&[u8]) -> (Vec<u8>, bool)) {
+    let mut is_closed = false;
+    for (number, line) in script.lines().enumerate() {
+        let at = format!("{name}:{}: {line}", number + 1);
+        for line in repeated(line) {
+            let (word, text) = line.split_once(' ').unwrap_or((&line, ""));
+            match word {
+                "C:" | "C-:" => {
+                    let end: &[u8] = if word == "C:" { b"\r\n" } else { b"" };
+                    let (more, closed) = feed(&[&unescape(text), end].concat());
+                    replies.extend(more);
+                    is_closed = closed;
+                }
+                "S:" => said(&at, &mut replies, &unescape(text)),
+                "S-EOF" => assert!(is_closed && replies.is_empty(), "{at}: {}", replies.escape_ascii()),
+                "" | "#" | "@" => {}
+                _ => panic!("{at}: no line of a dialogue"),
+            }
+        }
+    }
+    assert!(replies.is_empty(), "{name}: left over: {}", replies.escape_ascii());
+}
+
+/// The session of a client as a script drives it.
+pub trait Client {
+    type Step: PartialEq + std::fmt::Debug;
+
+    /// The step that waits for a line.
+    const LINE: Self::Step;
+
+    /// Whether the server may say a line after this step.
+    fn is_line(step: &Self::Step) -> bool {
+        *step == Self::LINE
+    }
+
+    /// Takes a line of the server's.
+    fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Self::Step;
+
+    /// Takes the octets that `step` asks for.
+    fn octets(&mut self, name: &str, step: &Self::Step, _octets: &[u8]) -> Self::Step {
+        panic!("{name}: {step:?} takes no octets")
+    }
+
+    /// The driver's call; a question is answered by the text that its last word must be.
+    fn call(&mut self, words: &[&str], out: &mut Vec<u8>) -> Result<Self::Step, String>;
+
+    /// The step as the script has it.
+    fn shown(step: &Self::Step) -> String {
+        format!("{step:?}")
+    }
+}
+
+/// Plays the lines of a script on the session of a client.
+pub fn play_client<C: Client>(name: &str, lines: Vec<ClientLine>, client: &mut C) {
+    let (mut out, mut step) = (Vec::new(), C::LINE);
+    for line in lines {
+        match line {
+            ClientLine::Server(line) => {
+                assert!(out.is_empty(), "{name}: {} was said before {}", out.escape_ascii(), line.escape_ascii());
+                assert!(C::is_line(&step), "{name}: {step:?} before {}", line.escape_ascii());
+                step = client.line(&line, &mut out);
+            }
+            ClientLine::Octets(octets) => step = client.octets(name, &step, &octets),
+            ClientLine::Client(expected) => said(name, &mut out, &expected),
+            ClientLine::Step(expected) => {
+                let came = C::shown(&step);
+                assert!(matches(expected.as_bytes(), came.as_bytes()), "{name}: {came} is not {expected}");
+                step = C::LINE;
+            }
+            ClientLine::Driver(words) => {
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                step = client.call(&words, &mut out).unwrap_or_else(|answer| {
+                    assert_eq!(Some(&answer.as_str()), words.last(), "{name}: {words:?}");
+                    C::LINE
+                });
+            }
+        }
+    }
+    assert!(out.is_empty(), "{name}: left over: {}", out.escape_ascii());
 }

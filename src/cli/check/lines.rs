@@ -1,7 +1,7 @@
 //! Lines that a reader takes apart wrongly: white space in a path, and text of strangers before a path.
 
 use super::Findings;
-use crate::notify::{Format, Piece};
+use crate::notify::{FieldName, Format, Piece};
 use std::path::Path;
 
 /// Fields without white space and without text that a sender chooses.
@@ -42,14 +42,15 @@ fn has_blank(path: &Path) -> bool {
 }
 
 /// The first field of free text before `{path}`. A tab between them keeps them apart: no value holds one.
-fn field_before_path(pieces: &[Piece]) -> Option<&str> {
-    let path = pieces.iter().position(|piece| matches!(piece, Piece::Field(name) if *name == "path"))?;
+fn field_before_path(pieces: &[Piece]) -> Option<&FieldName> {
+    let path = pieces.iter().position(|piece| *piece == Piece::Value(FieldName::Event("path")))?;
     let mut free = None;
     for piece in &pieces[..path] {
         match piece {
             Piece::Text(text) if text.contains('\t') => free = None,
-            Piece::Field(name) if !PLAIN.contains(name) => free = free.or(Some(*name)),
-            _ => {}
+            Piece::Value(FieldName::Event(name)) if PLAIN.contains(name) => {}
+            Piece::Value(key) => free = free.or(Some(key)),
+            Piece::Text(_) => {}
         }
     }
     free
@@ -70,9 +71,10 @@ mod tests {
             ("{subject}\t{path}", None),
             ("{subject}\t{from} {path}", Some("from")),
             ("{from}: {subject}", None),
+            ("{header.X-Spam-Flag} {path}", Some("header.x-spam-flag")),
         ] {
             let Ok(Format::Template(pieces)) = Format::parse(format) else { panic!("{format}") };
-            assert_eq!(field_before_path(&pieces), field, "{format}");
+            assert_eq!(field_before_path(&pieces).map(FieldName::to_string).as_deref(), field, "{format}");
         }
     }
 

@@ -74,6 +74,9 @@ fn text_of(record: &Record) -> String {
 
 impl Sink for Printer {
     fn offer(&mut self, record: Arc<Record>) -> Result<(), Arc<Record>> {
+        if self.progress.leaves_out(&record) {
+            return Ok(());
+        }
         if self.poll(PollFlags::OUT).is_empty() {
             return Err(record);
         }

@@ -74,6 +74,10 @@ impl Sink for Runner<'_> {
         if self.again.is_some_and(|again| Instant::now() < again) {
             return Err(record);
         }
+        if self.progress.leaves_out(&record) {
+            (self.tries, self.again) = (0, None);
+            return Ok(());
+        }
         let mut json = Vec::new();
         record.write_json(&mut json);
         json.push(b'\n');

@@ -8,7 +8,7 @@ mod watch;
 use super::end::{End, Kind};
 use super::job::{Connected, Job};
 use crate::imap::{Body, Fetched, Outcome, Step};
-use talk::{REPLY, SELECT, login, unexpected};
+use talk::{REPLY, login, unexpected};
 
 /// Runs a session to its end.
 pub fn run(job: &Job, connected: Connected) -> Result<End, End> {
@@ -27,9 +27,7 @@ pub fn probe(job: &Job, connected: Connected) -> Result<Vec<String>, End> {
         let has = talk.session.capabilities().iter().any(|known| known == name);
         format!("{}{name}", if has { "" } else { "no " })
     });
-    let name = job.folder.as_deref().unwrap_or("INBOX");
-    let step = talk.session.select(name, true, &mut talk.out);
-    let Step::Selected(folder) = talk.run(step, SELECT)? else { return Err(unexpected()) };
+    let folder = talk.select(true)?;
     talk.goodbye();
     let mut notes = vec![talk.conn.description(), format!("logged in; the server has {}", known.join(", "))];
     let uids = match (folder.uid_validity, folder.uid_next) {
@@ -37,7 +35,9 @@ pub fn probe(job: &Job, connected: Connected) -> Result<Vec<String>, End> {
         (_, None) => "; it has no UIDNEXT",
         _ => "",
     };
-    notes.push(super::intake::first_run(&job.remote, &name.escape_debug().to_string(), folder.exists) + uids);
+    notes.push(
+        super::intake::first_run(&job.remote, &job.folder_name().escape_debug().to_string(), folder.exists) + uids,
+    );
     Ok(notes)
 }
 
@@ -50,9 +50,7 @@ pub fn fetch_one(
     take: &mut dyn FnMut(&[u8]),
 ) -> Result<(), End> {
     let mut talk = login(job, connected)?;
-    let name = job.folder.as_deref().unwrap_or("INBOX");
-    let step = talk.session.select(name, true, &mut talk.out);
-    let Step::Selected(folder) = talk.run(step, SELECT)? else { return Err(unexpected()) };
+    let folder = talk.select(true)?;
     if folder.uid_validity != validity {
         return Err(End::new(Kind::Folder, "the server's ids changed, so the message cannot be told any more"));
     }
@@ -62,7 +60,7 @@ pub fn fetch_one(
         step = match talk.run(step, REPLY)? {
             Step::Literal { octets, .. } => {
                 has_come = true;
-                talk.literal(octets, take)?;
+                talk.conn.exactly(octets, take)?;
                 Step::Line
             }
             Step::Item(Fetched { body: Body::Quoted(octets), .. }) => {

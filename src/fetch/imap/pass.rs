@@ -2,11 +2,10 @@
 
 use super::talk::{REPLY, Talk, unexpected};
 use crate::config::After;
-use crate::delivery::Failure as Unstored;
 use crate::fetch::checkpoint::now;
 use crate::fetch::end::{End, Kind};
-use crate::fetch::folder::{CUT_OFF, HOPELESS, REFUSED, Verdict};
-use crate::fetch::intake::{Intake, Names, Source};
+use crate::fetch::folder::{CUT_OFF, REFUSED};
+use crate::fetch::intake::{Intake, Names, One, Source};
 use crate::imap::{Body, Outcome, Step};
 use crate::message::dot::decode::LineEnds;
 use crate::net::remote::Error;
@@ -14,13 +13,6 @@ use std::collections::BTreeMap;
 
 /// What is known is written down after so many messages at the latest.
 const CHECKPOINT: u32 = 100;
-
-/// What became of one message.
-enum One {
-    Kept,
-    /// Points, and why.
-    Failed(u32, String),
-}
 
 impl Talk<'_> {
     /// Fetches what is new and what is due, and does what is to be done with it on the server.
@@ -64,7 +56,7 @@ impl Talk<'_> {
         self.fetched += 1;
         let folder = checkpoint.folder(name);
         let verdict = match &fetched {
-            Ok((One::Kept, is_stored)) => {
+            Ok(One::Kept(is_stored)) => {
                 folder.succeeded(uid);
                 if *is_stored && job.remote.after != After::Leave {
                     folder.pending.insert(uid, now());
@@ -72,7 +64,7 @@ impl Talk<'_> {
                 job.status.count();
                 None
             }
-            Ok((One::Failed(points, why), _)) => Some((folder.failed(uid, *points, now()), why.clone())),
+            Ok(One::Failed(points, why)) => Some((folder.failed(uid, *points, now()), why.clone())),
             // A connection that ends at the same message again and again has its reason in it.
             Err(end) if is_first && matches!(end.kind, Kind::Temporary | Kind::Normal) => {
                 Some((folder.failed(uid, CUT_OFF, now()), end.why.clone()))
@@ -81,39 +73,29 @@ impl Talk<'_> {
         };
         checkpoint.end(name);
         drop(checkpoint);
-        match verdict {
-            Some((Verdict::ParkedNow, why)) => {
-                log::warn!("remote {}: message {uid} cannot be fetched ({why}); tried again daily", job.label());
-            }
-            Some((Verdict::GivenUp, why)) => log::warn!("remote {}: message {uid} is given up: {why}", job.label()),
-            Some((_, why)) => log::debug!("remote {}: message {uid}: {why}", job.label()),
-            None => {}
+        if let Some((verdict, why)) = verdict {
+            job.log_failed(uid, verdict, &why);
         }
-        let (one, _) = fetched?;
-        if matches!(one, One::Kept) && !matches!(job.remote.after, After::Leave | After::Age(_)) {
+        if matches!(fetched?, One::Kept(_)) && !matches!(job.remote.after, After::Leave | After::Age(_)) {
             self.act(name)?;
         }
         Ok(())
     }
 
-    /// Fetches one message and commits it. Gives also whether it is stored here.
-    fn fetch(&mut self, uid: u32, size: Option<u64>, stores: bool, source: Source) -> Result<(One, bool), End> {
+    /// Fetches one message and commits it.
+    fn fetch(&mut self, uid: u32, size: Option<u64>, stores: bool, source: Source) -> Result<One, End> {
         let job = self.job;
-        let new = |stores: bool| match stores {
-            true => Intake::store(&job.delivery, &job.remote, &source),
-            false => Intake::Header(Vec::new()),
-        };
+        let new = |stores: bool| Intake::new(stores, &job.delivery, &job.remote, &source);
         let mut step = self.session.fetch(uid, !stores, &mut self.out);
-        // The message, whether it is to be stored, its UID as told, and its size as the server says.
-        let (mut intake, mut is_stored, mut told, mut size) = (None, stores, None, size);
+        // The message, its UID as told, and its size as the server says.
+        let (mut intake, mut told, mut size) = (None, None, size);
         let outcome = loop {
             step = match self.run(step, REPLY)? {
                 Step::Literal { octets, .. } => {
                     // The size that was listed may have been a guess.
-                    is_stored &= octets <= job.remote.max_size;
-                    let mut into = new(is_stored);
+                    let mut into = new(stores && octets <= job.remote.max_size);
                     let (mut ends, mut block) = (LineEnds::new(), Vec::new());
-                    self.literal(octets, &mut |octets| {
+                    self.conn.exactly(octets, &mut |octets| {
                         block.clear();
                         ends.decode(octets, &mut block);
                         into.write(&block);
@@ -143,20 +125,16 @@ impl Talk<'_> {
                 _ => return Err(unexpected()),
             };
         };
-        let failed = |points, why: &str| Ok((One::Failed(points, why.to_owned()), false));
-        match (outcome, intake) {
+        let why = match (outcome, intake) {
             (Outcome::Ok, Some(intake)) if told == Some(uid) => {
                 job.begin_message();
-                match intake.commit(&job.delivery, &job.remote, source, size.unwrap_or(0)) {
-                    Ok(()) => Ok((One::Kept, is_stored)),
-                    Err(Unstored::Loop) => failed(HOPELESS, "more than 100 Received fields"),
-                    Err(failure) => Err(failure.into()),
-                }
+                return Ok(intake.commit(&job.delivery, &job.remote, source, size.unwrap_or(0))?);
             }
-            (Outcome::Ok, Some(_)) => failed(REFUSED, "the server gave another message"),
-            (Outcome::Ok, None) => failed(REFUSED, "the server gave no message"),
-            (outcome, _) => failed(REFUSED, &format!("{outcome:?}")),
-        }
+            (Outcome::Ok, Some(_)) => "the server gave another message".into(),
+            (Outcome::Ok, None) => "the server gave no message".into(),
+            (outcome, _) => format!("{outcome:?}"),
+        };
+        Ok(One::Failed(REFUSED, why))
     }
 
     /// Does on the server what is due with messages that are stored here.

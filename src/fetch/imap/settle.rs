@@ -1,4 +1,4 @@
-//! What is known of a folder when it is opened: a first run, the same ids as before, or ids that have become worthless.
+//! What is known of a folder when it is opened: a first run, the same ids as before, or other ids than before.
 
 use super::talk::{REPLY, Talk, unexpected};
 use crate::fetch::checkpoint::now;
@@ -23,21 +23,21 @@ impl Talk<'_> {
             (folder.validity, folder.last) = (opened.uid_validity, last);
             folder.first = if only_new { now() } else { 0 };
         } else {
-            let is_worthless = {
+            let needs_resync = {
                 let mut checkpoint = self.job.checkpoint();
                 let folder = checkpoint.folder(name);
                 let is_back = opened.uid_next.is_some_and(|next| next <= folder.last);
                 let is_other = folder.validity != opened.uid_validity || opened.uid_validity == 0;
-                folder.is_worthless || is_other || is_back
+                folder.needs_resync || is_other || is_back
             };
-            if is_worthless {
+            if needs_resync {
                 self.resync(name, opened)?;
             }
         }
         self.job.save()
     }
 
-    /// The server's ids are worthless: what is new is told by keys and dates.
+    /// The server's ids changed: keys and dates tell which messages are new.
     pub(super) fn resync(&mut self, name: &str, opened: Folder) -> Result<(), End> {
         let job = self.job;
         let (passed, first) = {
@@ -55,7 +55,7 @@ impl Talk<'_> {
                 step = match self.run(step, REPLY)? {
                     Step::Literal { octets, .. } => {
                         header.clear();
-                        self.literal(octets, &mut |block| {
+                        self.conn.exactly(octets, &mut |block| {
                             let room = limits::HEADER_OCTETS - header.len();
                             header.extend_from_slice(&block[..block.len().min(room)]);
                         })?;
@@ -79,19 +79,14 @@ impl Talk<'_> {
                 };
             }
         }
-        log::info!(
-            "remote {}: the server's ids changed; compared by key and date: {} known by key, {} by age, {} new",
-            job.label(),
-            counts.by_key,
-            counts.by_age,
-            counts.new
-        );
+        counts.log(&job.label(), "ids");
         let mut checkpoint = job.checkpoint();
         let folder = checkpoint.folder(name);
-        (folder.validity, folder.last, folder.is_worthless) = (opened.uid_validity, last, false);
+        (folder.validity, folder.last, folder.needs_resync) = (opened.uid_validity, last, false);
         folder.done.clear();
         folder.pending.clear();
-        folder.failing = new.into_iter().map(|uid| (uid, Default::default())).collect();
+        folder.failing.clear();
+        folder.failing.extend(new.into_iter().map(|uid| (uid, Default::default())));
         Ok(())
     }
 }

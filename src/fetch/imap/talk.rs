@@ -3,7 +3,7 @@
 use crate::config::Encryption;
 use crate::fetch::end::{End, Kind};
 use crate::fetch::job::{Connected, Job};
-use crate::imap::{Failure, Fetched, LINE, Outcome, Secret, Session, Settings, Step};
+use crate::imap::{Failure, Fetched, Folder, LINE, Outcome, Session, Settings, Step};
 use crate::net::remote::conn::{Conn, Signal};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub const REPLY: Duration = Duration::from_secs(60);
 
 /// For SELECT: a large folder may have to be indexed first.
-pub const SELECT: Duration = Duration::from_secs(300);
+const SELECT: Duration = Duration::from_secs(300);
 
 /// For LOGOUT.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -37,18 +37,14 @@ pub struct Talk<'j> {
 /// Comes to a session that takes commands.
 pub fn login(job: &Job, connected: Connected) -> Result<Talk<'_>, End> {
     let Connected { conn, secret, tls } = connected;
-    let session = Session::new(Settings {
-        login: job.remote.login.clone(),
-        host: job.remote.host.clone(),
-        port: job.remote.port,
-        secret: if job.remote.secret.is_token() { Secret::Token } else { Secret::Password },
-        starttls: job.remote.encryption == Encryption::StartTls,
-    });
+    let account = job.remote.account();
+    let session =
+        Session::new(Settings { account: account.clone(), starttls: job.remote.encryption == Encryption::StartTls });
     let end = Instant::now() + SESSION;
     let mut talk = Talk { job, conn, session, out: Vec::new(), end, validity: 0, fetched: 0 };
     let mut step = Step::Line;
     loop {
-        let next = talk.run(step, REPLY).map_err(|end| end.without(secret.octets(), &job.remote))?;
+        let next = talk.run(step, REPLY).map_err(|end| end.without(secret.octets(), &account))?;
         step = match next {
             Step::StartTls => {
                 let client = tls.as_ref().ok_or_else(|| End::new(Kind::Temporary, "no TLS"))?;
@@ -77,7 +73,9 @@ impl Talk<'_> {
         loop {
             match step {
                 Step::Line => {}
-                Step::Literal { octets, is_body: false } => self.small_literal(octets)?,
+                Step::Literal { octets, is_body: false } => {
+                    self.conn.exactly(octets, &mut |octets| self.session.octets(octets))?;
+                }
                 Step::Failed(failure) => return Err(failure.into()),
                 step => return Ok(step),
             }
@@ -93,16 +91,13 @@ impl Talk<'_> {
         }
     }
 
-    pub(super) fn small_literal(&mut self, octets: u64) -> Result<(), End> {
-        let (began, mut taken) = (Instant::now(), 0);
-        while taken < octets {
-            let block = self.conn.data(began, taken)?;
-            let count = block.len().min((octets - taken) as usize);
-            self.session.octets(&block[..count]);
-            self.conn.consume(count);
-            taken += count as u64;
+    /// Opens the job's folder.
+    pub(super) fn select(&mut self, read_only: bool) -> Result<Folder, End> {
+        let step = self.session.select(self.job.folder_name(), read_only, &mut self.out);
+        match self.run(step, SELECT)? {
+            Step::Selected(folder) => Ok(folder),
+            _ => Err(unexpected()),
         }
-        Ok(())
     }
 
     /// A command that gives no items.
@@ -117,7 +112,7 @@ impl Talk<'_> {
         }
     }
 
-    /// Says goodbye, for a moment.
+    /// Says goodbye, and waits for the answer for 2 s at most.
     pub(super) fn goodbye(&mut self) {
         // A stop was given, and must not end this, too.
         let Ok(never) = Signal::new() else { return };
@@ -150,25 +145,12 @@ impl Talk<'_> {
                     listed.insert(uid, size.unwrap_or(0));
                     Step::Line
                 }
-                // The last one, whatever was asked for.
+                // A server always gives the last message, also one before `first`.
                 Step::Item(_) => Step::Line,
                 // Some servers refuse to list an empty folder.
                 Step::Done(_) => return Ok(listed),
                 _ => return Err(unexpected()),
             };
         }
-    }
-
-    /// Reads the octets of a message's section.
-    pub(super) fn literal(&mut self, octets: u64, take: &mut dyn FnMut(&[u8])) -> Result<(), End> {
-        let (began, mut taken) = (Instant::now(), 0);
-        while taken < octets {
-            let block = self.conn.data(began, taken)?;
-            let count = block.len().min(usize::try_from(octets - taken).unwrap_or(usize::MAX));
-            take(&block[..count]);
-            self.conn.consume(count);
-            taken += count as u64;
-        }
-        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The life of a session with an open folder: look, wait for news, look again.
 
-use super::talk::{REPLY, SELECT, Talk, unexpected};
+use super::talk::{REPLY, Talk, unexpected};
 use crate::config::After;
 use crate::fetch::end::{End, Kind};
 use crate::fetch::status::Doing;
@@ -20,9 +20,8 @@ impl Talk<'_> {
     /// Opens the folder, then looks and waits until something ends it.
     pub(super) fn watch(&mut self) -> Result<End, End> {
         let job = self.job;
-        let name = job.folder.as_deref().unwrap_or("INBOX");
-        let step = self.session.select(name, job.remote.after == After::Leave, &mut self.out);
-        let Step::Selected(folder) = self.run(step, SELECT)? else { return Err(unexpected()) };
+        let name = job.folder_name();
+        let folder = self.select(job.remote.after == After::Leave)?;
         self.validity = folder.uid_validity;
         self.settle(name, folder)?;
         let mut is_empty = folder.exists == 0;
@@ -50,7 +49,7 @@ impl Talk<'_> {
             job.status.enter(Doing::Idle);
             if has_idle {
                 has_idle = self.idle()?;
-                // A server that never waits, and has nothing, is made to.
+                // A server that ends each IDLE at once and has no news is asked once a second.
                 let is_idle_turn = began.elapsed() < QUICK && self.fetched == fetched;
                 quick = if is_idle_turn { quick + 1 } else { 0 };
                 if quick > QUICK_TURNS {

@@ -78,7 +78,7 @@ impl Talk<'_> {
             match header {
                 Ok(header) if !has_key(&header) => drop(maildrop.known.remove(&message.id)),
                 Ok(_) => {}
-                // It cannot be told; so it is not deleted a second time.
+                // Without its header it is not known which message this is, so it is not deleted a second time.
                 Err(_) => maildrop.succeeded(message.id, 0),
             }
         }
@@ -107,7 +107,7 @@ impl Talk<'_> {
                 drop(checkpoint);
                 return job.save();
             }
-            if !maildrop.is_worthless && !maildrop.has_new_ids(&ids) {
+            if !maildrop.needs_resync && !maildrop.has_new_ids(&ids) {
                 return Ok(());
             }
             (maildrop.passed, maildrop.first)
@@ -125,16 +125,10 @@ impl Talk<'_> {
                 Err(_) => counts.new += 1,
             }
         }
-        log::info!(
-            "remote {}: the server's unique-ids changed; compared by key and date: {} known by key, {} by age, {} new",
-            job.label(),
-            counts.by_key,
-            counts.by_age,
-            counts.new
-        );
+        counts.log(&job.label(), "unique-ids");
         let mut checkpoint = job.checkpoint();
         let maildrop: &mut Maildrop = checkpoint.maildrop();
-        maildrop.is_worthless = false;
+        maildrop.needs_resync = false;
         known.into_iter().for_each(|id| maildrop.succeeded(id, 0));
         // Those that vanished do not count a second time.
         maildrop.passed(&ids, passed);

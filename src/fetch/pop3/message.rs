@@ -3,21 +3,12 @@
 use super::listing::Listed;
 use super::talk::{REPLY, Talk, unexpected};
 use crate::config::After;
-use crate::delivery::Failure as Unstored;
 use crate::fetch::checkpoint::now;
 use crate::fetch::end::End;
-use crate::fetch::folder::{HOPELESS, REFUSED, Verdict};
-use crate::fetch::intake::{Intake, Source};
+use crate::fetch::folder::REFUSED;
+use crate::fetch::intake::{Intake, One, Source};
 use crate::fetch::maildrop::Id;
 use crate::pop3::client::{Outcome, Step};
-
-/// What became of one message.
-enum One {
-    /// True: stored here.
-    Kept(bool),
-    /// Points, and why.
-    Failed(u32, String),
-}
 
 impl Talk<'_> {
     /// The header of a message; `Err` where the server refuses TOP.
@@ -59,14 +50,8 @@ impl Talk<'_> {
         };
         checkpoint.end("");
         drop(checkpoint);
-        let number = message.number;
-        match verdict {
-            Some((Verdict::ParkedNow, why)) => {
-                log::warn!("remote {}: message {number} cannot be fetched ({why}); tried again daily", job.label());
-            }
-            Some((Verdict::GivenUp, why)) => log::warn!("remote {}: message {number} is given up: {why}", job.label()),
-            Some((_, why)) => log::debug!("remote {}: message {number}: {why}", job.label()),
-            None => {}
+        if let Some((verdict, why)) = verdict {
+            job.log_failed(message.number, verdict, &why);
         }
         fetched.map(|one| matches!(one, One::Kept(_)))
     }
@@ -80,20 +65,15 @@ impl Talk<'_> {
             _ => return Err(unexpected()),
         };
         let stores = job.remote.store && size.is_none_or(|size| size <= job.remote.max_size);
-        let (mut into, step) = match stores {
-            true => {
-                (Intake::store(&job.delivery, &job.remote, &source), self.session.retr(message.number, &mut self.out))
-            }
-            false => (Intake::Header(Vec::new()), self.session.top(message.number, &mut self.out)),
+        let mut into = Intake::new(stores, &job.delivery, &job.remote, &source);
+        let step = match stores {
+            true => self.session.retr(message.number, &mut self.out),
+            false => self.session.top(message.number, &mut self.out),
         };
         match self.data(step, &mut |block| into.write(block))? {
             Outcome::Ok => {
                 job.begin_message();
-                match into.commit(&job.delivery, &job.remote, source, size.unwrap_or(0)) {
-                    Ok(()) => Ok(One::Kept(stores)),
-                    Err(Unstored::Loop) => Ok(One::Failed(HOPELESS, "more than 100 Received fields".into())),
-                    Err(failure) => Err(failure.into()),
-                }
+                Ok(into.commit(&job.delivery, &job.remote, source, size.unwrap_or(0))?)
             }
             Outcome::Refused(text) => Ok(One::Failed(REFUSED, text.to_string())),
         }

@@ -97,7 +97,7 @@ impl Talk<'_> {
                 return Err(Error::Interrupted.into());
             }
             let is_new = job.checkpoint().maildrop().is_to_fetch(message.id, &message.unique_id, now());
-            // A number alone says nothing of an earlier session's message.
+            // Without a unique-id, messages of different sessions cannot be compared.
             let is_nameless = message.unique_id.is_empty();
             let mut may_go = !is_nameless;
             if is_new || is_nameless {

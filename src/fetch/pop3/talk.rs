@@ -5,7 +5,7 @@ use crate::fetch::end::{End, Kind};
 use crate::fetch::job::{Connected, Job};
 use crate::message::dot::decode::Decoder;
 use crate::net::remote::conn::Conn;
-use crate::pop3::client::{LINE, Outcome, Secret, Session, Settings, Step};
+use crate::pop3::client::{LINE, Outcome, Session, Settings, Step};
 use crate::sasl::client::Failure;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -28,11 +28,9 @@ pub(super) struct Talk<'j> {
 /// Comes to a session that takes commands.
 pub(super) fn login(job: &Job, connected: Connected) -> Result<Talk<'_>, End> {
     let Connected { conn, secret, tls } = connected;
+    let account = job.remote.account();
     let session = Session::new(Settings {
-        login: job.remote.login.clone(),
-        host: job.remote.host.clone(),
-        port: job.remote.port,
-        secret: if job.remote.secret.is_token() { Secret::Token } else { Secret::Password },
+        account: account.clone(),
         starttls: job.remote.encryption == Encryption::StartTls,
         implicit_tls: job.remote.encryption == Encryption::Implicit,
     });
@@ -45,7 +43,7 @@ pub(super) fn login(job: &Job, connected: Connected) -> Result<Talk<'_>, End> {
                 job.without_apop.store(has_tried, Ordering::Relaxed);
             }
         });
-        let next = next.map_err(|end| end.without(secret.octets(), &job.remote))?;
+        let next = next.map_err(|end| end.without(secret.octets(), &account))?;
         step = match next {
             Step::StartTls => {
                 let client = tls.as_ref().ok_or_else(|| End::new(Kind::Temporary, "no TLS"))?;
@@ -105,6 +103,7 @@ impl Talk<'_> {
             log::warn!("remote {}: the server itself deletes messages after {days} days (EXPIRE)", self.job.label());
         }
     }
+
     /// The answer to RETR or TOP.
     pub(super) fn data(&mut self, step: Step, take: &mut dyn FnMut(&[u8])) -> Result<Outcome, End> {
         match self.run(step, REPLY)? {

@@ -106,7 +106,12 @@ impl Summary {
     /// The same, with what `settings` ask for, of a message that came by `via`.
     pub fn read(head: &[u8], settings: &EventSettings, via: Via) -> Summary {
         let head = &head[..head.len().min(limits::HEADER_OCTETS)];
-        let head = &head[trace::length(head)..];
+        Summary::of_header(&head[trace::length(head)..], settings, via)
+    }
+
+    /// The same of a header without our own trace fields.
+    pub fn of_header(head: &[u8], settings: &EventSettings, via: Via) -> Summary {
+        let head = &head[..head.len().min(limits::HEADER_OCTETS)];
         let mut further: Vec<Option<&[u8]>> = vec![None; settings.headers.len()];
         let mut bodies: [Option<&[u8]>; NAMES.len()] = [None; NAMES.len()];
         let mut oldest_received: &[u8] = b"";
@@ -213,7 +218,18 @@ fn charset_of(content_type: &[u8]) -> Option<Charset> {
 
 /// A field body as the event tells it. Octets beyond ASCII outside of encoded words are UTF-8, else in the charset `raw`.
 pub fn value(body: &[u8], raw: Option<Charset>) -> String {
-    let mut value = word::decode(&unfolded(body), raw, limits::FIELD);
+    let body = unfolded(body);
+    // Nothing to decode, as in most fields.
+    let begins_a_word = |at: usize| body.get(at + 1) == Some(&b'?');
+    let is_plain = || body.len() <= limits::FIELD && body.iter().all(|octet| matches!(octet, b' '..=b'~'));
+    match std::str::from_utf8(&body) {
+        Ok(text) if is_plain() && !memchr::memchr_iter(b'=', &body).any(begins_a_word) => text.to_owned(),
+        _ => decoded(&body, raw),
+    }
+}
+
+fn decoded(body: &[u8], raw: Option<Charset>) -> String {
+    let mut value = word::decode(body, raw, limits::FIELD);
     value.retain(|letter| !letter.is_control());
     // An encoded word may begin or end with white space.
     let blank = value.len() - value.trim_start().len();
@@ -270,6 +286,14 @@ pub fn cut(text: &mut String) {
 mod tests {
     use super::*;
     use crate::message::trace::{Facts, Origin, Trace, Via};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_value_without_encoded_words_is_the_same_either_way(body in "[ -~\t\n]{0,80}|a{1990,2100}") {
+            prop_assert_eq!(value(body.as_bytes(), None), decoded(&unfolded(body.as_bytes()), None));
+        }
+    }
 
     #[test]
     fn the_first_of_a_repeated_field_counts_and_folds_are_undone() {

@@ -9,6 +9,7 @@
 //! Nothing is kept of a message but the headers of its parts, one at a time, and its text, so a message of any size takes
 //! the same memory. A message that breaks the rules is read as far as it can be; nothing is refused.
 
+mod boundaries;
 mod collector;
 mod html;
 mod name;

@@ -9,6 +9,7 @@
 //!
 //! A boundary of an outer multipart ends the inner ones, too. The line end before a boundary belongs to the boundary.
 
+use super::boundaries::Boundaries;
 use super::part::Part;
 use super::transfer::Decoder;
 use super::{DEPTH, PARTS};
@@ -48,18 +49,13 @@ enum State {
     Body,
 }
 
-/// A multipart that has begun.
-#[derive(Debug)]
-struct Level {
-    boundary: Vec<u8>,
-    is_digest: bool,
-}
-
 /// Reads one message.
 #[derive(Debug)]
 pub struct Reader {
     state: State,
-    levels: Vec<Level>,
+    boundaries: Boundaries,
+    /// Of each multipart that has begun, whether it is a digest.
+    digests: Vec<bool>,
     parts: usize,
     /// The beginning of a line that has not ended.
     line: Vec<u8>,
@@ -76,7 +72,8 @@ impl Default for Reader {
     fn default() -> Reader {
         Reader {
             state: State::Head,
-            levels: Vec::new(),
+            boundaries: Boundaries::default(),
+            digests: Vec::new(),
             parts: 0,
             line: Vec::new(),
             continues: false,
@@ -122,7 +119,7 @@ impl Reader {
             self.decoder.decode(self.line_end, &mut self.out);
             self.end_part(sink);
         }
-        self.levels.iter().for_each(|_| sink.leave());
+        (0..self.boundaries.len()).for_each(|_| sink.leave());
     }
 
     /// Takes a line with its line end, or a piece of one that is too long.
@@ -153,18 +150,10 @@ impl Reader {
 
     /// The multipart of which this line is a boundary, and whether it is its close delimiter.
     fn boundary(&self, line: &[u8]) -> Option<(usize, bool)> {
-        if self.levels.is_empty() || !line.starts_with(b"--") || line.len() > LINE || self.parts >= PARTS {
+        if !line.starts_with(b"--") || line.len() > LINE || self.boundaries.len() == 0 || self.parts >= PARTS {
             return None;
         }
-        let text = line[2..].trim_ascii_end();
-        let levels = self.levels.iter().enumerate().rev();
-        levels
-            .filter_map(|(index, level)| match text.strip_prefix(&level.boundary[..])? {
-                b"" => Some((index, false)),
-                b"--" => Some((index, true)),
-                _ => None,
-            })
-            .next()
+        self.boundaries.find(line[2..].trim_ascii_end())
     }
 
     fn on_boundary(&mut self, level: usize, closes: bool, sink: &mut dyn Sink) {
@@ -176,8 +165,9 @@ impl Reader {
             self.end_part(sink);
         }
         let stays = if closes { level } else { level + 1 };
-        while self.levels.len() > stays {
-            self.levels.pop();
+        while self.boundaries.len() > stays {
+            self.boundaries.pop();
+            self.digests.pop();
             sink.leave();
         }
         self.state = if closes { State::Skip } else { State::Head };
@@ -191,17 +181,18 @@ impl Reader {
         }
         self.parts += 1;
         let default =
-            if self.levels.last().is_some_and(|level| level.is_digest) { "message/rfc822" } else { "text/plain" };
+            if self.digests.last().is_some_and(|is_digest| *is_digest) { "message/rfc822" } else { "text/plain" };
         let mut part = Part::parse(&head, default);
         head.clear();
         self.head = head;
         if part.is_multipart()
-            && self.levels.len() < DEPTH
+            && self.boundaries.len() < DEPTH
             && self.parts < PARTS
             && let Some(boundary) = part.boundary.take()
         {
             sink.enter(&part);
-            self.levels.push(Level { boundary, is_digest: part.kind == "multipart/digest" });
+            self.boundaries.push(boundary);
+            self.digests.push(part.kind == "multipart/digest");
             self.state = State::Skip;
             return;
         }

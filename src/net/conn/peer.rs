@@ -1,9 +1,11 @@
 //! The shared half of a connection: its worker reads and writes through it, and other threads can see what the worker
 //! waits for and end that wait.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::sys::poll;
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, sockopt};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -26,7 +28,7 @@ const BUSY: u64 = 0;
 const RUN: u8 = 0;
 /// The session ends at its next command.
 const STOP: u8 = 1;
-/// The session ends at its next wait, whatever it waits for.
+/// The session ends at its next wait of any kind.
 const END: u8 = 2;
 
 /// The shared half of a connection. The list of sessions keeps one for each.
@@ -66,6 +68,14 @@ impl Peer {
         sockopt::socket_peercred(&self.socket).ok().map(|peer| peer.uid.as_raw())
     }
 
+    /// The addresses of the other end and of ours; `None` for a unix socket.
+    pub fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let theirs = SocketAddr::try_from(rustix::net::getpeername(&self.socket).ok()??).ok()?;
+        let ours = SocketAddr::try_from(rustix::net::getsockname(&self.socket).ok()?).ok()?;
+        Some((canonical(theirs), canonical(ours)))
+    }
+
     /// Ends the session at its next command: at once when it waits for one, else when the message under way is done.
     pub fn stop(&self) {
         self.end.fetch_max(STOP, SeqCst);
@@ -84,7 +94,7 @@ impl Peer {
         }
     }
 
-    /// Cuts the connection, whatever the worker does.
+    /// Cuts the connection at once, also while the worker is busy.
     pub fn cut(&self) {
         self.end.store(END, SeqCst);
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
@@ -172,7 +182,7 @@ impl Peer {
     pub(super) fn poll(&self, what: Wait, events: PollFlags, end: Instant) -> io::Result<PollFlags> {
         self.waiting(what, || {
             let mut fds = [PollFd::new(&self.socket, events)];
-            rustix::io::retry_on_intr(|| poll(&mut fds, Some(&left(end))))?;
+            poll(&mut fds, Some(end.saturating_duration_since(Instant::now())))?;
             if self.must_end(what) { Err(aborted()) } else { Ok(fds[0].revents()) }
         })
     }
@@ -197,7 +207,7 @@ impl Peer {
         self.waiting(Wait::Command, || {
             let mut fds = vec![PollFd::new(&self.socket, PollFlags::RDHUP)];
             fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            rustix::io::retry_on_intr(|| poll(&mut fds, Some(&left(end))))?;
+            poll(&mut fds, Some(end.saturating_duration_since(Instant::now())))?;
             if self.must_end(Wait::Command) {
                 return Err(aborted());
             }
@@ -250,11 +260,6 @@ impl Peer {
         let half = if wait == Wait::Output { Shutdown::Both } else { Shutdown::Read };
         let _ = rustix::net::shutdown(&self.socket, half);
     }
-}
-
-fn left(end: Instant) -> Timespec {
-    let left = end.saturating_duration_since(Instant::now());
-    Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
 }
 
 /// What a wait says that was ended from outside.

@@ -1,7 +1,9 @@
 //! A connection beside a peer that pipelines, is silent, leaves, or is made to wait.
 
+use super::output::OUTPUT_BLOCK;
 use super::*;
 use std::io::Read;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 

@@ -4,7 +4,8 @@
 use super::tls::{Client, Fingerprint, Session};
 use super::{Error, dial};
 use crate::net::line::{Buffer, Line};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use crate::sys::{Wake, poll};
+use rustix::event::{PollFd, PollFlags};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,7 +29,7 @@ const RATE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Interrupts a wait from another thread.
 #[derive(Clone, Debug)]
-pub struct Signal(Arc<OwnedFd>);
+pub struct Signal(Arc<Wake>);
 
 impl Signal {
     /// Not given yet.
@@ -37,50 +38,39 @@ impl Signal {
     ///
     /// Of eventfd(2).
     pub fn new() -> io::Result<Signal> {
-        Ok(Signal(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+        Ok(Signal(Arc::new(Wake::new()?)))
     }
 
     /// Given when this eventfd(2) is readable.
     pub fn of(descriptor: OwnedFd) -> Signal {
-        Signal(Arc::new(descriptor))
+        Signal(Arc::new(Wake::of(descriptor)))
     }
 
     /// Ends every wait from now on, until it is taken back.
     pub fn give(&self) {
-        // It fails only when the counter is full, and then it was given before.
-        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+        self.0.wake();
     }
 
     /// Takes it back; whether it was given.
     pub fn take(&self) -> bool {
-        rustix::io::read(&*self.0, &mut [0_u8; 8]).is_ok()
+        self.0.clear()
     }
 
     /// Whether it is given.
     pub fn is_given(&self) -> bool {
-        wait(&mut [PollFd::new(&*self.0, PollFlags::IN)], Some(Duration::ZERO)).is_ok_and(|count| count > 0)
+        poll(&mut [PollFd::new(&*self.0, PollFlags::IN)], Some(Duration::ZERO)).is_ok_and(|count| count > 0)
     }
 
     /// Waits until the signal is given or `fd` is readable, or the time is over.
     pub fn wait_beside(&self, fd: BorrowedFd<'_>, timeout: Option<Duration>) {
         let mut fds = [PollFd::new(&*self.0, PollFlags::IN), PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-        let _ = wait(&mut fds, timeout);
+        let _ = poll(&mut fds, timeout);
     }
 
     /// Waits until one of the signals is given, or the time is over.
     pub fn wait_any(signals: &[&Signal], timeout: Option<Duration>) {
         let mut fds: Vec<PollFd<'_>> = signals.iter().map(|signal| PollFd::new(&*signal.0, PollFlags::IN)).collect();
-        let _ = wait(&mut fds, timeout);
-    }
-}
-
-fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<usize> {
-    let timeout = timeout
-        .map(|timeout| Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) });
-    match poll(fds, timeout.as_ref()) {
-        Ok(count) => Ok(count),
-        Err(rustix::io::Errno::INTR) => Ok(0),
-        Err(error) => Err(error.into()),
+        let _ = poll(&mut fds, timeout);
     }
 }
 
@@ -127,7 +117,7 @@ impl Conn {
     /// Whether the server has neither sent anything that was not read nor gone: the connection can be used again.
     pub fn is_quiet(&self) -> bool {
         let mut fds = [PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN)];
-        self.input.is_empty() && !self.has_ended && wait(&mut fds, Some(Duration::ZERO)).is_ok_and(|count| count == 0)
+        self.input.is_empty() && !self.has_ended && poll(&mut fds, Some(Duration::ZERO)).is_ok_and(|count| count == 0)
     }
 
     /// The server's address.
@@ -288,6 +278,23 @@ impl Conn {
         self.input.consume(count);
     }
 
+    /// So many octets, in the blocks in which they come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Conn::data`].
+    pub fn exactly(&mut self, octets: u64, take: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
+        let (began, mut taken) = (Instant::now(), 0);
+        while taken < octets {
+            let block = self.data(began, taken)?;
+            let count = block.len().min(usize::try_from(octets - taken).unwrap_or(usize::MAX));
+            take(&block[..count]);
+            self.consume(count);
+            taken += count as u64;
+        }
+        Ok(())
+    }
+
     /// Tells the server that nothing follows; does not wait.
     pub fn close(mut self) {
         if let Some(session) = &mut self.tls {
@@ -326,7 +333,7 @@ impl Conn {
                     Err(Error::Closed) => self.has_ended = true,
                     received => received?,
                 }
-                // An answer to a key update; it is small, and what the socket does not take goes with the next send.
+                // An answer to a key update; it is small, and a part that the socket does not take now is sent with the next data.
                 let _ = session.send(&mut &self.stream);
             }
         }
@@ -340,7 +347,7 @@ impl Conn {
             let mut fds =
                 vec![PollFd::from_borrowed_fd(self.stream.as_fd(), flags), PollFd::new(&*self.stop.0, PollFlags::IN)];
             fds.extend(also.iter().map(|signal| PollFd::new(&*signal.0, PollFlags::IN)));
-            wait(&mut fds, Some(left))?;
+            poll(&mut fds, Some(left))?;
             if fds[1..].iter().any(|fd| !fd.revents().is_empty()) {
                 return Err(Error::Interrupted);
             }

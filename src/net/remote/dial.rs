@@ -134,7 +134,7 @@ mod tests {
     fn a_connection_is_watched_by_the_kernel() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        // `localhost` may have an IPv6 address first, at which nobody listens.
+        // `localhost` may have an IPv6 address first, at which no program listens.
         let stream = dial("localhost", port, true).unwrap();
         assert!(sockopt::socket_keepalive(&stream).unwrap() && sockopt::tcp_nodelay(&stream).unwrap());
         assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), Duration::from_secs(60));

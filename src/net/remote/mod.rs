@@ -1,5 +1,5 @@
 //! Connections to other servers: one dialler, one TLS client, one connection with deadlines, and the secrets of logins.
-//! What is said on a connection is the affair of the rooms above.
+//! The rooms above know the protocols.
 
 #[cfg(feature = "tls")]
 pub mod conn;

@@ -1,8 +1,9 @@
 //! Passwords and access tokens: read before each login, by a thread outside of the sandbox, from a file or from the first
 //! line that a command prints. They are never logged, and never an argument or an environment variable of a program.
 
+use crate::sasl::client::Secret as Kind;
 use crate::sys;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::fmt;
 use std::fs::File;
@@ -92,9 +93,12 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Source {
-    /// Whether it gives OAuth2 tokens.
-    pub fn is_token(&self) -> bool {
-        matches!(self, Source::TokenCommand(_))
+    /// What it gives.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Source::TokenCommand(_) => Kind::Token,
+            Source::File(_) | Source::PasswordCommand(_) => Kind::Password,
+        }
     }
 
     /// Gets the secret as it is now.
@@ -149,7 +153,7 @@ fn run(command: &[String], patience: Duration) -> Result<Secret, Error> {
     let end = Instant::now() + patience;
     let text = output(&mut child, end);
     let ended = wait(&mut child, end);
-    // Its pid stays taken until it was waited for; children that it left behind go too.
+    // The pid cannot be given to another process before the wait. Children that the command left behind are killed too.
     if let Ok(None) | Err(_) = &ended {
         let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
         let _ = child.wait();
@@ -202,8 +206,7 @@ fn wait(child: &mut Child, end: Instant) -> io::Result<Option<std::process::Exit
 
 fn ready(fd: std::os::fd::BorrowedFd<'_>, end: Instant) {
     let left = end.saturating_duration_since(Instant::now());
-    let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-    let _ = poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&timeout));
+    let _ = sys::poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(left));
 }
 
 #[cfg(test)]

@@ -289,13 +289,7 @@ impl Session {
 
     /// Version and cipher, for example `TLSv1.3 TLS_AES_256_GCM_SHA384`.
     pub fn description(&self) -> String {
-        let version = match self.0.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-            _ => "TLS",
-        };
-        let suite = self.0.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
-        format!("{version} {}", suite.replacen("TLS13_", "TLS_", 1))
+        crate::net::tls::description(&self.0)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::message::idn;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Longest URL, octets: what RFC 9110 section 4.1 asks everybody to take.
+/// Longest URL, octets: the least that RFC 9110 section 4.1 asks to be supported.
 const LONGEST: usize = 8_000;
 
 /// An `http:` or `https:` URL. Path and query may hold a secret, so only the host is for the log.
@@ -133,7 +133,7 @@ fn name(host: &str) -> Result<String, String> {
     if name.len() > 253 || !name.split('.').all(label) {
         return Err(format!("{host:?} is not a host"));
     }
-    // What ends in a number is an address, and nothing else (WHATWG URL section 3.5): 127.1 and 0x7f.1 are none of ours.
+    // What ends in a number is an address, and nothing else (WHATWG URL section 3.5): 127.1 and 0x7f.1 are refused.
     let is_number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|octet| octet.is_ascii_digit()));
     if is_number && name.parse::<Ipv4Addr>().is_err() {
         return Err(format!("{host:?} is not an IPv4 address: four numbers"));

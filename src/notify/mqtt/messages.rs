@@ -26,7 +26,7 @@ pub(super) fn event(settings: &MqttSettings, record: &Record) -> Message {
     for piece in &settings.topic {
         match piece {
             Piece::Text(text) => topic.push_str(text),
-            Piece::Field(name) => topic::push(&mut topic, &record.field(name).unwrap_or_default()),
+            Piece::Value(key) => topic::push(&mut topic, &key.value(record).unwrap_or_default()),
         }
     }
     let mut payload = Vec::new();
@@ -129,6 +129,9 @@ mod tests {
         record.summary.subject = Some("$SYS".into());
         let settings = MqttSettings { topic: pieces("{subject}"), ..settings };
         assert_eq!(event(&settings, &record).topic, "_SYS");
+        record.summary.headers = vec![("x-room".into(), Some("../kitchen/#".into())), ("x-floor".into(), None)];
+        let settings = MqttSettings { topic: pieces("{header.X-Room}/{header.x-floor}"), ..settings };
+        assert_eq!(event(&settings, &record).topic, ".._kitchen__/_");
     }
 
     #[test]

@@ -13,8 +13,9 @@ mod dialogue_tests;
 mod session;
 mod step;
 
+pub use crate::sasl::client::{Account, Secret};
 pub use session::Session;
-pub use step::{Outcome, Secret, Settings, Step};
+pub use step::{Outcome, Settings, Step};
 
 /// Longest line, octets with its end. RFC 2449 section 4 has 512; servers are not exact.
 pub const LINE: usize = 4_096;

@@ -1,8 +1,10 @@
 //! The session's states, and the one function that changes them.
 
-use super::step::{Outcome, Secret, Settings, Step};
-use crate::sasl::client::{ClientMechanism, Failure, Text, refusal_status, refused_login};
-use md5::{Digest, Md5};
+mod login;
+
+use super::step::{Outcome, Settings, Step};
+use crate::sasl::client::{ClientMechanism, Failure, Text, refused_login};
+use login::stamp;
 use std::fmt;
 
 /// Most lines of one listing: a maildrop of a million messages.
@@ -106,49 +108,6 @@ impl Session {
         self.capabilities = None;
         self.enter(State::Capa(When::AfterTls));
         send("CAPA", out)
-    }
-
-    /// Whether the login will be APOP: the greeting has a stamp, and there is no TLS.
-    pub fn has_apop(&self) -> bool {
-        self.stamp.is_some() && !self.is_secure && self.settings.secret == Secret::Password
-    }
-
-    /// No APOP: the account's password may not be of the kind that the server can do it with.
-    pub fn forget_apop(&mut self) {
-        self.stamp = None;
-    }
-
-    /// Answers [`Step::Credentials`].
-    pub fn credentials(&mut self, secret: &[u8], out: &mut Vec<u8>) -> Step {
-        // A line end would make a command of what follows it.
-        if secret.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
-            return self.fail(Failure::NoMechanism("the secret has a line end in it"));
-        }
-        let knows_capa = self.capabilities.is_some();
-        let mechanism = match self.settings.secret {
-            Secret::Token if self.has_mechanism("XOAUTH2") || !knows_capa => ClientMechanism::Xoauth2,
-            Secret::Token if self.has_mechanism("OAUTHBEARER") => ClientMechanism::OauthBearer,
-            Secret::Token => return self.fail(Failure::NoMechanism("neither XOAUTH2 nor OAUTHBEARER is advertised")),
-            Secret::Password => {
-                if let Some(stamp) = self.stamp.as_deref().filter(|_| !self.is_secure) {
-                    let digest = Md5::new().chain_update(stamp).chain_update(secret).finalize();
-                    let digest: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
-                    let command = format!("APOP {} {digest}", self.settings.login);
-                    self.enter(State::Apop);
-                    return send(&command, out);
-                }
-                if !knows_capa || self.can("USER") || !self.has_mechanism("PLAIN") {
-                    self.secret = Some(secret.to_vec());
-                    self.enter(State::User);
-                    return send(&format!("USER {}", self.settings.login), out);
-                }
-                ClientMechanism::Plain
-            }
-        };
-        let response = mechanism.response(&self.settings.login, &self.settings.host, self.settings.port, secret);
-        self.secret = Some(response.into_bytes());
-        self.enter(State::Auth(mechanism));
-        send(&format!("AUTH {}", mechanism.name()), out)
     }
 
     /// How many messages there are.
@@ -387,21 +346,6 @@ impl Session {
             _ => self.fail(Failure::Protocol("a line of UIDL that is none")),
         }
     }
-
-    /// `+ text` in AUTH.
-    fn challenge(&mut self, mechanism: ClientMechanism, text: &[u8], out: &mut Vec<u8>) -> Step {
-        match self.secret.take() {
-            Some(response) => out.extend(response),
-            None if self.lines > 1 => return self.fail(Failure::Protocol("one challenge after the other")),
-            None => {
-                self.lines += 1;
-                self.status = refusal_status(text);
-                out.extend_from_slice(mechanism.acknowledgement().as_bytes());
-            }
-        }
-        out.extend_from_slice(b"\r\n");
-        Step::Line
-    }
 }
 
 impl fmt::Debug for Session {
@@ -431,12 +375,4 @@ fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
         return None;
     }
     std::str::from_utf8(&text[..end]).ok()?.parse().ok()
-}
-
-/// The time stamp of a greeting (RFC 1939 section 7): `<...@...>`.
-fn stamp(greeting: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(greeting).ok()?;
-    let (_, rest) = text.split_once('<')?;
-    let (inner, _) = rest.split_once('>')?;
-    (inner.contains('@') && inner.bytes().all(|octet| (b'!'..=b'~').contains(&octet))).then(|| format!("<{inner}>"))
 }

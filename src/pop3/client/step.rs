@@ -1,27 +1,12 @@
 //! What goes between the session and its driver.
 
-use crate::sasl::client::{Failure, Text};
-
-/// What kind of secret the driver has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secret {
-    /// A password.
-    Password,
-    /// An OAuth2 access token.
-    Token,
-}
+use crate::sasl::client::{Account, Failure, Text};
 
 /// What the session needs to know from the beginning.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The account's name on the server.
-    pub login: String,
-    /// The server's name, for OAUTHBEARER.
-    pub host: String,
-    /// The server's port, for OAUTHBEARER.
-    pub port: u16,
-    /// What `credentials` will bring.
-    pub secret: Secret,
+    /// The account on the server.
+    pub account: Account,
     /// STLS comes before the login.
     pub starttls: bool,
     /// The connection is TLS from its beginning.

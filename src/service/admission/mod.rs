@@ -7,10 +7,11 @@ mod rate;
 
 use crate::config::Limits;
 use crate::net::by_address;
+use crate::sys::lock;
 use rate::Buckets;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Why there is no place.
@@ -96,7 +97,7 @@ impl Admission {
     ///
     /// When there is no place.
     pub fn admit(&self, origin: Option<Origin>, logs_in: bool) -> Result<Ticket, Refusal> {
-        let mut counts = self.lock();
+        let mut counts = lock(&self.counts);
         let kept = if logs_in { 0 } else { self.most / KEPT };
         if counts.all >= self.most - kept {
             return Err(Refusal::Full);
@@ -114,7 +115,7 @@ impl Admission {
 
     /// Connections open now.
     pub fn open(&self) -> usize {
-        self.lock().all
+        lock(&self.counts).all
     }
 
     /// True when so few places are left that idle sessions are ended.
@@ -152,10 +153,6 @@ impl Admission {
             }
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Ticket {
@@ -165,7 +162,7 @@ impl Ticket {
     ///
     /// When that origin has all its places taken; the ticket then counts for none.
     pub fn move_to(&mut self, origin: Origin) -> Result<(), Refusal> {
-        let mut counts = self.admission.lock();
+        let mut counts = lock(&self.admission.counts);
         Admission::leave(&mut counts, self.origin.take());
         let origin = Some(site(origin));
         self.admission.enter(&mut counts, origin)?;
@@ -176,7 +173,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut counts = self.admission.lock();
+        let mut counts = lock(&self.admission.counts);
         counts.all -= 1;
         Admission::leave(&mut counts, self.origin);
     }
@@ -246,6 +243,6 @@ mod tests {
         drop(one);
         two.move_to(ip("192.0.2.1").unwrap()).unwrap();
         drop(two);
-        assert!(admission.lock().by_origin.is_empty());
+        assert!(lock(&admission.counts).by_origin.is_empty());
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::config::Rate;
 use crate::net::by_address;
+use crate::sys::lock;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 /// The buckets of all addresses that were seen lately. Of each one only the moment is kept at which its bucket will be
@@ -23,7 +24,7 @@ impl Buckets {
 
     /// Takes one out of the bucket of `address`; false when it is empty.
     pub(super) fn take(&self, address: IpAddr, now: Instant) -> bool {
-        let mut all = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.full_at);
         by_address::make_room(&mut all, &address, |full_at| *full_at <= now, |full_at| *full_at);
         let full_at = all.entry(address).or_insert(now);
         let part = self.rate.period / self.rate.count;

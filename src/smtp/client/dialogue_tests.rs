@@ -1,63 +1,43 @@
 //! Plays the scripts of `tests/dialogues/smtp-client` on a session without a socket.
 
-use super::{Message, Recipient, Secret, Session, Settings, Step, Verdict};
-use crate::script::{ClientLine, client_script, matches, said};
+use super::{Account, Message, Recipient, Secret, Session, Settings, Step, Verdict};
+use crate::script::{Client, client_script, each, play_client};
 use crate::smtp::dsn::{Notify, Ret};
-use std::fs;
-use std::path::Path;
 
-fn play(name: &str, text: &str) {
-    let (words, lines) = client_script(text);
-    let has = |word: &str| words.iter().any(|known| known == word);
-    let secret = if has("token") { Secret::Token } else { Secret::Password };
-    let mut session = Session::new(Settings {
-        hostname: "mail.example.org".into(),
-        host: "smtp.example.com".into(),
-        port: 587,
-        login: has("login").then(|| ("me@example.com".into(), secret)),
-        starttls: has("starttls"),
-    });
-    let (mut out, mut step) = (Vec::new(), Step::Line);
-    for line in lines {
-        match line {
-            ClientLine::Server(line) => {
-                assert!(out.is_empty(), "{name}: {} was said before {}", out.escape_ascii(), line.escape_ascii());
-                step = session.line(&line, &mut out);
-            }
-            ClientLine::Octets(_) => panic!("{name}: a message is sent by D: sent"),
-            ClientLine::Client(expected) => said(name, &mut out, &expected),
-            ClientLine::Step(expected) => {
-                let came = match &step {
-                    Step::Done(verdicts) => verdicts.iter().map(shown).collect::<Vec<_>>().join(" | "),
-                    step => format!("{step:?}"),
-                };
-                assert!(matches(expected.as_bytes(), came.as_bytes()), "{name}: {came} is not {expected}");
-                step = Step::Line;
-            }
-            ClientLine::Driver(words) => {
-                let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                step = match words.as_slice() {
-                    ["credentials", secret] => session.credentials(secret.as_bytes(), &mut out),
-                    ["long-token"] => session.credentials(&[b't'; 2_000], &mut out),
-                    ["secured"] => session.secured(&mut out),
-                    ["mail", rest @ ..] => session.mail(&message(rest), &mut out),
-                    ["sent"] => session.body_sent(),
-                    ["quit"] => session.quit(&mut out),
-                    ["long"] => session.line_too_long(),
-                    ["over?", expected] => {
-                        assert_eq!(session.is_over().to_string(), *expected, "{name}");
-                        Step::Line
-                    }
-                    ["most", recipients] => {
-                        assert_eq!(session.most_recipients().to_string(), *recipients, "{name}");
-                        Step::Line
-                    }
-                    other => panic!("{name}: {other:?}"),
-                };
-            }
+impl Client for Session {
+    type Step = Step;
+    const LINE: Step = Step::Line;
+
+    /// A server may answer while the message is sent.
+    fn is_line(_step: &Step) -> bool {
+        true
+    }
+
+    fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Step {
+        Session::line(self, line, out)
+    }
+
+    fn call(&mut self, words: &[&str], out: &mut Vec<u8>) -> Result<Step, String> {
+        Ok(match words[0] {
+            "credentials" => self.credentials(words[1].as_bytes(), out),
+            "long-token" => self.credentials(&[b't'; 2_000], out),
+            "secured" => self.secured(out),
+            "mail" => self.mail(&message(&words[1..]), out),
+            "sent" => self.body_sent(),
+            "quit" => self.quit(out),
+            "long" => self.line_too_long(),
+            "over?" => return Err(self.is_over().to_string()),
+            "most" => return Err(self.most_recipients().to_string()),
+            other => panic!("{other}"),
+        })
+    }
+
+    fn shown(step: &Step) -> String {
+        match step {
+            Step::Done(verdicts) => verdicts.iter().map(shown).collect::<Vec<_>>().join(" | "),
+            step => format!("{step:?}"),
         }
     }
-    assert!(out.is_empty(), "{name}: left over: {}", out.escape_ascii());
 }
 
 /// `SENDER RECIPIENT... [size=N] [8bit] [utf8] [ret] [envid=X] [never] [orcpt=X]`.
@@ -94,12 +74,16 @@ fn shown(verdict: &Verdict) -> String {
 
 #[test]
 fn every_dialogue() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues/smtp-client");
-    let mut played = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        play(&path.file_stem().unwrap().to_string_lossy(), &fs::read_to_string(&path).unwrap());
-        played += 1;
-    }
-    assert!(played >= 30, "{played} dialogues");
+    each("smtp-client", 30, |name, text| {
+        let (words, lines) = client_script(text);
+        let has = |word: &str| words.iter().any(|known| known == word);
+        let secret = if has("token") { Secret::Token } else { Secret::Password };
+        let account = Account { login: "me@example.com".into(), host: "smtp.example.com".into(), port: 587, secret };
+        let mut session = Session::new(Settings {
+            hostname: "mail.example.org".into(),
+            account: has("login").then_some(account),
+            starttls: has("starttls"),
+        });
+        play_client(name, lines, &mut session);
+    });
 }

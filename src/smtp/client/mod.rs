@@ -25,9 +25,10 @@ mod reply;
 mod session;
 mod step;
 
+pub use crate::sasl::client::{Account, Secret};
 pub use reply::Reply;
 pub use session::Session;
-pub use step::{Message, Recipient, Secret, Settings, Step, Verdict};
+pub use step::{Message, Recipient, Settings, Step, Verdict};
 
 /// Longest line, octets with its end. RFC 5321 section 4.5.3.1.5 has 512; servers are not exact.
 pub const LINE: usize = 4_096;

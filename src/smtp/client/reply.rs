@@ -15,7 +15,7 @@ const TEXT: usize = 800;
 /// One whole reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
-    /// Three digits; 0 for what this side decided by itself.
+    /// Three digits; 0 for a decision of this side, without the server.
     pub code: u16,
     /// The text of all lines, without control characters.
     pub text: String,

@@ -1,18 +1,17 @@
 //! The session's states, and the one function that changes them.
 
+mod login;
+
 use super::RECIPIENTS;
 use super::capabilities::Capabilities;
 use super::envelope;
 use super::reply::{Read, Reader, Reply, joined};
-use super::step::{Message, Secret, Settings, Step, Verdict};
-use crate::message::base64;
-use crate::sasl::client::{ClientMechanism, Failure, Text, refusal_status};
+use super::step::{Message, Settings, Step, Verdict};
+use crate::sasl::client::{Failure, Text};
+use login::Login;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
-
-/// A response up to this length goes with AUTH itself (RFC 4954 section 4: a command line may be short).
-const INITIAL_RESPONSE: usize = 480;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -33,15 +32,7 @@ enum State {
     Over,
 }
 
-/// A way to log in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Login {
-    Sasl(ClientMechanism),
-    /// AUTH LOGIN: name and password, one after the other.
-    Plain,
-}
-
-/// A command whose reply is to come.
+/// A command that waits for its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Reset,
@@ -129,39 +120,6 @@ impl Session {
         self.hello(out)
     }
 
-    /// Answers [`Step::Credentials`].
-    pub fn credentials(&mut self, secret: &[u8], out: &mut Vec<u8>) -> Step {
-        let Some((name, kind)) = self.settings.login.clone() else { return self.ready() };
-        if secret.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
-            return self.fail(Failure::NoMechanism("the secret has a line end in it"));
-        }
-        let login = match kind {
-            Secret::Token if self.can.has_mechanism("XOAUTH2") => Login::Sasl(ClientMechanism::Xoauth2),
-            Secret::Token if self.can.has_mechanism("OAUTHBEARER") => Login::Sasl(ClientMechanism::OauthBearer),
-            Secret::Token => return self.fail(Failure::NoMechanism("neither XOAUTH2 nor OAUTHBEARER is advertised")),
-            Secret::Password if self.can.has_mechanism("PLAIN") => Login::Sasl(ClientMechanism::Plain),
-            Secret::Password if self.can.has_mechanism("LOGIN") => Login::Plain,
-            Secret::Password => return self.fail(Failure::NoMechanism("neither PLAIN nor LOGIN is advertised")),
-        };
-        self.responses.clear();
-        self.enter(State::Auth(login));
-        match login {
-            Login::Sasl(mechanism) => {
-                let response = mechanism.response(&name, &self.settings.host, self.settings.port, secret);
-                let command = format!("AUTH {}", mechanism.name());
-                if response.len() <= INITIAL_RESPONSE {
-                    return send(&format!("{command} {response}"), out);
-                }
-                self.responses.push_back(response);
-                send(&command, out)
-            }
-            Login::Plain => {
-                self.responses.extend([base64::encode(name.as_bytes()), base64::encode(secret)]);
-                send("AUTH LOGIN", out)
-            }
-        }
-    }
-
     /// Begins a message. [`Session::most_recipients`] says how many recipients it may have.
     pub fn mail(&mut self, message: &Message, out: &mut Vec<u8>) -> Step {
         if self.state != State::Ready {
@@ -238,7 +196,7 @@ impl Session {
         self.can.messages
     }
 
-    /// The server heeds RET, ENVID, NOTIFY and ORCPT.
+    /// The server knows RET, ENVID, NOTIFY and ORCPT.
     pub fn has_dsn(&self) -> bool {
         self.can.dsn
     }
@@ -298,7 +256,7 @@ impl Session {
                 self.after_hello(out)
             }
             State::Ehlo if self.settings.starttls && !self.is_secure => self.fail(Failure::NoTls(text(&reply))),
-            State::Ehlo if reply.is_permanent() && self.settings.login.is_none() => {
+            State::Ehlo if reply.is_permanent() && self.settings.account.is_none() => {
                 self.enter(State::Helo);
                 send(&format!("HELO {}", self.settings.hostname), out)
             }
@@ -351,38 +309,11 @@ impl Session {
             self.enter(State::StartTls);
             return send("STARTTLS", out);
         }
-        if self.settings.login.is_some() {
+        if self.settings.account.is_some() {
             self.enter(State::Credentials);
             return Step::Credentials;
         }
         self.ready()
-    }
-
-    fn auth(&mut self, login: Login, reply: &Reply, out: &mut Vec<u8>) -> Step {
-        if reply.is_positive() {
-            self.responses.clear();
-            return self.ready();
-        }
-        if reply.is_intermediate() {
-            let Some(response) = self.responses.pop_front() else {
-                let Login::Sasl(mechanism) = login else {
-                    return self.fail(Failure::Protocol("a challenge too many"));
-                };
-                if self.status.is_some() {
-                    return self.fail(Failure::Protocol("a challenge too many"));
-                }
-                self.status = Some(refusal_status(reply.text.as_bytes()).unwrap_or_default());
-                return send(mechanism.acknowledgement(), out);
-            };
-            return send(&response, out);
-        }
-        self.responses.clear();
-        let status = self.status.take().filter(|status| !status.is_empty());
-        let said = match status {
-            Some(status) => Text::new(format!("{reply} (status {status})").as_bytes()),
-            None => text(reply),
-        };
-        self.fail(if reply.is_permanent() { Failure::Refused(said) } else { Failure::Temporary(said) })
     }
 
     /// Sends what may go out now: everything with PIPELINING, else one command.

@@ -1,29 +1,16 @@
 //! What passes between a session and its driver.
 
 use super::reply::Reply;
-use crate::sasl::client::Failure;
+use crate::sasl::client::{Account, Failure};
 use crate::smtp::dsn::{Notify, Ret};
-
-/// What kind of secret the driver has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secret {
-    /// A password.
-    Password,
-    /// An OAuth2 access token.
-    Token,
-}
 
 /// What the session needs to know from the beginning.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Our own name, for EHLO.
     pub hostname: String,
-    /// The server's name, for OAUTHBEARER.
-    pub host: String,
-    /// The server's port, for OAUTHBEARER.
-    pub port: u16,
-    /// The account's name on the server, and what `credentials` will bring; `None`: no login.
-    pub login: Option<(String, Secret)>,
+    /// The account on the server; `None`: no login.
+    pub account: Option<Account>,
     /// STARTTLS comes before everything else.
     pub starttls: bool,
 }
