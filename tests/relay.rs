@@ -597,3 +597,21 @@ fn a_reload_names_another_smarthost() {
     wait_until_empty(&server);
     assert_eq!((one.taken().len(), other.taken().len()), (0, 1));
 }
+
+#[test]
+fn a_queue_with_more_messages_than_a_process_may_open_files_is_listed_whole() {
+    let scratch = Scratch::prepared("queue-long", &configuration(9, ""));
+    for _ in 0..80 {
+        put(&scratch, envelope(&["x@there.example"]), MESSAGE);
+    }
+    let shell = "ulimit -n 40; exec \"$0\" queue";
+    let output = std::process::Command::new("sh")
+        .args(["-c", shell])
+        .arg(common::binary())
+        .env("MAILBELL_CONFIG", scratch.path("mailbell.toml"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), text.matches("x@there.example").count()), (Some(0), 80), "{text}");
+    assert!(text.contains("\n80 messages, "), "{text}");
+}

@@ -4,7 +4,7 @@ mod common;
 
 use common::{BASIC, Scratch, Server, files, run, wait_for};
 use std::io::Read;
-use std::process::Output;
+use std::process::{Command, Output};
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -163,4 +163,42 @@ fn without_a_server_there_is_one_line() {
     assert_eq!(word(&text, "server"), "FAIL", "{text}");
     assert_eq!(output.status.code(), Some(75), "{text}");
     assert!(files(&scratch.path("state")).is_empty());
+}
+
+/// Without a configuration file, as on the first try: in a network of its own, because the default ports may be in use.
+#[test]
+fn a_fresh_server_with_the_default_settings_works_and_the_pipe_says_what_to_do() {
+    let in_own_network = |script: &str, scratch: &Scratch| {
+        Command::new("unshare")
+            .args(["-n", "sh", "-c", &format!("ip link set lo up || exit 99; {script}")])
+            .current_dir(scratch.path(""))
+            .env_remove("MAILBELL_CONFIG")
+            .env("USER", "me")
+            .output()
+    };
+    let scratch = Scratch::new("test-mail-fresh");
+    if !in_own_network("true", &scratch).is_ok_and(|output| output.status.success()) {
+        return common::skipped("needs root, unshare(1) and ip(8)");
+    }
+    if std::path::Path::new("/etc/mailbell/mailbell.toml").exists() {
+        return common::skipped("needs a machine without /etc/mailbell/mailbell.toml");
+    }
+    let binary = common::binary();
+    let script = format!(
+        "'{0}' serve 2> log & server=$!
+        for each in $(seq 600); do grep -q 'mailbell: ready' log && break; sleep 0.1; done
+        '{0}' test; code=$?
+        kill $server; wait $server; exit $code",
+        binary.display()
+    );
+    let output = in_own_network(&script, &scratch).unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for step in ["server", "smtp", "stored", "recorded", "removed"] {
+        assert_eq!(word(&text, step), "ok", "{step}: {text}");
+    }
+    let pipe = scratch.path("mailbell-data/notify");
+    let (word, what) = line(&text, &format!("pipe:{}", pipe.display()));
+    assert!(word == "wait" && what.ends_with(&format!("try: cat {}", pipe.display())), "{text}");
+    assert!(text.ends_with("everything works\n"), "{text}");
 }

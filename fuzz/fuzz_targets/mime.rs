@@ -6,6 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use mailbell::content;
 use mailbell::message::mime::{Collector, DEPTH, Files, PARTS, Parsed, Reader, Sink, TEXT};
 use std::collections::HashSet;
+use std::io::Read;
 
 /// Counts what is given to it.
 #[derive(Default)]
@@ -54,7 +55,7 @@ fuzz_target!(|message: &[u8]| {
     let names: Vec<&String> = whole.attachments.iter().filter_map(|attachment| attachment.name.as_ref()).collect();
     assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "a name is there twice");
     let mut json = Vec::new();
-    content::write(None, whole, &mut json);
+    content::Object::new(None, whole).read_to_end(&mut json).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(json.as_object().unwrap().len(), 6);
 });

@@ -129,7 +129,7 @@ class Smarthost(Listener):
                 self.cut.update((address, number) for address in last or [])
 
     def doubles(self):
-        """Copies beyond the first, and the recipients whose earlier copy no kill explains."""
+        """Copies beyond the first, and the recipients that got an earlier copy which no kill explains."""
         with self.lock:
             again = {address: copies for address, copies in self.taken.items() if len(copies) > 1}
             unexplained = [address for address, copies in again.items()

@@ -38,7 +38,7 @@ use secret::Secret;
 use std::collections::HashMap;
 use std::io;
 
-/// Names whose mail always has a reader: RFC 5321 section 4.5.1 wants the first, and the system's programs write to the
+/// Mail for these names always has a reader: RFC 5321 section 4.5.1 wants the first, and the system's programs write to the
 /// second.
 const ALWAYS: [&str; 2] = ["postmaster", "root"];
 

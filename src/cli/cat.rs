@@ -14,10 +14,9 @@ use lexopt::prelude::*;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 const HELP: &str = "\
 Usage: mailbell cat [-c FILE] ID [--text | --html | --json | --attachments DIR]
@@ -38,9 +37,6 @@ A message of a [[remote]] with `store = false` is fetched from its server.
 Exit codes: 0 printed, 64 usage, 66 no such message, 73 no such folder, 75 its server does not give it, 74 cannot be read or
 saved, 77 permission, 78 configuration.
 ";
-
-/// Octets that are read and written at a time.
-const BLOCK: usize = 64 * 1024;
 
 /// Runs the command with the arguments after its name.
 pub fn run(mut arguments: lexopt::Parser) -> Outcome {
@@ -71,7 +67,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     // It may be moved or flagged while it is looked for.
     let found = find(&config, given)?.map_or_else(|| find(&config, given), |found| Ok(Some(found)))?;
     let no_message = || Failed::new(exit::NO_INPUT, format!("no message {}", Name::parse(given).id.escape_ascii()));
-    let (path, message): (PathBuf, Box<dyn Read>) = match found {
+    let (path, mut message): (PathBuf, Box<dyn Read>) = match found {
         Some((path, message)) => (path, Box::new(message)),
         None => {
             let id = String::from_utf8_lossy(given).into_owned();
@@ -80,7 +76,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         }
     };
     match wanted {
-        None => show(&path, message),
+        None => super::print_all(&path, &mut message),
         #[cfg(feature = "mime")]
         Some(wanted) => content::show(&wanted, &config, &path, &name::text(Name::parse(given).id), message),
         #[cfg(not(feature = "mime"))]
@@ -124,21 +120,6 @@ fn fetched(config: &Config, id: &str) -> Result<Option<fs::File>, Failed> {
 #[cfg(not(feature = "remote"))]
 fn fetched(_config: &Config, _id: &str) -> Result<Option<fs::File>, Failed> {
     Ok(None)
-}
-
-fn show(path: &Path, mut message: impl Read) -> Outcome {
-    let mut block = vec![0; BLOCK];
-    loop {
-        let octets = message.read(&mut block).map_err(|error| Failed::at(path, &error, exit::IO))?;
-        match io::stdout().lock().write_all(&block[..octets]) {
-            // The reader wants no more.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-            written => written.map_err(|error| Failed::new(exit::IO, error))?,
-        }
-        if octets == 0 {
-            return Ok(ExitCode::SUCCESS);
-        }
-    }
 }
 
 /// The message with this name, whatever flags it has by now, or else the first one with this id.

@@ -2,8 +2,8 @@
 
 use super::{Failed, Outcome, exit};
 use crate::config::Config;
-use crate::content::{self, Saver};
-use crate::journal::{Item, Reader, Record};
+use crate::content::{self, Object, Saver};
+use crate::journal::{self, Record};
 use crate::message::letter;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Read, Write};
@@ -48,22 +48,19 @@ pub(super) fn show(wanted: &Wanted, config: &Config, path: &Path, id: &str, mut 
         };
     }
     let parsed = content::read(&mut message, None).map_err(unreadable)?;
-    let mut out = Vec::new();
-    match wanted {
+    let text = match wanted {
         Wanted::Json => {
             let record = record(config, path, id).map_err(|error| Failed::at(&config.journal(), &error, exit::IO))?;
-            content::write(record.as_ref(), parsed, &mut out);
+            return super::print_all(path, &mut Object::new(record.as_ref(), parsed).chain(&b"\n"[..]));
         }
-        Wanted::Html => out = for_reader(parsed.html.unwrap_or_default()),
-        _ => out = for_reader(parsed.text.unwrap_or_default()),
-    }
+        Wanted::Html => parsed.html,
+        _ => parsed.text,
+    };
+    let mut out = for_reader(text.unwrap_or_default());
     if out.last().is_some_and(|last| *last != b'\n') {
         out.push(b'\n');
     }
-    match io::stdout().lock().write_all(&out) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(exit::IO, error)),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    super::print_all(path, &mut &out[..])
 }
 
 /// A terminal does what control characters say, and a stranger wrote them.
@@ -95,20 +92,9 @@ fn record(config: &Config, path: &Path, id: &str) -> io::Result<Option<Record>> 
     }
 }
 
-/// The latest record of this message that is in the journal; one that is told of the Maildir with this file first.
+/// The record of this message; one that is told of the Maildir with this file first.
 fn recorded(config: &Config, path: &Path, id: &str) -> io::Result<Option<Record>> {
     let maildir = |path: &Path| path.parent().and_then(Path::parent).map(Path::to_owned);
-    let mut reader = Reader::new(&config.journal(), 0);
-    let (mut found, mut same) = (None, false);
-    while let Some(item) = reader.next_item()? {
-        let Item::Record(record) = item else { continue };
-        if record.id != id {
-            continue;
-        }
-        let is_same = maildir(Path::new(OsStr::new(&record.path))) == maildir(path);
-        if is_same || !same {
-            (found, same) = (Some(std::sync::Arc::unwrap_or_clone(record)), is_same);
-        }
-    }
-    Ok(found)
+    let wanted = maildir(path);
+    journal::find(&config.journal(), id, &|record| maildir(Path::new(OsStr::new(&record.path))) == wanted)
 }

@@ -20,7 +20,7 @@ use crate::server::StartError;
 use crate::sys;
 use lexopt::prelude::*;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -170,6 +170,22 @@ fn print(text: &str) -> Outcome {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(exit::IO, error)),
         _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Prints all that is read from `source`; a reader that wants no more is no error. `path` is for the message of an error.
+fn print_all(path: &Path, source: &mut dyn Read) -> Outcome {
+    let mut block = vec![0; 64 * 1024];
+    loop {
+        let octets = source.read(&mut block).map_err(|error| Failed::at(path, &error, exit::IO))?;
+        match io::stdout().lock().write_all(&block[..octets]) {
+            // The reader wants no more.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+            written => written.map_err(|error| Failed::new(exit::IO, error))?,
+        }
+        if octets == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
     }
 }
 

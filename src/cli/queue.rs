@@ -96,12 +96,46 @@ mod with_queue {
         match action.as_str() {
             "retry" => queue.retry(&ids).map_err(failed)?,
             "drop" => ids.iter().try_for_each(|id| queue.drop_entry(id).map(drop)).map_err(failed)?,
-            _ => {
-                let entries = ids.iter().filter_map(|id| queue.entry(id).ok().flatten());
-                return cli::print(&entries.map(|entry| shown(&entry)).collect::<String>());
-            }
+            _ => return Found::read(&queue, &ids).print(),
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The messages that were read. Of each only the text is kept: a queue may have more messages than a process may have
+    /// open files.
+    #[derive(Default)]
+    struct Found {
+        text: String,
+        messages: usize,
+        octets: u64,
+        failed: bool,
+    }
+
+    impl Found {
+        fn read(queue: &Queue, ids: &[QueueId]) -> Found {
+            let mut found = Found::default();
+            for id in ids {
+                match queue.entry(id) {
+                    Ok(Some(entry)) => {
+                        found.text += &shown(&entry);
+                        found.messages += 1;
+                        found.octets += entry.size();
+                    }
+                    // It was sent meanwhile, or put aside.
+                    Ok(None) => {}
+                    Err(error) => {
+                        eprintln!("mailbell queue: {id}: {error}");
+                        found.failed = true;
+                    }
+                }
+            }
+            found
+        }
+
+        fn print(&self) -> Outcome {
+            let printed = cli::print(&self.text)?;
+            if self.failed { Err(Failed::new(exit::TEMPORARY, "")) } else { Ok(printed) }
+        }
     }
 
     /// Shows all messages, as `mailq` does.
@@ -114,16 +148,15 @@ mod with_queue {
         if !config.state.join("queue").exists() {
             return cli::print(EMPTY);
         }
-        let entries = open(config)?.list().map_err(failed)?;
-        if entries.is_empty() {
+        let queue = open(config)?;
+        let mut found = Found::read(&queue, &queue.ids().map_err(failed)?);
+        if found.messages == 0 && !found.failed {
             return cli::print(EMPTY);
         }
-        let mut text: String = entries.iter().map(shown).collect();
-        let octets: u64 = entries.iter().map(Entry::size).sum();
-        let messages = if entries.len() == 1 { "message" } else { "messages" };
+        let messages = if found.messages == 1 { "message" } else { "messages" };
         // write! to a String cannot fail.
-        let _ = writeln!(text, "{} {messages}, {} KiB.", entries.len(), octets.div_ceil(1024));
-        cli::print(&text)
+        let _ = writeln!(found.text, "{} {messages}, {} KiB.", found.messages, found.octets.div_ceil(1024));
+        found.print()
     }
 
     fn open(config: &Config) -> Result<Queue, Failed> {

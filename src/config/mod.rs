@@ -1,6 +1,7 @@
 //! The configuration: TOML in, types out; everything that is wrong is reported at once, each with its place.
 
 mod conflicts;
+mod domains;
 #[cfg(any(feature = "remote", feature = "relay", feature = "mqtt"))]
 mod endpoint;
 mod event;
@@ -24,6 +25,7 @@ mod value;
 #[cfg(feature = "webhook")]
 mod webhook;
 
+pub use domains::Domains;
 #[cfg(any(feature = "remote", feature = "relay"))]
 pub use endpoint::Encryption;
 pub use http::Http;
@@ -37,7 +39,6 @@ pub use remote::{After, Protocol, Remote};
 pub use value::{duration, user_name};
 
 use crate::message::header::EventSettings;
-use crate::message::idn::same_domain;
 #[cfg(feature = "webhook")]
 use crate::notify::WebhookSettings;
 use crate::notify::{HookSettings, PipeSettings, Settings};
@@ -110,26 +111,6 @@ pub struct Config {
     pub journal_keep: Duration,
     /// How large it may grow, octets: the oldest records go earlier beyond it.
     pub journal_max_size: u64,
-}
-
-/// `domains`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Domains {
-    /// `"*"`.
-    Any,
-    /// These, in lower case.
-    These(Vec<String>),
-}
-
-impl Domains {
-    /// Whether this server takes mail for this domain (or address literal). Case, a dot at the end, and the choice of
-    /// A-labels or U-labels do not count.
-    pub fn contains(&self, domain: &str) -> bool {
-        match self {
-            Domains::Any => true,
-            Domains::These(ours) => ours.iter().any(|own| same_domain(own, domain)),
-        }
-    }
 }
 
 /// `[mail]`.

@@ -6,7 +6,7 @@
 mod json;
 mod save;
 
-pub use json::write;
+pub use json::Object;
 pub use save::Saver;
 
 use crate::journal::Record;
@@ -45,16 +45,15 @@ pub fn read(message: &mut dyn Read, files: Option<&mut dyn Files>) -> io::Result
     Ok(collector.finish())
 }
 
-/// The JSON object `parsed` of a record and its message, without a newline: at most some 15 MB, as a rule some kB. A message
-/// that is gone is an empty one: then text and HTML are null, and the lists are empty.
+/// The JSON object `parsed` of a record and its message, to be read: as a rule some kB, at most some 15 MB. It keeps the texts
+/// and the header, 3 MB at most. A message that is gone is an empty one: then text and HTML are null, and the lists are
+/// empty.
 ///
 /// # Errors
 ///
 /// When the message cannot be read.
-pub fn parsed(record: &Record, message: &mut dyn Read) -> io::Result<Vec<u8>> {
-    let mut out = Vec::new();
-    write(Some(record), read(message, None)?, &mut out);
-    Ok(out)
+pub fn parsed(record: &Record, message: &mut dyn Read) -> io::Result<Object> {
+    Ok(Object::new(Some(record), read(message, None)?))
 }
 
 /// What the decompressor says of a file that its owner has damaged. To try again would not help.
@@ -67,14 +66,19 @@ mod tests {
     use super::*;
     use crate::journal::record::tests::sample;
 
+    fn text(message: &str) -> String {
+        let mut text = String::new();
+        parsed(&sample(7, "alice", "1.M2"), &mut message.as_bytes()).unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
     fn object(message: &str) -> serde_json::Value {
-        serde_json::from_slice(&parsed(&sample(7, "alice", "1.M2"), &mut message.as_bytes()).unwrap()).unwrap()
+        serde_json::from_str(&text(message)).unwrap()
     }
 
     #[test]
     fn the_object_has_every_key_in_its_order() {
-        let json = parsed(&sample(7, "alice", "1.M2"), &mut &b"Subject: a\n\nb\"\x1b\n"[..]).unwrap();
-        let text = String::from_utf8(json).unwrap();
+        let text = text("Subject: a\n\nb\"\x1b\n");
         assert!(text.starts_with(r#"{"event":{"seq":7,"#), "{text}");
         let rest = r#","text":"b\"\u001b\n","html":null,"text_cut":false,"attachments":[],"headers":[{"name":"Subject","value":"a"}]}"#;
         assert!(text.ends_with(rest), "{text}");

@@ -13,7 +13,7 @@ impl Delivery {
         self.ledger().inspect(|ledger| ledger.on_missed(callback));
     }
 
-    /// The Maildirs whose messages are recorded, each with its user.
+    /// Messages in these Maildirs are recorded; each Maildir with its user.
     pub fn watch(&self, maildirs: Vec<(String, PathBuf)>) {
         self.ledger().inspect(|ledger| ledger.watch(maildirs));
     }

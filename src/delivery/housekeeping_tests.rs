@@ -75,7 +75,7 @@ fn nothing_is_forgotten_while_a_maildir_of_the_user_cannot_be_read() {
         fs::rename(house.folder.join("away"), maildir).unwrap();
         assert_eq!(known(&ledger), [true; 3]);
     }
-    // One is watched no more, across a restart too, and no more rings when it is watched again.
+    // The second Maildir is watched no more, across a restart too. Its message makes no new event when it is watched again.
     ledger.watch(places[..2].to_vec());
     ledger.save_known();
     let ledger = house.ledger();
@@ -83,14 +83,14 @@ fn nothing_is_forgotten_while_a_maildir_of_the_user_cannot_be_read() {
     ledger.save_known();
     ledger.save_known();
     assert_eq!(known(&ledger), [true; 3]);
-    // Neither does that of an account that is gone, while another program delivers to the user.
+    // The same for the Maildir of an account that is gone, while another program delivers to the user.
     ledger.watch(places[1..].to_vec());
     ledger.save_known();
     ledger.watch(Vec::new());
     ledger.save_known();
     ledger.watch(places.to_vec());
     assert_eq!(known(&ledger), [true; 3]);
-    // What all who can be read do not have is gone.
+    // A message that is in none of the Maildirs is forgotten: all of them could be read.
     fs::remove_file(two.join("new/2")).unwrap();
     ledger.save_known();
     assert_eq!(known(&house.ledger()), [true, true, false]);

@@ -1,5 +1,6 @@
 //! The session's states, and the one function that changes them.
 
+mod deletion;
 mod login;
 
 use super::assemble::{Assembler, Fed};
@@ -129,12 +130,6 @@ impl Session {
     pub fn mark_seen(&mut self, uid: u32, out: &mut Vec<u8>) -> Step {
         self.enter(State::Simple);
         self.send(&format!("UID STORE {uid} +FLAGS.SILENT (\\Seen)"), out)
-    }
-
-    /// Deletes a message and no other.
-    pub fn delete(&mut self, uid: u32, out: &mut Vec<u8>) -> Step {
-        self.enter(State::Deletion(Deletion::Mark(uid)));
-        self.send(&format!("UID STORE {uid} +FLAGS.SILENT (\\Deleted)"), out)
     }
 
     /// Moves a message to a folder, named in UTF-8.
@@ -358,24 +353,6 @@ impl Session {
                 self.fail(Failure::Protocol("a reply without a command"))
             }
         }
-    }
-
-    fn deletion(&mut self, deletion: Deletion, is_ok: bool, text: Text, out: &mut Vec<u8>) -> Step {
-        if !is_ok {
-            return Step::Done(Outcome::Refused(text));
-        }
-        let (next, command) = match deletion {
-            Deletion::Mark(uid) if self.can("UIDPLUS") => (Deletion::Expunge, format!("UID EXPUNGE {uid}")),
-            Deletion::Mark(uid) => {
-                (Deletion::Search { uid, alone: true, found: false }, "UID SEARCH DELETED".to_owned())
-            }
-            // EXPUNGE removes every marked message, also those that another program marked.
-            Deletion::Search { alone: true, found: true, .. } => (Deletion::Expunge, "EXPUNGE".to_owned()),
-            Deletion::Search { .. } => return Step::Done(Outcome::LeftMarked),
-            Deletion::Expunge => return Step::Done(Outcome::Ok),
-        };
-        self.enter(State::Deletion(next));
-        self.send(&command, out)
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod cursor;
 mod cursor_folder;
+mod find;
 mod follow;
 mod kept;
 mod lock;
@@ -29,6 +30,7 @@ mod told;
 
 pub use cursor::{Cursor, CursorError};
 pub use cursor_folder::{cursors, encode};
+pub use find::find;
 pub use follow::Follower;
 pub use kept::{Begun, Kept, Place};
 pub use lock::{Held, Lock};

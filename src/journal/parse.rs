@@ -10,6 +10,39 @@ use std::fmt;
 /// The fields that no record is without.
 const NEEDED: [&str; 8] = ["seq", "timestamp", "user", "id", "path", "size", "via", "key"];
 
+/// Why a line is not a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged(String);
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a record: {}", self.0)
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+impl Record {
+    /// Reads what [`Record::write_json`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the line.
+    pub fn parse(line: &[u8]) -> Result<Record, Damaged> {
+        // The whole line, because a value that is passed over is not looked at: damage from within one line into another
+        // could else make one record of two.
+        let text = std::str::from_utf8(line).map_err(|error| Damaged(error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| Damaged(error.to_string()))
+    }
+
+    /// The `seq` of a line, without reading the rest of it.
+    pub fn seq_of(line: &[u8]) -> Option<u64> {
+        let digits = line.strip_prefix(b"{\"seq\":")?;
+        let end = digits.iter().position(|octet| !octet.is_ascii_digit())?;
+        std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+    }
+}
+
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Record, D::Error> {
         deserializer.deserialize_map(Fields)

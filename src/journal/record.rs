@@ -5,7 +5,6 @@ use crate::message::header::Summary;
 use crate::message::letter;
 use crate::message::trace::{Origin, Via};
 use std::borrow::Cow;
-use std::fmt;
 use std::io::Write;
 
 /// One stored message, as the journal and every subscriber tell it (names after RFC 5423).
@@ -119,18 +118,6 @@ fn write_headers(headers: &[(String, Option<String>)], longest: usize, out: &mut
     }
     out.push(b'}');
 }
-
-/// Why a line is not a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damaged(String);
-
-impl fmt::Display for Damaged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not a record: {}", self.0)
-    }
-}
-
-impl std::error::Error for Damaged {}
 
 impl Default for Record {
     /// Of a message of which nothing is known.
@@ -293,25 +280,6 @@ impl Record {
             }
         }
         out.push(b'}');
-    }
-
-    /// Reads what [`Record::write_json`] wrote.
-    ///
-    /// # Errors
-    ///
-    /// Says what is wrong with the line.
-    pub fn parse(line: &[u8]) -> Result<Record, Damaged> {
-        // The whole line, because a value that is passed over is not looked at: damage from within one line into another
-        // could else make one record of two.
-        let text = std::str::from_utf8(line).map_err(|error| Damaged(error.to_string()))?;
-        serde_json::from_str(text).map_err(|error| Damaged(error.to_string()))
-    }
-
-    /// The `seq` of a line, without reading the rest of it.
-    pub fn seq_of(line: &[u8]) -> Option<u64> {
-        let digits = line.strip_prefix(b"{\"seq\":")?;
-        let end = digits.iter().position(|octet| !octet.is_ascii_digit())?;
-        std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
     }
 }
 

@@ -8,6 +8,7 @@
 
 use super::record::Record;
 use flate2::read::MultiGzDecoder;
+use memchr::memmem::Finder;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
@@ -133,6 +134,27 @@ impl Read for Source {
 }
 
 impl Lines {
+    /// Of a segment that is gone.
+    pub(super) fn none() -> Lines {
+        Lines { reader: BufReader::with_capacity(0, Source::Nothing), at: 0, damaged: 0 }
+    }
+
+    /// The next record with this text in its line; lines without it are passed over unread. `line` is a buffer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lines::next_record`].
+    pub fn next_holding(&mut self, text: &Finder<'_>, line: &mut Vec<u8>) -> io::Result<Option<Record>> {
+        while self.next_line(line)? {
+            if text.find(line).is_some()
+                && let Ok(record) = Record::parse(line)
+            {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
     /// The next record and the octets before its line; `None` at the end. Lines that say a `seq` below `from` are passed
     /// over unread. `line` is a buffer.
     ///

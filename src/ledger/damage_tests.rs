@@ -69,6 +69,34 @@ fn damage_to_the_newest_segment_lets_numbers_go_on_behind_those_that_were_reserv
     }
 }
 
+/// The mark names a segment before anything in it is told.
+#[test]
+fn a_power_cut_before_a_segments_first_record_is_told_leaves_no_number_out() {
+    let sealed = {
+        let scratch = Scratch::new("sealed-sample");
+        let journal = Journal::open(&scratch.journal()).unwrap();
+        journal.append(&mut (1..=5).map(|n| sample(0, "alice", &n.to_string())).collect::<Vec<_>>()).unwrap();
+        journal.seal();
+        fs::read(scratch.journal().join("00000000000000000001.jsonl.gz")).unwrap()
+    };
+    let cases: [(&str, Option<&[u8]>, u64, u64); 4] = [
+        ("no segment yet", None, 0, 1),
+        ("the newest one is sealed", Some(&sealed), 1, 6),
+        ("the one behind it is missing", Some(&sealed), 6, 100),
+        ("the only one is missing", None, 1, 100),
+    ];
+    for (name, octets, active, next) in cases {
+        let scratch = Scratch::new("unnamed");
+        fs::create_dir(scratch.journal()).unwrap();
+        let told = octets.map_or(0, |_| 5);
+        drop(mark::Mark::open(&scratch.journal(), told, mark::Reserved { to: 99, active }).unwrap());
+        octets.inspect(|octets| {
+            fs::write(scratch.journal().join("00000000000000000001.jsonl.gz"), octets).unwrap();
+        });
+        assert_eq!(add(&open(&scratch), "n", |_| {}).seq, next, "{name}");
+    }
+}
+
 #[test]
 fn no_number_is_told_that_is_not_reserved_and_a_clean_stop_reserves_none() {
     let scratch = Scratch::new("reserves");

@@ -43,7 +43,7 @@ impl Homes {
 
     /// All that a user has or had.
     pub fn of<'a>(&'a self, user: &'a str) -> impl Iterator<Item = &'a Path> {
-        self.0.keys().filter(move |(whose, _)| whose == user).map(|(_, maildir)| &**maildir)
+        self.0.keys().filter(move |(owner, _)| owner == user).map(|(_, maildir)| &**maildir)
     }
 }
 

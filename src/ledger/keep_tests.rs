@@ -137,3 +137,22 @@ fn the_oldest_go_when_the_journal_is_too_large() {
     assert!(firsts.len() < 12 && firsts.contains(&20), "{firsts:?}");
     assert_eq!(ledger.last_seq(), 20);
 }
+
+#[test]
+fn a_message_stays_known_when_its_record_is_dropped_for_its_size_and_the_process_is_killed() {
+    let scratch = Scratch::new("max-size-known");
+    let small = Keep { size: 3_000, ..KEEP };
+    let ledger = Ledger::open(&scratch.0, small).unwrap();
+    for n in 0..20 {
+        add(&ledger, &n.to_string(), |_| {});
+        rotate(&ledger);
+        ledger.tick();
+        ledger.drop_too_much();
+    }
+    assert!(firsts(&scratch)[0] > 1);
+    // Nothing is saved at the end, as after `kill -9`.
+    drop(ledger);
+    let ledger = Ledger::open(&scratch.0, small).unwrap();
+    let unknown: Vec<_> = (0..20).filter(|n: &u32| !ledger.has("alice", n.to_string().as_bytes())).collect();
+    assert!(unknown.is_empty(), "would be recorded twice: {unknown:?}");
+}

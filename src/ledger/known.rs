@@ -129,7 +129,7 @@ impl KnownIds {
         Ok(KnownIds { dir, homes: Mutex::new(homes), users: Mutex::new(users) })
     }
 
-    /// Nothing is known, and nothing will be saved: for one delivery, whose id is new.
+    /// Nothing is known, and nothing will be saved: for one delivery, which has a new id.
     pub(super) fn none() -> KnownIds {
         KnownIds { dir: PathBuf::new(), homes: Mutex::default(), users: Mutex::default() }
     }

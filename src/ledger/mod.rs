@@ -107,7 +107,8 @@ struct State {
     reserved: Reserved,
     /// Up to here the mark says that records are told.
     marked: u64,
-    /// Messages whose folders are being synced, in the order of their records: a ticket, and `seq` of the first record.
+    /// One entry for each message while its folder is being synced, in the order of the records: a ticket, and `seq` of the
+    /// message's first record.
     open: Vec<(u64, u64)>,
     /// The next ticket.
     ticket: u64,
@@ -155,7 +156,7 @@ impl Ledger {
         Ledger::with(state, keep, true)
     }
 
-    /// The same for one delivery, whose id is new: what is known is not read.
+    /// The same for one delivery. Its id is new, so what is known is not read.
     ///
     /// # Errors
     ///
@@ -303,7 +304,7 @@ impl Ledger {
         self.known.forget(user, Identity::of(file_name));
     }
 
-    /// The Maildirs whose messages are recorded, each with its user.
+    /// Messages in these Maildirs are recorded; each Maildir with its user.
     pub fn watch(&self, maildirs: Vec<(String, PathBuf)>) {
         if let Err(error) = self.known.watched(&maildirs, today()) {
             log::error!("which Maildirs are watched cannot be saved: {error}");

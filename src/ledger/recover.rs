@@ -7,7 +7,8 @@
 //! Usually the number that comes next follows the last record: a record is told when it is on disk, so what a power cut
 //! took was not told. Damage is different. When the newest segment is missing or damaged, or ends before what was told,
 //! nothing says which numbers it held, and numbering goes on behind all that were reserved ([`Reserved`]). Readers pass
-//! over what lies between as lost.
+//! over what lies between as lost. The mark names a segment before anything in it is told, so a power cut that takes a
+//! segment that the mark does not name is no damage.
 
 use super::duplicates::Duplicates;
 use super::writer::Writer;
@@ -44,10 +45,16 @@ pub(super) fn open(dir: &Path, told: u64) -> io::Result<Writer> {
     let marked = mark::read(dir);
     let reserved = mark::reserved(dir).unwrap_or_default();
     let told = told.max(marked.unwrap_or(0)).min(LARGEST_SEQ - 1);
-    let Some(last) = segments.last() else { return Ok(begin(dir, told, reserved, duplicates)) };
+    let none = Reserved::default();
+    let Some(last) = segments.last() else {
+        return Ok(begin(dir, told, if reserved.active == 0 { none } else { reserved }, duplicates));
+    };
     let found = look(last);
     let given = told.max(duplicates.last()).max(found.last).max(last.first - 1);
+    // It is the newest one of which anything was told, and all of that is in it.
+    let has_all_told = found.last.max(last.first - 1) >= given && last.first >= reserved.active && !found.is_damaged;
     if last.compressed {
+        let reserved = if has_all_told { none } else { reserved };
         // How many records a stream that ends early had is unknown, but each took an octet at least.
         let unknown = if found.is_damaged && marked.is_none() { fs::metadata(&last.path)?.len() } else { 0 };
         return Ok(begin(dir, given + unknown, reserved, duplicates));
@@ -62,10 +69,7 @@ pub(super) fn open(dir: &Path, told: u64) -> io::Result<Writer> {
         }
     };
     let length = file.metadata()?.len();
-    let is_whole = found.last.max(last.first - 1) >= given
-        && last.first >= reserved.active
-        && !found.is_damaged
-        && (reserved.to <= given || is_ordinary(&file, found.end, length));
+    let is_whole = has_all_told && (reserved.to <= given || is_ordinary(&file, found.end, length));
     if length > found.end {
         log::warn!("{}: cut off {} octets that are no record", last.path.display(), length - found.end);
         file.set_len(found.end)?;

@@ -244,9 +244,15 @@ impl Ledger {
             active
         };
         let keep = Keep { age: Duration::MAX, ..self.keep };
-        if let Ok(_alone) = self.keeping.try_lock()
-            && let Err(error) = upkeep::drop_old(&self.dir, active, SystemTime::now(), keep)
-        {
+        let Ok(_alone) = self.keeping.try_lock() else { return };
+        let dropped = upkeep::is_too_large(&self.dir, keep.size).and_then(|is_too_large| {
+            // First: of what the journal drops, nothing else knows that it was recorded.
+            if is_too_large && self.save_recorded() {
+                upkeep::drop_old(&self.dir, active, SystemTime::now(), keep)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = dropped {
             log::error!("journal: {error}");
         }
     }

@@ -17,7 +17,7 @@ use crate::journal::segment::{self, Segment};
 use flate2::write::GzEncoder;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A segment is sealed when its first record was appended this long ago, so that `keep` can be kept with little mail too.
@@ -67,16 +67,27 @@ impl Ledger {
     }
 
     fn save(&self) {
+        let watched = self.watched();
+        match self.known.watched(&watched, today()) {
+            Ok(()) => drop(self.save_without_gone(&watched)),
+            Err(error) => log::error!("what is known cannot be saved: {error}"),
+        }
+    }
+
+    /// Writes down which messages are recorded, without a look at the Maildirs. Whether it is on disk.
+    pub(super) fn save_recorded(&self) -> bool {
+        self.save_without_gone(&[])
+    }
+
+    /// Messages that are gone from these Maildirs are forgotten.
+    fn save_without_gone(&self, watched: &[(String, PathBuf)]) -> bool {
         let seq = self.settle(&mut self.lock());
         // Before the files that rest on it: a message that is known without a record would never be recorded.
         if !self.sync() {
-            return;
+            return false;
         }
-        let watched = self.watched();
-        let saved = self.known.watched(&watched, today()).and_then(|()| self.known.save(&watched, seq));
-        if let Err(error) = saved {
-            log::error!("what is known cannot be saved: {error}");
-        }
+        let saved = self.known.save(watched, seq);
+        saved.inspect_err(|error| log::error!("what is known cannot be saved: {error}")).is_ok()
     }
 
     /// The work of each hour: seals, compresses and drops segments, after what is known was saved. Nothing is done where
@@ -144,6 +155,17 @@ pub(super) fn begin_ages(dir: &Path, active: u64, now: SystemTime) -> io::Result
         OpenOptions::new().append(true).open(&segment.path)?.set_modified(now)?;
     }
     Ok(())
+}
+
+/// Whether the segments in `dir` have more octets than `size`.
+///
+/// # Errors
+///
+/// When the folder cannot be read.
+pub(super) fn is_too_large(dir: &Path, size: u64) -> io::Result<bool> {
+    let segments = segment::list(dir)?;
+    let found = segments.iter().filter_map(|segment| fs::metadata(&segment.path).ok());
+    Ok(found.map(|metadata| metadata.len()).sum::<u64>() > size)
 }
 
 /// Drops what is too old or too much, of the segments before `active`. Gives the first that stays.

@@ -2,13 +2,13 @@
 //! since they were read, and where measured sizes are kept. It holds no message and no descriptor.
 
 use crate::sys::lock;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::warn;
 
@@ -23,11 +23,15 @@ use crate::limits;
 /// How long a log-in waits for another session to end.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// And for a few old messages to be deleted: some milliseconds, unless the disk is busy.
+const UPKEEP: Duration = Duration::from_secs(30);
+
 /// All maildrops of the process.
 #[derive(Debug)]
 pub struct Maildrops {
     sizes: PathBuf,
-    open: Mutex<HashSet<String>>,
+    /// Users, and whether it is open for upkeep and not in a session.
+    open: Mutex<HashMap<String, bool>>,
     /// Notified when a maildrop is closed.
     closed: Condvar,
     kept: Mutex<Kept>,
@@ -74,12 +78,23 @@ impl Maildrops {
     // Not inlined: only the memory of a session that waits depends on it.
     #[inline(never)]
     pub fn lock(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
-        let open = lock(&self.open);
-        let (mut open, _) = self
-            .closed
-            .wait_timeout_while(open, PATIENCE, |open| open.contains(user))
-            .unwrap_or_else(PoisonError::into_inner);
-        open.insert(user.to_owned()).then(|| Lock { maildrops: Arc::clone(self), user: user.to_owned() })
+        self.lock_for(user, false)
+    }
+
+    /// The same for work of the server that ends soon: a log-in waits for its end.
+    pub fn lock_for_upkeep(self: &Arc<Maildrops>, user: &str) -> Option<Lock> {
+        self.lock_for(user, true)
+    }
+
+    fn lock_for(self: &Arc<Maildrops>, user: &str, is_upkeep: bool) -> Option<Lock> {
+        let began = Instant::now();
+        let mut open = lock(&self.open);
+        while let Some(for_upkeep) = open.get(user) {
+            let left = if *for_upkeep { UPKEEP } else { PATIENCE }.checked_sub(began.elapsed())?;
+            open = self.closed.wait_timeout(open, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        open.insert(user.to_owned(), is_upkeep);
+        Some(Lock { maildrops: Arc::clone(self), user: user.to_owned() })
     }
 
     /// The messages of a Maildir with all their sizes. The caller has the lock of `user`.
@@ -157,5 +172,30 @@ fn measure(listing: &mut Listing, maildir: &Path, file: &Path) {
         && let Err(error) = sizes.store(file)
     {
         warn!("{}: measured sizes cannot be saved: {error}", file.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn a_log_in_waits_for_upkeep_and_not_long_for_a_session() {
+        let maildrops = Arc::new(Maildrops::new(PathBuf::new()));
+        let session = maildrops.lock("alice").unwrap();
+        assert!(maildrops.lock("alice").is_none() && maildrops.lock_for_upkeep("alice").is_none());
+        assert!(maildrops.lock("bob").is_some());
+        drop(session);
+        let upkeep = maildrops.lock_for_upkeep("alice").unwrap();
+        let log_in = thread::spawn({
+            let maildrops = maildrops.clone();
+            move || maildrops.lock("alice").is_some()
+        });
+        // Longer than it would wait for a session.
+        thread::sleep(2 * PATIENCE);
+        drop(upkeep);
+        assert!(log_in.join().unwrap());
+        assert_eq!(maildrops.open_count(), 0);
     }
 }

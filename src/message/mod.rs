@@ -10,4 +10,5 @@ pub mod idn;
 pub mod letter;
 #[cfg(feature = "mime")]
 pub mod mime;
+pub mod origin;
 pub mod trace;

@@ -37,7 +37,7 @@ impl Filter {
         self
     }
 
-    /// The users to whose mail it is limited; empty: all users.
+    /// It is limited to the mail of these users; empty: all users.
     pub fn users(&self) -> &[String] {
         &self.users
     }

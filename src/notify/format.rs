@@ -95,7 +95,7 @@ impl Format {
         out.extend_from_slice(&line.text);
     }
 
-    /// The line whose values are cut to the greatest length that lets it fit.
+    /// The line, with its values cut to the greatest length that lets it fit.
     fn cut(&self, record: &Record, caps: impl Fn(usize) -> (usize, usize)) -> Option<Line> {
         let render = |longest| {
             let (cut, cut_kept) = caps(longest);

@@ -42,7 +42,7 @@ impl Hook {
             }
             #[cfg(feature = "mime")]
             HookInput::Parsed => match message::parsed(record) {
-                Ok(json) => Some(Source::Octets(Box::new(Cursor::new(json)))),
+                Ok(source) => Some(source),
                 Err(error) => return (End::Failed(error), Vec::new()),
             },
             // No configuration gives `Parsed` without its feature.

@@ -13,6 +13,8 @@ use crate::journal::Record;
 use crate::maildir::moved;
 use std::fs::File;
 use std::io;
+#[cfg(feature = "mime")]
+use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -48,25 +50,24 @@ pub(super) fn open(record: &Record) -> io::Result<Source<'static>> {
     })
 }
 
-/// The record and what is in its message, as one line of JSON.
+/// The record and what is in its message, as one line of JSON that is made while it is read.
 ///
 /// # Errors
 ///
 /// As [`open`].
 #[cfg(feature = "mime")]
-pub(super) fn parsed(record: &Record) -> io::Result<Vec<u8>> {
-    parsed_of(record, open(record)?)
+pub(super) fn parsed(record: &Record) -> io::Result<Source<'static>> {
+    Ok(Source::Octets(Box::new(parsed_of(record, open(record)?)?)))
 }
 
 /// The same of a message that is open.
 #[cfg(feature = "mime")]
-pub(super) fn parsed_of(record: &Record, source: Source<'_>) -> io::Result<Vec<u8>> {
-    let mut json = match source {
+pub(super) fn parsed_of(record: &Record, source: Source<'_>) -> io::Result<impl Read + 'static> {
+    let object = match source {
         Source::File(mut file) => content::parsed(record, &mut file),
         Source::Octets(mut octets) => content::parsed(record, &mut octets),
     }?;
-    json.push(b'\n');
-    Ok(json)
+    Ok(object.chain(&b"\n"[..]))
 }
 
 #[cfg(test)]

@@ -65,6 +65,7 @@ mod payload;
 mod pipe;
 mod ranges;
 mod ready;
+mod recovery;
 mod replay;
 mod retrying;
 #[cfg(feature = "webhook")]

@@ -244,7 +244,7 @@ fn a_sensor_is_told_before_its_first_state_and_on_each_connection() {
     let sensor = |user: &str, what: &str| (format!("homeassistant/sensor/mailbell0123_{user}/{what}"), true);
     let mut broker = Broker::welcome(&scene.listener);
     assert_eq!(topics(&mut broker, 2), [sensor("alice", "config"), sensor("bob", "config")]);
-    // A user without an account, whose mail another program delivers.
+    // A user without an account: another program delivers the mail.
     add(&scene.journal, "carol", |_| {});
     let expected = [sensor("carol", "config"), sensor("carol", "state"), ("mail/carol".into(), false)];
     assert_eq!(topics(&mut broker, 3), expected);

@@ -90,7 +90,9 @@ impl Payload {
     pub(super) fn measure(&mut self, record: &Record, mut see: impl FnMut(&[u8])) -> io::Result<u64> {
         #[cfg(feature = "mime")]
         if let Some(source) = self.unparsed.take() {
-            self.octets = Octets::Memory(Cursor::new(message::parsed_of(record, source)?));
+            let mut json = Vec::new();
+            message::parsed_of(record, source)?.read_to_end(&mut json)?;
+            self.octets = Octets::Memory(Cursor::new(json));
         }
         let source: &mut dyn Read = match &mut self.octets {
             Octets::Memory(octets) => octets,

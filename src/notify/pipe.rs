@@ -14,8 +14,9 @@
 //! time, and each is an event: events are looked at once in [`PAUSE`], and on a busy server when the cursor is written.
 
 use super::fifo::{Fifo, Found};
+use super::recovery::Recovery;
 use super::subscriber::{Looked, Sink, Waits};
-use super::unread::{Line, Recovery, Unread};
+use super::unread::{Line, Unread};
 use super::{Backlog, Format, PipeSettings};
 use crate::journal::{self, Item, Kept, Place, Reader, Record};
 use rustix::event::PollFlags;

@@ -43,7 +43,7 @@ fn after_a_kill_a_reader_that_stayed_gets_each_line_once() {
     fixture.add(9);
     fixture.wait_until_written(9);
     for (acknowledged, written, content, next) in [
-        // The cursor was behind its reader, who took two and a half lines more than it says.
+        // The cursor was behind its reader, which took two and a half lines more than it says.
         (3, 8, line(6)[2..].to_owned() + &lines(7, 8), 9),
         // Everything had been read.
         (3, 8, String::new(), 9),

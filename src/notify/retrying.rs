@@ -69,7 +69,7 @@ pub(super) struct Retrying {
     sender: Sender<(u64, Outcome)>,
     /// Woken also when there is a result.
     desk: Arc<Desk>,
-    /// Whose orders were carried out, and are not on disk yet.
+    /// Askers of orders that were carried out and are not on disk yet.
     served: Vec<(Sender<bool>, bool)>,
     /// Woken when tries that run must end.
     cancel: Arc<Wake>,

@@ -30,7 +30,7 @@ pub(super) fn id(record: &Record) -> String {
 pub struct Key(Secret);
 
 impl Key {
-    /// Reads a file whose first line is `whsec_` and base64.
+    /// Reads a file with `whsec_` and base64 in its first line.
     ///
     /// # Errors
     ///

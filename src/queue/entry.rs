@@ -84,13 +84,20 @@ impl Entry {
             return Err(damaged("the message has another size than its head says"));
         }
         let recipients = envelope.recipients.len();
-        let progress = match read_regular(tries, progress::LONGEST) {
-            Ok(octets) => Progress::parse(&octets, recipients).unwrap_or_else(|| {
-                log::warn!("queue: {id}: what was noted of earlier tries cannot be read; all recipients are tried");
-                Progress::new(recipients)
-            }),
-            Err(_) => Progress::new(recipients),
+        let octets = match read_regular(tries, progress::LONGEST) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // What is there is no note of this server's.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge) => {
+                Some(vec![])
+            }
+            // Without it a recipient would get the message twice.
+            read => Some(read?),
         };
+        let noted = octets.map(|octets| Progress::parse(&octets, recipients));
+        if noted == Some(None) {
+            log::warn!("queue: {id}: what was noted of earlier tries cannot be read; all recipients are tried");
+        }
+        let progress = noted.flatten().unwrap_or_else(|| Progress::new(recipients));
         Ok(Entry { id: id.clone(), envelope, progress, head, file, start })
     }
 

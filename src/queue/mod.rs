@@ -15,7 +15,8 @@
 //! | `retry/ID`, `retry/all` | a person asked for a try now | the server, when it has seen it |
 //! | `damaged/ID` | head or envelope cannot be read; it was said in the log once | the administrator |
 //!
-//! A `tries/ID` that cannot be read counts as none: the recipients are tried again.
+//! A `tries/ID` that holds something else counts as none: the recipients are tried again. One that the system cannot read
+//! just now is an error: the message waits.
 
 mod entry;
 mod envelope;
@@ -137,15 +138,6 @@ impl Queue {
         let mut ids = names(&self.waiting_folder())?;
         ids.sort();
         Ok(ids)
-    }
-
-    /// All messages on disk, the oldest first. One that cannot be read is put aside.
-    ///
-    /// # Errors
-    ///
-    /// Of readdir(3).
-    pub fn list(&self) -> io::Result<Vec<Entry>> {
-        Ok(self.ids()?.iter().filter_map(|id| self.entry(id).ok().flatten()).collect())
     }
 
     /// One message; `None` when it waits no more. One that cannot be read is put aside, which is logged.

@@ -35,7 +35,7 @@ pub(super) fn attempt(place: &Place, link: &mut Link, id: &QueueId) -> Tried {
     let mut entry = entry;
     let trouble = match try_all(place, link, &mut entry) {
         // Nothing was said of this message, so that nothing is held against it.
-        Err(trouble) if trouble.kind != Kind::Weather || link.was_closed_between() => {
+        Err(trouble) if trouble.kind != Kind::Temporary || link.was_closed_between() => {
             return Tried { next: Some(0), trouble: Some(trouble) };
         }
         Err(trouble) => {
@@ -56,8 +56,9 @@ fn try_all(place: &Place, link: &mut Link, entry: &mut Entry) -> Result<(), Trou
     if left.is_empty() {
         return Ok(());
     }
-    let header =
-        entry.header().map_err(|error| Trouble::new(Kind::Weather, format!("the message cannot be read: {error}")))?;
+    let header = entry
+        .header()
+        .map_err(|error| Trouble::new(Kind::Temporary, format!("the message cannot be read: {error}")))?;
     if let Some(why) = loops::find(&header, &place.service.config.hostname) {
         left.into_iter().for_each(|index| decide(place, entry, index, Verdict::Failed(Reply::own(why)), false));
         return Ok(());
@@ -67,7 +68,7 @@ fn try_all(place: &Place, link: &mut Link, entry: &mut Entry) -> Result<(), Trou
         let count = left.len().min(link.session().most_recipients());
         let batch: Vec<usize> = left.drain(..count).collect();
         let message = message(place, entry, &batch, utf8_header);
-        let octets = entry.message().map_err(|error| Trouble::new(Kind::Weather, error))?;
+        let octets = entry.message().map_err(|error| Trouble::new(Kind::Temporary, error))?;
         let verdicts = link.transact(&message, octets)?;
         failpoint::reach("queue-answered");
         let has_dsn = link.session().has_dsn();
@@ -87,7 +88,7 @@ fn try_all(place: &Place, link: &mut Link, entry: &mut Entry) -> Result<(), Trou
             log::error!("queue: {}: what was sent cannot be noted: {error}", entry.id);
         }
         if link.is_over() && !left.is_empty() {
-            return Err(Trouble::new(Kind::Weather, "the smarthost closed the connection"));
+            return Err(Trouble::new(Kind::Temporary, "the smarthost closed the connection"));
         }
     }
     Ok(())

@@ -81,7 +81,7 @@ impl Link {
         }
         match step {
             Step::Ready => Ok(link),
-            _ => Err(Trouble::new(Kind::Weather, "the smarthost broke the protocol")),
+            _ => Err(Trouble::new(Kind::Temporary, "the smarthost broke the protocol")),
         }
     }
 
@@ -115,7 +115,7 @@ impl Link {
                 self.messages += 1;
                 Ok(verdicts)
             }
-            _ => Err(Trouble::new(Kind::Weather, "the smarthost broke the protocol")),
+            _ => Err(Trouble::new(Kind::Temporary, "the smarthost broke the protocol")),
         }
     }
 

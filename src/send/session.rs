@@ -42,7 +42,7 @@ pub(super) fn session(shared: &Shared, relay: Arc<Relay>, enter: &Enter) -> Resu
         match tried.trouble {
             None => {}
             // The message is tried again by itself; others may go.
-            Some(trouble) if trouble.kind == Kind::Weather => {
+            Some(trouble) if trouble.kind == Kind::Temporary => {
                 log::info!("relay: {}: {}", place.relay.host, trouble.why);
                 return Ok(());
             }

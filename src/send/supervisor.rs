@@ -210,13 +210,13 @@ impl Supervisor {
         let (shared, relay, enter) = (self.shared.clone(), relay.clone(), self.enter.clone());
         let session = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| session(&shared, relay, &enter)));
-            let panicked = |_| Err(Trouble::new(Kind::Weather, "the session panicked; this is a fault of mailbell"));
+            let panicked = |_| Err(Trouble::new(Kind::Temporary, "the session panicked; this is a fault of mailbell"));
             shared.give(Order::Ended(outcome.unwrap_or_else(panicked)));
         };
         match std::thread::Builder::new().name("relay".into()).stack_size(limits::WORKER_STACK).spawn(session) {
             Ok(_) => self.is_running = true,
             Err(error) => {
-                let trouble = Trouble::new(Kind::Weather, format!("no thread: {error}"));
+                let trouble = Trouble::new(Kind::Temporary, format!("no thread: {error}"));
                 self.closed = Some(Closed { until: Instant::now() + AGAIN, trouble });
             }
         }
@@ -229,7 +229,7 @@ impl Supervisor {
             return;
         }
         self.ages_at = Instant::now() + AGES;
-        let gives_up = closed.trouble.kind == Kind::Weather;
+        let gives_up = closed.trouble.kind == Kind::Temporary;
         let warn = relay.warn.unwrap_or(relay.give_up);
         let first = warn.min(relay.give_up).as_secs();
         let age = |id: &QueueId| now().saturating_sub(id.seconds());

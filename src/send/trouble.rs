@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The network, the server, our own disk: it passes by itself, and messages grow old meanwhile.
-    Weather,
+    Temporary,
     /// Login, secret or TLS: the administrator must act. Nothing is given up meanwhile.
     Setup,
     /// This process stops.
@@ -41,7 +41,7 @@ impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Trouble {
         let kind = match &failure {
             Failure::Refused(_) | Failure::Temporary(_) | Failure::NoMechanism(_) | Failure::NoTls(_) => Kind::Setup,
-            _ => Kind::Weather,
+            _ => Kind::Temporary,
         };
         Trouble::new(kind, failure)
     }
@@ -52,7 +52,7 @@ impl From<remote::Error> for Trouble {
         let kind = match &error {
             remote::Error::Certificate(_) | remote::Error::NotPrivate(_) | remote::Error::Tls(_) => Kind::Setup,
             remote::Error::Interrupted => Kind::Stopped,
-            _ => Kind::Weather,
+            _ => Kind::Temporary,
         };
         Trouble::new(kind, error)
     }

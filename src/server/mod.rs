@@ -190,8 +190,8 @@ impl Loop {
         notice::ready(&self.acceptor, self.service.config.file.is_none());
         let mut events = Events::with_capacity(64);
         while !self.is_over() {
-            let timeout = self.next_timer().map(|at| at.saturating_duration_since(Instant::now()));
-            match self.poll.poll(&mut events, timeout) {
+            let timeout = self.next_timer().saturating_duration_since(Instant::now());
+            match self.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     log::error!("epoll_wait: {error}");
@@ -216,9 +216,9 @@ impl Loop {
         self.stopping_since.is_some_and(|since| self.service.admission.open() == 0 || is_late(since))
     }
 
-    fn next_timer(&self) -> Option<Instant> {
-        let stopping = self.stopping_since.map(|since| (since + STOP_PATIENCE).min(Instant::now() + STOP_LOOK));
-        [Some(self.housekeeping_at), self.acceptor.retry_at(), stopping].into_iter().flatten().min()
+    fn next_timer(&self) -> Instant {
+        let next = first_timer(self.stopping_since, self.housekeeping_at, Instant::now());
+        self.acceptor.retry_at().map_or(next, |at| at.min(next))
     }
 
     fn on_timers(&mut self) {
@@ -296,6 +296,14 @@ impl Loop {
     }
 }
 
+/// The first timer that is always there. Housekeeping does not begin during a stop, so it must not wake the loop then.
+fn first_timer(stopping_since: Option<Instant>, housekeeping_at: Instant, now: Instant) -> Instant {
+    match stopping_since {
+        Some(since) => (since + STOP_PATIENCE).min(now + STOP_LOOK),
+        None => housekeeping_at,
+    }
+}
+
 /// The slow work of each hour, in a thread of its own and at the lowest priority.
 fn housekeeping(service: &Service, stop: &AtomicBool) {
     let _ = rustix::process::setpriority_process(None, 19);
@@ -317,5 +325,17 @@ fn housekeeping(service: &Service, stop: &AtomicBool) {
             Ok(_) => {}
             Err(error) => log::warn!("{}: cannot be compressed: {error}", maildir.display()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn housekeeping_that_is_due_does_not_keep_a_stop_busy() {
+        let now = Instant::now();
+        assert_eq!(first_timer(None, now, now), now);
+        assert_eq!(first_timer(Some(now), now, now), now + STOP_LOOK);
     }
 }

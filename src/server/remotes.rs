@@ -5,7 +5,7 @@ use super::sandbox;
 use crate::config::{Config, Remote};
 use crate::delivery::Delivery;
 use crate::fetch::{self, End, Remotes};
-use crate::journal::{Item, Reader, Record};
+use crate::journal::{self, Record};
 use crate::notify;
 use crate::service::Service;
 use crate::sys;
@@ -55,17 +55,12 @@ pub fn message(config: &Config, remote: &Remote, delivery: &Arc<Delivery>, recor
 ///
 /// When the journal cannot be read.
 pub fn record_of(config: &Config, id: &str) -> io::Result<Option<Record>> {
-    let mut reader = Reader::new(&config.journal(), 0);
-    let mut found = None;
-    while let Some(item) = reader.next_item()? {
-        if let Item::Record(record) = item
-            && record.id == id
-            && record.path.is_empty()
-        {
-            found = Some(Arc::unwrap_or_clone(record));
-        }
+    let is_elsewhere = |record: &Record| record.path.is_empty();
+    match journal::find(&config.journal(), id, &is_elsewhere) {
+        // No server has run here yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => Ok(found?.filter(is_elsewhere)),
     }
-    Ok(found)
 }
 
 /// Takes the remotes of a configuration over; those that did not change go on undisturbed.

@@ -29,7 +29,7 @@ pub fn run(service: &Service, stop: &AtomicBool) {
     for user in users {
         let Some(older_than) = service.config.delete_after(&user) else { continue };
         let policy = Policy { older_than, now };
-        let lock = || service.maildrops.lock(&user);
+        let lock = || service.maildrops.lock_for_upkeep(&user);
         // Asked when the messages are listed, so that no message is listed that came later.
         let mut needed = None;
         let is_needed = |place: Place, file_name: &OsStr| {

@@ -23,7 +23,7 @@ pub(super) enum Sender {
 }
 
 impl Sender {
-    /// The user whose limits count; `None`: no limit.
+    /// The limits of this user count; `None`: no limit.
     fn counted(&self) -> Option<&str> {
         match self {
             Sender::User(name) | Sender::Local(name) => Some(name),

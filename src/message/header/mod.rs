@@ -70,7 +70,7 @@ pub struct Summary {
 pub struct EventSettings {
     /// Names of further header fields, in lower case, each once.
     pub headers: Vec<String>,
-    /// The server whose Authentication-Results are believed.
+    /// The server that is believed: its Authentication-Results count.
     pub authserv: Option<String>,
 }
 
