@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{BASIC, Server, Talk};
+use common::{BASIC, Server, Talk, wait_for};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -205,6 +205,7 @@ fn passwords_are_not_taken_in_clear_from_elsewhere() {
     let extensions = talk.say("EHLO client.example", "250");
     assert!(extensions.contains(&"250-AUTH CRAM-MD5".to_owned()), "{extensions:?}");
     talk.say(ALICE, "538 5.7.11");
+    wait_for("the log line", || server.log().contains("why=login-needs-tls").then_some(()));
     server.stop();
 }
 

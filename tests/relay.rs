@@ -269,6 +269,10 @@ fn a_login_that_fails_stops_the_queue_and_no_message() {
         assert_eq!(status["queue"]["messages"], 2);
         (status["queue"]["state"] == "refused").then_some(())
     });
+    wait_for("the reason in the queue", || {
+        let listed = String::from_utf8(server.run(&["queue"], "").stdout).unwrap();
+        (listed.contains("The smarthost cannot be used, and all wait: ") && listed.contains("wrong")).then_some(())
+    });
     assert_eq!(smarthost.count("MAIL"), 0);
     smarthost.rule(|_, _| None);
     wait_until_empty(&server);

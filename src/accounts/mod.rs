@@ -291,7 +291,11 @@ fn read_aliases(config: &Config, known: &Known<'_>) -> (Book, Vec<Problem>) {
             return Default::default();
         }
         Err(error) => {
-            let message = format!("`users.aliases`: {}: {error}", file.display());
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => "; an empty file will do",
+                _ => "",
+            };
+            let message = format!("`users.aliases`: {}: {error}{hint}", file.display());
             return (Book::default(), vec![config.problem("users.aliases", message)]);
         }
     };

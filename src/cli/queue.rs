@@ -156,6 +156,13 @@ mod with_queue {
         let messages = if found.messages == 1 { "message" } else { "messages" };
         // write! to a String cannot fail.
         let _ = writeln!(found.text, "{} {messages}, {} KiB.", found.messages, found.octets.div_ceil(1024));
+        // What holds up all of them is known to the server alone.
+        let status = cli::status::ask(&config.state).unwrap_or_default();
+        if let Some(error) = status["queue"]["last_error"].as_str() {
+            let next = status["queue"]["next_try"].as_str().unwrap_or("-").replace(".000000", "");
+            let _ =
+                writeln!(found.text, "The smarthost cannot be used, and all wait: {}; next try {next}", plain(error));
+        }
         found.print()
     }
 

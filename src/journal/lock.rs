@@ -44,7 +44,9 @@ pub enum Held {
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Held::ByServer => f.write_str("another mailbell serves this state already"),
+            Held::ByServer => {
+                f.write_str("another mailbell serves this state already; `mailbell status` shows its pid")
+            }
             Held::TooLong => write!(f, "locked by deliveries for {} seconds", PATIENCE.as_secs()),
             Held::Io(error) => write!(f, "{error}"),
         }

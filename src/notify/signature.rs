@@ -40,7 +40,11 @@ impl Key {
         let octets = text.octets().trim_ascii().strip_prefix(PREFIX).and_then(base64::decode_lax);
         let key = octets.map(Secret::new).filter(|octets| !octets.octets().is_empty());
         key.map(Key).ok_or_else(|| {
-            format!("{}: the first line must be whsec_ and the key in base64, as the receiver has it", path.display())
+            format!(
+                "{}: the first line must be whsec_ and the key in base64, as the receiver has it; this prints one: \
+                 echo whsec_$(openssl rand -base64 24)",
+                path.display()
+            )
         })
     }
 

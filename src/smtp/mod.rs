@@ -52,6 +52,7 @@ mod smuggling_tests;
 #[cfg(test)]
 mod tests;
 
+pub use reply::login_trouble;
 pub use session::{Helo, Session};
 pub use step::{Auth, Failure, Farewell, Protocol, RecipientRefusal, SenderRefusal, Settings, Step, Stored};
 pub use transaction::{Outside, Recipient, Route, Transaction};

@@ -86,6 +86,17 @@ pub(super) const AUTH_LINE_TOO_LONG: &str = "500 5.5.6 The response is too long"
 /// The same for every failed login, so that it does not tell which names exist.
 pub(super) const AUTH_FAILED: &str = "535 5.7.8 Authentication failed";
 
+/// What the log says of a reply to a client that must log in and has not, or cannot without TLS. Such a device says nothing
+/// of it to its owner.
+pub fn login_trouble(reply: &[u8]) -> Option<&'static str> {
+    let begins = |text: &str| reply.starts_with(text.as_bytes());
+    match () {
+        () if begins(ENCRYPTION_NEEDED) || begins(TLS_FIRST) => Some("login-needs-tls"),
+        () if begins(AUTH_FIRST) => Some("no-login"),
+        () => None,
+    }
+}
+
 /// Appends a reply of one line.
 pub(super) fn line(out: &mut Vec<u8>, reply: &str) {
     out.extend_from_slice(reply.as_bytes());

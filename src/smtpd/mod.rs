@@ -15,7 +15,7 @@ use crate::net::conn::{Client, Command, Conn, Early, Error};
 use crate::service::login;
 use crate::service::maillog::Line;
 use crate::service::{Live, Service};
-use crate::smtp::{Auth, Farewell, Protocol, Session, Settings, Step};
+use crate::smtp::{self, Auth, Farewell, Protocol, Session, Settings, Step};
 use receive::Message;
 use std::sync::Arc;
 
@@ -142,10 +142,14 @@ impl Driver<'_> {
     // Not inlined: only the memory of a session that waits depends on it.
     #[inline(never)]
     fn answer(&mut self, is_whole: bool) -> Result<bool, Error> {
+        let before = self.conn.output().len();
         let mut step = match is_whole {
             true => self.session.command(&self.line, self.conn.output()),
             false => self.session.line_too_long(self.conn.output()),
         };
+        if let Some(why) = self.conn.output().get(before..).and_then(smtp::login_trouble) {
+            self.log_line("refused").field("why", why).info();
+        }
         loop {
             self.conn.flush_blocks()?;
             step = match step {

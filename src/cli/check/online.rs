@@ -41,7 +41,7 @@ fn listeners(findings: &mut Findings<'_>, is_running: bool) {
         match Listener::bind_tcp(*address) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::AddrInUse => match ports::holder(address.port()) {
-                Some(holder) if holder.name == "mailbell" => {
+                Some(holder) if holder.name == "mailbell" && is_running => {
                     findings.notes.push(format!("{place}: mailbell (pid {}) listens there", holder.pid));
                 }
                 Some(holder) => {

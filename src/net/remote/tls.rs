@@ -125,6 +125,17 @@ pub fn parse_fingerprint(text: &str) -> Option<Fingerprint> {
     Some(fingerprint)
 }
 
+/// Why a certificate is not trusted, where the library has only the name of its own error.
+fn words(why: &CertificateError) -> String {
+    match why {
+        CertificateError::UnknownIssuer => "no CA that is trusted here has signed it".into(),
+        CertificateError::Other(error) if format!("{error:?}").contains("CaUsedAsEndEntity") => {
+            "it has signed itself, as that of a CA does".into()
+        }
+        other => other.to_string(),
+    }
+}
+
 /// What makes a certificate trusted.
 #[derive(Debug)]
 enum Trusted {
@@ -167,7 +178,7 @@ impl ServerCertVerifier for Verifier {
             Trusted::ByFingerprint(_) => "it is none of `fingerprint`".to_owned(),
             Trusted::ByRoots(roots) => {
                 match roots.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-                    Err(rustls::Error::InvalidCertificate(why)) => why.to_string(),
+                    Err(rustls::Error::InvalidCertificate(why)) => words(&why),
                     other => return other,
                 }
             }
