@@ -160,8 +160,8 @@ mod with_queue {
         let status = cli::status::ask(&config.state).unwrap_or_default();
         if let Some(error) = status["queue"]["last_error"].as_str() {
             let next = status["queue"]["next_try"].as_str().unwrap_or("-").replace(".000000", "");
-            let why = plain(error);
-            let _ = writeln!(found.text, "The smarthost cannot be used, and all wait: {why}; next try {next}");
+            let _ =
+                writeln!(found.text, "The smarthost cannot be used, and all wait: {}; next try {next}", plain(error));
         }
         found.print()
     }

@@ -10,9 +10,10 @@ pub(super) fn find(config: &Config, report: &Report<'_>) {
     if config.group.is_some() && config.user.is_none() {
         report.add_at_key("group", "`group`: needs `user` beside it");
     }
+    let root = real(&config.mail.root);
     for (index, watch) in config.watches.iter().enumerate() {
         let maildir = real(&watch.maildir);
-        if maildir.starts_with(real(&config.mail.root)) || maildir == real(&config.maildir(&watch.user)) {
+        if maildir.starts_with(&root) || maildir == real(&config.maildir(&watch.user)) {
             let message =
                 format!("`watch.maildir`: {} is below mail.root, which is watched anyway", watch.maildir.display());
             report.add_at_key(&format!("watch[{index}].maildir"), message);

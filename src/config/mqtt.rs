@@ -7,6 +7,7 @@ use super::value::{self, choice, duration, durations};
 use crate::mqtt::topic;
 use crate::notify::{FieldName, Format, MqttSettings, Piece};
 use md5::{Digest, Md5};
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,14 +19,14 @@ type Url = (String, u16, bool);
 
 /// Reads all of them. Host name and state make the client id: no other mailbell has the same two.
 pub(super) fn mqtts(top: &mut Section<'_, '_>, base: &Path, hostname: &str, state: &Path) -> Vec<MqttSettings> {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     let all = top.sections("mqtt").into_iter().flatten();
     all.filter_map(|section| mqtt(section, base, &mut seen))
         .map(|mqtt| MqttSettings { client_id: client_id(hostname, state, &mqtt.name), ..mqtt })
         .collect()
 }
 
-fn mqtt(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) -> Option<MqttSettings> {
+fn mqtt(mut section: Section<'_, '_>, base: &Path, seen: &mut HashSet<String>) -> Option<MqttSettings> {
     let name = section.needed("name", "\"home\"", |text| subscriber_name(text, "broker"));
     once(&section, "name", &name, seen, "is another section's name too; it tells them apart");
     let url = section.needed("url", "\"mqtts://broker.example:8883\"", url);

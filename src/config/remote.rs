@@ -7,6 +7,7 @@ use super::value::{choice, one_of, some_size, some_time, user_name};
 use crate::net::remote::secret::Source;
 use crate::net::remote::tls::Trust;
 use crate::sasl::client::Account;
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -94,11 +95,11 @@ impl Remote {
 
 /// Reads all of them.
 pub(super) fn remotes(top: &mut Section<'_, '_>, base: &Path) -> Vec<Remote> {
-    let mut names = Vec::new();
+    let mut names = HashSet::new();
     top.sections("remote").into_iter().flatten().filter_map(|section| remote(section, base, &mut names)).collect()
 }
 
-fn remote(mut section: Section<'_, '_>, base: &Path, names: &mut Vec<String>) -> Option<Remote> {
+fn remote(mut section: Section<'_, '_>, base: &Path, names: &mut HashSet<String>) -> Option<Remote> {
     let name = section.needed("name", "\"work\"", remote_name);
     once(&section, "name", &name, names, "is another remote's name too; it tells remotes apart");
     let protocol = |text: &str| choice(text, &[("imap", Protocol::Imap), ("pop3", Protocol::Pop3)]);

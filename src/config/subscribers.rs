@@ -5,6 +5,8 @@ use super::section::Section;
 use super::value::{self, choice, duration, durations, some_time, user_name};
 use crate::nearest::nearest;
 use crate::notify::{Backlog, Filter, Format, HookInput, HookSettings, PipeSettings, Retry};
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ const DEFAULT_PIPE: &str = "/run/mail/notify";
 
 pub(super) fn pipes(top: &mut Section<'_, '_>, base: &Path) -> Vec<PipeSettings> {
     let Some(sections) = top.sections("pipe") else { return vec![default_pipe(DEFAULT_PIPE.into())] };
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     sections.into_iter().filter_map(|section| pipe(section, base, &mut seen)).collect()
 }
 
@@ -22,7 +24,7 @@ pub(super) fn default_pipe(path: PathBuf) -> PipeSettings {
     PipeSettings { path, format: Format::Inotify, mode: 0o640, filter: Filter::default(), backlog: Backlog::All }
 }
 
-fn pipe(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<PathBuf>) -> Option<PipeSettings> {
+fn pipe(mut section: Section<'_, '_>, base: &Path, seen: &mut HashSet<PathBuf>) -> Option<PipeSettings> {
     let path = section.needed("path", &format!("{DEFAULT_PIPE:?}"), |text| value::path(base, text));
     let real = path.as_deref().map(real);
     once(&section, "path", &real, seen, "is another pipe's path too; each reader needs a pipe of its own");
@@ -43,11 +45,11 @@ fn pipe(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<PathBuf>) -> O
 }
 
 pub(super) fn hooks(top: &mut Section<'_, '_>, base: &Path) -> Vec<HookSettings> {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     top.sections("hook").into_iter().flatten().filter_map(|section| hook(section, base, &mut seen)).collect()
 }
 
-fn hook(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) -> Option<HookSettings> {
+fn hook(mut section: Section<'_, '_>, base: &Path, seen: &mut HashSet<String>) -> Option<HookSettings> {
     let name = section.needed("name", "\"archive\"", |text| subscriber_name(text, "hook"));
     once(&section, "name", &name, seen, "is another hook's name too; it tells hooks apart");
     if !section.has("command") {
@@ -98,7 +100,7 @@ pub(super) fn program(
 }
 
 pub(super) fn watches(top: &mut Section<'_, '_>, base: &Path) -> Vec<Watch> {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     let sections = top.sections("watch").into_iter().flatten();
     sections
         .filter_map(|mut section| {
@@ -120,16 +122,16 @@ pub(super) fn real(path: &Path) -> PathBuf {
 }
 
 /// Reports a value that another section of the same kind has already.
-pub(super) fn once<T: Clone + PartialEq>(
+pub(super) fn once<T: Clone + Eq + Hash>(
     section: &Section<'_, '_>,
     key: &str,
     value: &Option<T>,
-    seen: &mut Vec<T>,
+    seen: &mut HashSet<T>,
     why: &str,
 ) {
     match value {
-        Some(value) if seen.contains(value) => section.wrong(key, why),
-        value => seen.extend(value.clone()),
+        Some(value) if !seen.insert(value.clone()) => section.wrong(key, why),
+        _ => {}
     }
 }
 

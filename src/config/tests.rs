@@ -372,3 +372,11 @@ fn one_place_under_two_names_is_one_place() {
     let lines: Vec<&str> = problems.iter().map(|problem| problem.split(':').next().unwrap()).collect();
     assert_eq!(lines, ["6", "8", "14", "17", "20"], "{problems:?}");
 }
+
+#[test]
+fn thousands_of_watched_maildirs_are_read_and_the_same_one_twice_is_told() {
+    // Not each with each: that would take this test minutes.
+    let section = |number: usize| format!("[[watch]]\nuser = \"u\"\nmaildir = \"/nonexistent/{number}\"\n");
+    let text: String = (0..10_000).map(section).chain([section(4_711)]).collect();
+    assert_eq!(wrong(&text), ["30003: `watch.maildir`: is watched already; each message would be two events"]);
+}

@@ -8,6 +8,7 @@ use crate::net::remote::secret::Secret;
 use crate::net::remote::tls::Trust;
 use crate::net::remote::url::Url;
 use crate::notify::{Body, HeaderValue, WebhookSettings};
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,11 +36,11 @@ const OURS: [&str; 15] = [
 
 /// Reads all of them.
 pub(super) fn webhooks(top: &mut Section<'_, '_>, base: &Path) -> Vec<WebhookSettings> {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     top.sections("webhook").into_iter().flatten().filter_map(|section| webhook(section, base, &mut seen)).collect()
 }
 
-fn webhook(mut section: Section<'_, '_>, base: &Path, seen: &mut Vec<String>) -> Option<WebhookSettings> {
+fn webhook(mut section: Section<'_, '_>, base: &Path, seen: &mut HashSet<String>) -> Option<WebhookSettings> {
     let name = section.needed("name", "\"app\"", |text| subscriber_name(text, "webhook"));
     once(&section, "name", &name, seen, "is another webhook's name too; it tells webhooks apart");
     let url = section.needed("url", "\"https://app.example/new-mail\"", Url::parse);

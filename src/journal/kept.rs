@@ -4,6 +4,7 @@
 //! JSON object with the rest. Version 0.1.0 wrote the first line alone, and a JSON object like the second one to another
 //! file, `tallies/NAME`.
 
+use super::segment::LARGEST_SEQ;
 use serde_json::{Value, json};
 
 /// How far a subscriber has come.
@@ -134,7 +135,7 @@ impl Kept {
         let none = Vec::new();
         let again = value.get("again").map_or(Some(&none), Value::as_array)?.iter().map(|range| {
             let number = |index| range.get(index).and_then(Value::as_u64);
-            Some((number(0)?, number(1)?))
+            Some((number(0)?, number(1)?)).filter(|(from, to)| (1..=*to).contains(from) && *to < LARGEST_SEQ)
         });
         Some(Kept {
             place: Place::default(),
@@ -180,7 +181,8 @@ mod tests {
         let begun = (any::<u64>(), any::<u32>(), any::<u64>());
         let begun = begun.prop_map(|(seq, tries, failing)| Begun { seq, tries, failing });
         let numbers = any::<[u64; 8]>();
-        let again = proptest::collection::vec(any::<(u64, u64)>(), 0..9);
+        let range = (1..LARGEST_SEQ, 1..LARGEST_SEQ).prop_map(|(one, other)| (one.min(other), one.max(other)));
+        let again = proptest::collection::vec(range, 0..9);
         (numbers, proptest::collection::vec(begun, 0..100), again, any::<bool>()).prop_map(
             |(numbers, begun, again, paused)| {
                 let [one, other, waiting, rest, retries, given_up, lost, lost_to] = numbers;
@@ -203,6 +205,15 @@ mod tests {
             let (Ok(found) | Err(found)) = parse(&text[..end]);
             prop_assert!(found.place.acknowledged <= kept.place.acknowledged);
             prop_assert_eq!(found.place.written, found.place.acknowledged);
+        }
+    }
+
+    #[test]
+    fn a_range_that_is_none_is_damage() {
+        let text = Kept { again: vec![(3, 9)], ..Kept::default() }.text();
+        assert!(parse(&text).is_ok() && text.contains("[3,9]"));
+        for range in ["[9,3]", "[0,9]", "[3,99999999999999999]"] {
+            assert!(parse(&text.replace("[3,9]", range)).is_err(), "{range}");
         }
     }
 

@@ -79,6 +79,8 @@ fn path_of(config: &Config, recipient: &str) -> Result<String, Failed> {
 /// Joins standard input and output to the server: what `-bs` says is said to the server.
 pub fn dialogue(config: &Config) -> Outcome {
     let mut server = connect(config)?;
+    // The program on standard input may take its time: the server's own timeouts hold.
+    server.wait_without_limit().map_err(lost)?;
     let mut writer = server.twin().map_err(lost)?;
     std::thread::spawn(move || {
         let _ = io::copy(&mut io::stdin().lock(), &mut writer);
@@ -105,6 +107,13 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.try_clone().map(Stream::Tcp),
             Stream::Unix(stream) => stream.try_clone().map(Stream::Unix),
+        }
+    }
+
+    fn wait_without_limit(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.set_read_timeout(None),
+            Stream::Unix(stream) => stream.set_read_timeout(None),
         }
     }
 
