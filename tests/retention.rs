@@ -119,6 +119,21 @@ fn a_message_stays_until_its_hook_is_done() {
 }
 
 #[test]
+fn a_message_stays_for_a_hook_that_would_read_it_by_its_id() {
+    let hook = "[[hook]]\nname = \"pictures\"\ncommand = [\"/bin/false\"]\nstdin = \"none\"\nretry = \"1h..1h\"\n";
+    let scratch = prepared("retention-cat", "delete_after = \"7d\"", "", hook);
+    // The hook begins at the end of the journal, so its cursor is there before the messages.
+    let scratch = Server::start_in(scratch, &[]).stop();
+    let first = put(&scratch, "alice", "new", 8, "a");
+    let far_too_old = put(&scratch, "alice", "new", 15, "b");
+    let server = Server::start_in(scratch, &[]);
+    gone(&far_too_old);
+    wait_for("the pass", || server.log().contains("1 more wait for a hook").then_some(()));
+    assert!(first.exists());
+    server.stop();
+}
+
+#[test]
 fn the_journal_stays_within_its_size_and_tells_what_was_lost() {
     let hook = "[[hook]]\nname = \"stuck\"\ncommand = [\"/bin/false\"]\nretry = \"1h..1h\"\nstdin = \"none\"\n";
     let scratch = prepared("journal-size", "", "", &format!("{hook}[journal]\nmax_size = \"64KiB\"\n"));

@@ -211,12 +211,11 @@ pub enum Settings {
 }
 
 impl Settings {
-    /// The records whose stored messages are handed over; `None` where the record alone is.
+    /// The records whose stored messages are handed over, or may be: a hook with `stdin = "none"` calls `mailbell cat`. `None`
+    /// where the record alone is.
     pub fn needs_message(&self) -> Option<&Filter> {
         match self {
-            Settings::Hook(hook) => {
-                matches!(hook.stdin, HookInput::Message | HookInput::Parsed).then_some(&hook.filter)
-            }
+            Settings::Hook(hook) => Some(&hook.filter),
             #[cfg(feature = "webhook")]
             Settings::Webhook(webhook) => (!matches!(webhook.body, Body::Event)).then_some(&webhook.filter),
             Settings::Pipe(_) => None,
