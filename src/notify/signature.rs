@@ -41,8 +41,8 @@ impl Key {
         let key = octets.map(Secret::new).filter(|octets| !octets.octets().is_empty());
         key.map(Key).ok_or_else(|| {
             format!(
-                "{}: the first line must be whsec_ and the key in base64, as the receiver has it; this prints one: \
-                 echo whsec_$(openssl rand -base64 24)",
+                "{}: the first line must be whsec_ and the key in base64, as the receiver has it; \
+                 mailbell.toml(5) shows how to make one",
                 path.display()
             )
         })
