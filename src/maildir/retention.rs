@@ -21,6 +21,9 @@ const BATCH: usize = 64;
 /// And the longest time.
 const BATCH_TIME: Duration = Duration::from_millis(20);
 
+/// How long to wait before a maildrop that a POP3 session has is asked for again.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// 2000-01-01, seconds since 1970: a smaller number at the beginning of a name is no time.
 const EARLIEST: u64 = 946_684_800;
 
@@ -31,6 +34,8 @@ pub struct Policy {
     pub older_than: Duration,
     /// Seconds since 1970.
     pub now: u64,
+    /// How long it waits for a POP3 session to end, each time.
+    pub patience: Duration,
 }
 
 /// The result of a pass.
@@ -91,14 +96,21 @@ pub fn pass<L>(
         report.needed += (found - old.len()) as u64;
         let mut left = old.as_slice();
         let before = report.deleted;
+        let mut free = Instant::now();
         while !left.is_empty() && !stop.load(Ordering::Relaxed) {
             let Some(lock) = lock() else {
-                report.was_busy = true;
-                break;
+                if free.elapsed() >= policy.patience {
+                    report.was_busy = true;
+                    break;
+                }
+                // A client that logs in again and again does not put it off.
+                std::thread::sleep(AGAIN);
+                continue;
             };
             let began = Instant::now();
             let count = delete(&folder, left, &mut report)?;
             drop(lock);
+            free = Instant::now();
             left = &left[count..];
             // Half of the time is left to others.
             std::thread::sleep(began.elapsed().min(BATCH_TIME));
@@ -160,7 +172,7 @@ mod tests {
     const DAY: u64 = 86_400;
 
     fn policy(days: u64) -> Policy {
-        Policy { older_than: Duration::from_secs(days * DAY), now: NOW }
+        Policy { older_than: Duration::from_secs(days * DAY), now: NOW, patience: Duration::ZERO }
     }
 
     fn run(maildir: &Path, policy: &Policy) -> Report {
@@ -232,6 +244,22 @@ mod tests {
         assert_eq!(files(&maildir).len() as u64, names.len() as u64 - report.deleted);
         // A stop ends it, too.
         assert_eq!(pass(&maildir, &policy(7), &AtomicBool::new(true), |_, _| false, || Some(())).unwrap().deleted, 0);
+        fs::remove_dir_all(maildir).unwrap();
+    }
+
+    #[test]
+    fn a_client_that_logs_in_again_and_again_does_not_put_it_off() {
+        let names: Vec<String> = (0..3 * BATCH).map(|n| format!("new/{}", named(9, &format!("{n}")))).collect();
+        let contents: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), b"x".as_slice())).collect();
+        let maildir = maildir("retention", &contents);
+        let mut calls = 0;
+        let lock = || {
+            calls += 1;
+            (calls % 3 == 0).then_some(())
+        };
+        let policy = Policy { patience: Duration::MAX, ..policy(7) };
+        let report = pass(&maildir, &policy, &AtomicBool::new(false), |_, _| false, lock).unwrap();
+        assert!(!report.was_busy && files(&maildir).is_empty(), "{report:?}");
         fs::remove_dir_all(maildir).unwrap();
     }
 

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A clock that runs ahead of the monotonic one by more than this was set.
 const STEP: Duration = Duration::from_secs(3_600);
 
+/// How long a pass waits for the POP3 session of a user to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// When the last pass was.
 static LAST: Mutex<Option<(SystemTime, Instant)>> = Mutex::new(None);
 
@@ -28,7 +31,7 @@ pub fn run(service: &Service, stop: &AtomicBool) {
     let users: Vec<String> = service.live().accounts.names().map(str::to_owned).collect();
     for user in users {
         let Some(older_than) = service.config.delete_after(&user) else { continue };
-        let policy = Policy { older_than, now };
+        let policy = Policy { older_than, now, patience: PATIENCE };
         let lock = || service.maildrops.lock_for_upkeep(&user);
         // Asked when the messages are listed, so that no message is listed that came later.
         let mut needed = None;
