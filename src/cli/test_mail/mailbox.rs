@@ -133,5 +133,6 @@ pub fn remove(timeline: &mut Timeline, records: &[Record]) {
             }
         }
     }
-    timeline.ok("removed", &format!("{removed} files"));
+    let files = if removed == 1 { "file" } else { "files" };
+    timeline.ok("removed", &format!("{removed} {files}"));
 }
