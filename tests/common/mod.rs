@@ -265,11 +265,16 @@ pub fn records(journal: &Path) -> Vec<serde_json::Value> {
     let mut segments: Vec<_> =
         files(journal).into_iter().filter(|path| path.extension().is_some_and(|e| e == "jsonl")).collect();
     segments.sort();
-    segments
-        .iter()
-        .flat_map(|path| fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
-        .map(|line| serde_json::from_str(&line).unwrap())
-        .collect()
+    // The server may be writing: what follows the last newline is no record yet.
+    let lines = |octets: Vec<u8>| -> Vec<Vec<u8>> {
+        octets
+            .split_inclusive(|octet| *octet == b'\n')
+            .filter(|line| line.ends_with(b"\n"))
+            .map(<[u8]>::to_vec)
+            .collect()
+    };
+    let lines = segments.iter().flat_map(|path| lines(fs::read(path).unwrap()));
+    lines.map(|line| serde_json::from_slice(&line).unwrap()).collect()
 }
 
 pub fn files(dir: &Path) -> Vec<PathBuf> {
