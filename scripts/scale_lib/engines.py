@@ -218,7 +218,7 @@ class Rabbitmq(Broker):
         self.names = Process("epmd", folder, ["epmd", "-port", names, "-address", "127.0.0.1"], lambda: answers(names))
         # The wrapper in /usr/sbin becomes the user rabbitmq, which has no right in this folder.
         self.server = Process("rabbitmq", folder, ["/usr/lib/rabbitmq/bin/rabbitmq-server"],
-                              lambda: answers(self.port) and answers(self.web), env)
+                              lambda: answers(self.port) and answers(self.web) and self.has_queue(), env)
 
     def start(self):
         if not self.names.runs():
@@ -229,13 +229,23 @@ class Rabbitmq(Broker):
         self.server.kill()
         self.names.stop()
 
-    def events(self):
-        question = {"count": 1_000_000, "ackmode": "ack_requeue_true", "encoding": "auto"}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.web}/api/queues/%2F/mail/get", json.dumps(question).encode(),
-                                         {"content-type": "application/json"})
+    def ask(self, what, question=None):
+        body = json.dumps(question).encode() if question else None
+        request = urllib.request.Request(f"http://127.0.0.1:{self.web}/api/queues/%2F/mail{what}", body, {"content-type": "application/json"})
         request.add_header("authorization", "Basic " + base64.b64encode(b"mailbell:secret").decode())
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return [json.loads(each["payload"]) for each in json.load(answer)]
+            return json.load(answer)
+
+    def has_queue(self):
+        """It takes connections before it has read its definitions, and drops what comes before there is a queue."""
+        try:
+            return self.ask("")["name"] == "mail"
+        except OSError:
+            return False
+
+    def events(self):
+        question = {"count": 1_000_000, "ackmode": "ack_requeue_true", "encoding": "auto"}
+        return [json.loads(each["payload"]) for each in self.ask("/get", question)]
 
 
 ENGINES = {"jetstream": Jetstream, "redis": Redis, "mosquitto": Mosquitto, "rabbitmq": Rabbitmq}
