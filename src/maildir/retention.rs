@@ -229,11 +229,15 @@ mod tests {
         fs::remove_dir_all(maildir).unwrap();
     }
 
+    /// Old messages, three times as many as are deleted at once.
+    fn three_batches() -> std::path::PathBuf {
+        let names: Vec<String> = (0..3 * BATCH).map(|n| format!("new/{}", named(9, &format!("{n}")))).collect();
+        maildir("retention", &names.iter().map(|name| (name.as_str(), b"x".as_slice())).collect::<Vec<_>>())
+    }
+
     #[test]
     fn an_open_maildrop_is_left_alone() {
-        let names: Vec<String> = (0..3 * BATCH).map(|n| format!("new/{}", named(9, &format!("{n}")))).collect();
-        let contents: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), b"x".as_slice())).collect();
-        let maildir = maildir("retention", &contents);
+        let maildir = three_batches();
         let mut calls = 0;
         let lock = || {
             calls += 1;
@@ -241,7 +245,7 @@ mod tests {
         };
         let report = pass(&maildir, &policy(7), &AtomicBool::new(false), |_, _| false, lock).unwrap();
         assert!(report.was_busy && report.deleted <= 2 * BATCH as u64 && report.deleted > 0, "{report:?}");
-        assert_eq!(files(&maildir).len() as u64, names.len() as u64 - report.deleted);
+        assert_eq!(files(&maildir).len() as u64, 3 * BATCH as u64 - report.deleted);
         // A stop ends it, too.
         assert_eq!(pass(&maildir, &policy(7), &AtomicBool::new(true), |_, _| false, || Some(())).unwrap().deleted, 0);
         fs::remove_dir_all(maildir).unwrap();
@@ -249,9 +253,7 @@ mod tests {
 
     #[test]
     fn a_client_that_logs_in_again_and_again_does_not_put_it_off() {
-        let names: Vec<String> = (0..3 * BATCH).map(|n| format!("new/{}", named(9, &format!("{n}")))).collect();
-        let contents: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), b"x".as_slice())).collect();
-        let maildir = maildir("retention", &contents);
+        let maildir = three_batches();
         let mut calls = 0;
         let lock = || {
             calls += 1;
